@@ -1,0 +1,81 @@
+//! What an admission request asks of us, told from the old and the new object alone (section 4).
+
+use std::collections::BTreeSet;
+
+use crate::config_hash::HashMode;
+use crate::decide::Occasion;
+use crate::workload::Workload;
+
+/// What to do with a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission<'a> {
+    /// Not ours: no patch.
+    LeaveAlone,
+    /// Both annotations become what is given here, without a look at the configuration.
+    Restore(Baseline<'a>),
+    /// The configuration is read, and [`crate::decide::decide`] says.
+    Decide(Baseline<'a>, Occasion),
+}
+
+/// The annotations that count, whatever the request carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Baseline<'a> {
+    /// The config hash on the pod template.
+    pub hash: Option<&'a str>,
+    /// observed-config on the workload.
+    pub observed: Option<&'a str>,
+}
+
+impl<'a> Baseline<'a> {
+    /// What that version of the workload carries.
+    pub fn of(workload: &'a Workload) -> Self {
+        Self { hash: workload.template.config_hash.as_deref(), observed: workload.observed.as_deref() }
+    }
+}
+
+/// Sorts a write. `old` is the object before an UPDATE, `None` on a CREATE; `template_changed` says whether the pod
+/// template is another, our hash apart (asked only if it matters).
+pub fn classify<'a>(
+    mode: HashMode,
+    new: &Workload,
+    old: Option<&'a Workload>,
+    template_changed: impl FnOnce() -> bool,
+) -> Admission<'a> {
+    if new.is_deleting {
+        return Admission::LeaveAlone;
+    }
+    let Some(old) = old else {
+        // Annotations copied from elsewhere do not count on a CREATE.
+        return if new.is_cared_for() {
+            Admission::Decide(Baseline::default(), Occasion::OwnersRollout)
+        } else {
+            Admission::LeaveAlone
+        };
+    };
+    let before = Baseline::of(old);
+    match (old.references.opted_in(), new.references.opted_in()) {
+        (false, false) => Admission::LeaveAlone,
+        _ if new.is_ignored && old.is_ignored => Admission::LeaveAlone,
+        // The write that sets the label: both stand still from here.
+        (true, _) if new.is_ignored => Admission::Restore(before),
+        (false, true) if new.is_ignored => Admission::LeaveAlone,
+        // Opting out restarts nothing.
+        (true, false) => Admission::Restore(Baseline { observed: None, ..before }),
+        (_, true) if lists_differ(mode, old, new) || template_changed() => {
+            Admission::Decide(before, Occasion::OwnersRollout)
+        }
+        // Reloading is the reconciler's business, after the settle window.
+        (_, true) => Admission::Restore(before),
+    }
+}
+
+fn lists_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
+    match mode {
+        HashMode::Content => {
+            let (old, new): (BTreeSet<_>, BTreeSet<_>) = (old.references.names(), new.references.names());
+            old != new
+        }
+        // Order and repetition are part of SAP's hash.
+        HashMode::Version => old.references.listed() != new.references.listed(),
+    }
+}

@@ -1,0 +1,89 @@
+//! The config hash: one value over all references, in our form (2.1) and in SAP's (2.4).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::decide::{Lookup, Lookups};
+use crate::digest::DigestKey;
+use crate::observed::Record;
+use crate::reference::{ConfigKind, ConfigName};
+
+/// How the config hash is made (`--hash`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashMode {
+    /// From the content, keyed (2.1 to 2.3).
+    #[default]
+    Content,
+    /// From uid and resource version, as SAP's pod-reloader does (2.4).
+    Version,
+}
+
+/// The value of the config-hash annotation: 64 lower-case hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigHash(String);
+
+impl ConfigHash {
+    /// The hash as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Our hash: a pure function of the references as observed-config records them, whatever their order.
+    pub fn of_content(key: &DigestKey, namespace: &str, records: &BTreeMap<ConfigName, Record>) -> Self {
+        let mut sum = key.sum("pod-reloader config hash 1");
+        sum.field(namespace.as_bytes());
+        sum.field(&(records.len() as u64).to_be_bytes());
+        for (name, record) in records {
+            sum.field(match name.kind {
+                ConfigKind::ConfigMap => b"ConfigMap",
+                ConfigKind::Secret => b"Secret",
+            });
+            sum.field(name.name.as_bytes());
+            match record {
+                Record::Absent => sum.field(b"absent"),
+                Record::Uncompared => sum.field(b"uncompared"),
+                Record::Digest(digest) => {
+                    sum.field(b"digest");
+                    sum.field(digest.as_bytes());
+                }
+            }
+        }
+        Self(hex(&sum.finish()))
+    }
+
+    /// SAP's hash over the names as listed; `None` while an object could not be looked up.
+    pub fn of_versions(namespace: &str, listed: &[ConfigName], live: &Lookups) -> Option<Self> {
+        let mut sum = Sha256::new();
+        for name in listed {
+            let version = match live.get(name)? {
+                Lookup::Unknown => return None,
+                Lookup::Absent => String::new(),
+                Lookup::Known(live) => format!("{}.{}", live.uid, live.resource_version),
+            };
+            sum.update(format!("{}/{namespace}/{}/{version}\n", name.kind.singular(), name.name));
+        }
+        Some(Self(hex(&sum.finalize())))
+    }
+}
+
+impl fmt::Display for ConfigHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PartialEq<str> for ConfigHash {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}

@@ -1,0 +1,26 @@
+//! Facts and decisions of pod-reloader, without a clock, an environment, randomness or a Kubernetes client.
+//!
+//! In come the relevant parts of a workload ([`workload::Workload`]) and what is known about the config objects
+//! it refers to ([`decide::Lookup`]); out comes what should happen to its annotations ([`decide::Decision`]) and
+//! the patch that does it ([`patch`]). The admission webhook and the reconciler call the very same functions, so
+//! they cannot disagree.
+//!
+//! ```text
+//! annotations --reference--> References --+
+//! pod template ---template--> TemplateUses +--decide--> Decision --patch--> JSON Patch | merge patch
+//! config objects --digest--> Lookups ------+
+//! ```
+//!
+//! Numbers in comments and tests ("2.5", "section 3") are those of `docs/behaviour.md`.
+
+pub mod admission;
+pub mod annotation;
+pub mod config_hash;
+pub mod content;
+pub mod decide;
+pub mod digest;
+pub mod observed;
+pub mod patch;
+pub mod reference;
+pub mod template;
+pub mod workload;

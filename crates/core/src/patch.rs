@@ -1,0 +1,144 @@
+//! The smallest patches that give a workload the annotations it should have.
+
+use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf};
+use serde_json::{Map, Value, json};
+
+use crate::annotation;
+use crate::workload::{AnnotationRoom, Workload};
+
+/// The annotations that a workload should have. SAP's trigger is never among them (4.5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The config hash on the pod template.
+    pub hash: Option<String>,
+    /// observed-config on the workload.
+    pub observed: Option<String>,
+}
+
+/// An annotation had to be left out, or the API server would have refused the object (4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// For observed-config on the workload.
+    Observed,
+    /// For the config hash on the pod template.
+    Hash,
+}
+
+impl Target {
+    /// Leaves out what would take the workload's annotations past what the API server allows, if it is not there
+    /// in that size already.
+    pub fn fitted_to(mut self, workload: &Workload) -> (Self, Vec<NoRoom>) {
+        let mut left_out = vec![];
+        let trigger = entry_bytes(annotation::CONFIG_HASH, workload.trigger.as_deref());
+        let observed = entry_bytes(annotation::OBSERVED_CONFIG, workload.observed.as_deref());
+        let others = workload.annotations.bytes.saturating_sub(trigger + observed);
+        if others + entry_bytes(annotation::OBSERVED_CONFIG, self.observed.as_deref())
+            > annotation::MAX_TOTAL_BYTES
+            && self.observed.take().is_some()
+        {
+            left_out.push(NoRoom::Observed);
+        }
+        let template = &workload.template;
+        let hash = entry_bytes(annotation::CONFIG_HASH, template.config_hash.as_deref());
+        let others = template.annotations.bytes.saturating_sub(hash);
+        if others + entry_bytes(annotation::CONFIG_HASH, self.hash.as_deref()) > annotation::MAX_TOTAL_BYTES
+            && self.hash.take().is_some()
+        {
+            left_out.push(NoRoom::Hash);
+        }
+        (self, left_out)
+    }
+
+    /// Whether the workload already is as it should be.
+    pub fn is_met_by(&self, workload: &Workload) -> bool {
+        workload.trigger.is_none()
+            && workload.observed == self.observed
+            && workload.template.config_hash == self.hash
+    }
+
+    /// The JSON Patch (RFC 6902) for an admission response; empty when all is right.
+    pub fn admission_patch(&self, workload: &Workload) -> json_patch::Patch {
+        let mut operations = vec![];
+        let metadata = ["metadata", "annotations"];
+        let mut on_workload =
+            Edit { operations: &mut operations, map: &metadata, is_present: workload.annotations.is_present };
+        on_workload.set(annotation::OBSERVED_CONFIG, workload.observed.as_deref(), self.observed.as_deref());
+        on_workload.set(annotation::CONFIG_HASH, workload.trigger.as_deref(), None);
+
+        let template = &workload.template;
+        if !template.has_metadata && self.hash.is_some() {
+            operations.push(add(&["spec", "template", "metadata"], json!({})));
+        }
+        let metadata = ["spec", "template", "metadata", "annotations"];
+        let AnnotationRoom { is_present, .. } = template.annotations;
+        Edit { operations: &mut operations, map: &metadata, is_present }.set(
+            annotation::CONFIG_HASH,
+            template.config_hash.as_deref(),
+            self.hash.as_deref(),
+        );
+        json_patch::Patch(operations)
+    }
+
+    /// The merge patch (RFC 7386) for the reconciler, guarded by the resource version that the decision read;
+    /// `None` when all is right.
+    pub fn merge_patch(&self, workload: &Workload) -> Option<Value> {
+        let mut on_workload = Map::new();
+        if workload.observed != self.observed {
+            on_workload.insert(annotation::OBSERVED_CONFIG.into(), json!(self.observed));
+        }
+        if workload.trigger.is_some() {
+            on_workload.insert(annotation::CONFIG_HASH.into(), Value::Null);
+        }
+        let is_hash_right = workload.template.config_hash == self.hash;
+        if on_workload.is_empty() && is_hash_right {
+            return None;
+        }
+        let mut patch = json!({"metadata": {"resourceVersion": workload.resource_version}});
+        if !on_workload.is_empty() {
+            patch["metadata"]["annotations"] = Value::Object(on_workload);
+        }
+        if !is_hash_right {
+            patch["spec"]["template"]["metadata"]["annotations"] =
+                json!({ annotation::CONFIG_HASH: self.hash });
+        }
+        Some(patch)
+    }
+}
+
+/// Edits one map of annotations.
+struct Edit<'a> {
+    operations: &'a mut Vec<PatchOperation>,
+    map: &'a [&'a str],
+    is_present: bool,
+}
+
+impl Edit<'_> {
+    fn set(&mut self, key: &str, before: Option<&str>, after: Option<&str>) {
+        let map = self.map;
+        let path = || PointerBuf::from_tokens(map.iter().copied().chain([key]));
+        match (before, after) {
+            (before, after) if before == after => {}
+            (None, Some(value)) => {
+                if !self.is_present {
+                    self.operations.push(add(self.map, json!({})));
+                    self.is_present = true;
+                }
+                let operation = AddOperation { path: path(), value: json!(value) };
+                self.operations.push(PatchOperation::Add(operation));
+            }
+            (Some(_), Some(value)) => {
+                let operation = ReplaceOperation { path: path(), value: json!(value) };
+                self.operations.push(PatchOperation::Replace(operation));
+            }
+            (_, None) => self.operations.push(PatchOperation::Remove(RemoveOperation { path: path() })),
+        }
+    }
+}
+
+fn add(tokens: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(tokens.iter().copied()), value })
+}
+
+fn entry_bytes(key: &str, value: Option<&str>) -> usize {
+    value.map_or(0, |value| key.len() + value.len())
+}

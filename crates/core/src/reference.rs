@@ -1,0 +1,254 @@
+//! References: which config objects a workload listed, and names for both sides.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// The two kinds of config object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigKind {
+    /// `v1` `ConfigMap`.
+    ConfigMap,
+    /// `v1` `Secret`.
+    Secret,
+}
+
+impl ConfigKind {
+    /// The lower-case singular, as in `configmap/name`.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmap",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// A config object in the namespace of the workload that is being looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigName {
+    /// `ConfigMap` or `Secret`.
+    pub kind: ConfigKind,
+    /// The object's name.
+    pub name: String,
+}
+
+impl ConfigName {
+    /// The `ConfigMap` of that name.
+    pub fn configmap(name: impl Into<String>) -> Self {
+        Self { kind: ConfigKind::ConfigMap, name: name.into() }
+    }
+
+    /// The `Secret` of that name.
+    pub fn secret(name: impl Into<String>) -> Self {
+        Self { kind: ConfigKind::Secret, name: name.into() }
+    }
+}
+
+impl fmt::Display for ConfigName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.singular(), self.name)
+    }
+}
+
+/// A config object anywhere in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigRef {
+    /// The object's namespace.
+    pub namespace: String,
+    /// Its kind and name.
+    pub object: ConfigName,
+}
+
+impl ConfigRef {
+    /// The object in that namespace.
+    pub fn new(namespace: impl Into<String>, object: ConfigName) -> Self {
+        Self { namespace: namespace.into(), object }
+    }
+}
+
+impl fmt::Display for ConfigRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.object.kind.singular(), self.namespace, self.object.name)
+    }
+}
+
+/// The kinds of workload that can opt in (1.1), all of `apps/v1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkloadKind {
+    /// `apps/v1` `Deployment`.
+    Deployment,
+    /// `apps/v1` `StatefulSet`.
+    StatefulSet,
+    /// `apps/v1` `DaemonSet`.
+    DaemonSet,
+}
+
+impl WorkloadKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
+    /// The `kind` field's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+        }
+    }
+
+    /// The resource's plural name in URLs.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+        }
+    }
+
+    /// The kind of that name, if it is one of ours.
+    pub fn from_kind(kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|candidate| candidate.as_str() == kind)
+    }
+}
+
+/// A workload anywhere in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.kind.as_str().to_ascii_lowercase(), self.namespace, self.name)
+    }
+}
+
+/// A listed name that Kubernetes would refuse (1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadName(ConfigName);
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It goes into warnings and Events: short, and without what could break a terminal or a header.
+        let shown: String = self
+            .0
+            .name
+            .chars()
+            .take(32)
+            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+            .collect();
+        let more = if self.0.name.chars().count() > 32 { "..." } else { "" };
+        write!(f, "{} \"{shown}{more}\"", self.0.kind.singular())
+    }
+}
+
+/// The reference lists of one workload, parsed (1.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    listed: Vec<ConfigName>,
+    bad: Vec<BadName>,
+}
+
+impl References {
+    /// Parses the values of the two annotations. Never fails: a bad name is left out and kept for the report.
+    pub fn parse(configmaps: Option<&str>, secrets: Option<&str>) -> Self {
+        let mut references = Self::default();
+        for (kind, list) in [(ConfigKind::ConfigMap, configmaps), (ConfigKind::Secret, secrets)] {
+            for name in list.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                let name = ConfigName { kind, name: name.to_owned() };
+                if is_valid_name(&name.name) {
+                    references.listed.push(name);
+                } else {
+                    references.bad.push(BadName(name));
+                }
+            }
+        }
+        references
+    }
+
+    /// Whether the workload opted in: at least one entry that is not blank, valid or not.
+    pub fn opted_in(&self) -> bool {
+        !self.listed.is_empty() || !self.bad.is_empty()
+    }
+
+    /// The valid names as they were listed: `ConfigMap`s first, in order and with repetitions, as SAP hashes them.
+    pub fn listed(&self) -> &[ConfigName] {
+        &self.listed
+    }
+
+    /// The valid names, each once.
+    pub fn names(&self) -> BTreeSet<&ConfigName> {
+        self.listed.iter().collect()
+    }
+
+    /// The names that Kubernetes would refuse.
+    pub fn bad_names(&self) -> &[BadName] {
+        &self.bad
+    }
+}
+
+/// Whether Kubernetes accepts this as the name of a `ConfigMap` or `Secret`: an RFC 1123 subdomain
+/// (`IsDNS1123Subdomain` in apimachinery).
+fn is_valid_name(name: &str) -> bool {
+    let is_alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            let bytes = label.as_bytes();
+            bytes.first().is_some_and(is_alphanumeric)
+                && bytes.last().is_some_and(is_alphanumeric)
+                && bytes.iter().all(|b| is_alphanumeric(b) || *b == b'-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c1_2_blanks_empty_entries_order_and_repetition_make_no_difference() {
+        let tidy = References::parse(Some("a,b"), Some("c"));
+        let untidy = References::parse(Some(" ,b , a,,\ta\n,"), Some("c,, c"));
+        assert_eq!(tidy.names(), untidy.names());
+        assert!(untidy.bad_names().is_empty());
+    }
+
+    #[test]
+    fn c1_2_opted_in_means_one_entry_that_is_not_blank() {
+        for (configmaps, secrets, expected) in [
+            (None, None, false),
+            (Some(""), None, false),
+            (Some(" , ,"), Some("\n"), false),
+            (Some("a"), None, true),
+            (None, Some(" a "), true),
+            (Some("Not_Valid"), None, true),
+        ] {
+            assert_eq!(
+                References::parse(configmaps, secrets).opted_in(),
+                expected,
+                "{configmaps:?} {secrets:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn c1_2_a_name_that_kubernetes_would_refuse_is_reported_and_left_out() {
+        let long = "a".repeat(254);
+        let list = format!("good,Upper,under_score,-x,x-,a..b,.a,ns/name,{long},also.good-1");
+        let references = References::parse(Some(&list), None);
+        let names: Vec<_> = references.listed().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["good", "also.good-1"]);
+        assert_eq!(references.bad_names().len(), 8);
+        assert_eq!(references.bad_names()[0].to_string(), "configmap \"Upper\"");
+        assert!(references.bad_names()[7].to_string().len() < 60);
+    }
+
+    #[test]
+    fn a_bad_name_is_shown_without_control_characters() {
+        let references = References::parse(None, Some("a\u{1b}[31m\u{e9}"));
+        assert_eq!(references.bad_names()[0].to_string(), "secret \"a?[31m?\"");
+    }
+}

@@ -1,0 +1,294 @@
+//! The parts of a workload that decisions need, read from its JSON; everything else is skipped while parsing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::annotation;
+use crate::reference::References;
+use crate::template::{PodSpec, TemplateUses};
+
+/// One version of a `Deployment`, `StatefulSet` or `DaemonSet`, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireWorkload")]
+pub struct Workload {
+    /// `metadata.namespace`; may be missing in an admission request.
+    pub namespace: Option<String>,
+    /// `metadata.name`; missing where the API server is yet to generate it.
+    pub name: Option<String>,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: Option<String>,
+    /// Labelled to be left alone (1.3).
+    pub is_ignored: bool,
+    /// It has a deletion timestamp (1.5).
+    pub is_deleting: bool,
+    /// What the two lists refer to (1.2).
+    pub references: References,
+    /// The annotation observed-config, unparsed (2.3).
+    pub observed: Option<String>,
+    /// SAP's trigger, a config hash on the workload itself (4.5).
+    pub trigger: Option<String>,
+    /// The size of the workload's own annotations.
+    pub annotations: AnnotationRoom,
+    /// The pod template.
+    pub template: PodTemplate,
+}
+
+impl Workload {
+    /// Whether this version is ours to care for: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
+    pub fn is_cared_for(&self) -> bool {
+        self.references.opted_in() && !self.is_ignored && !self.is_deleting
+    }
+}
+
+/// The parts of `spec.template` that concern us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodTemplate {
+    /// Whether there is a `metadata` object to patch.
+    pub has_metadata: bool,
+    /// The config hash (2.1).
+    pub config_hash: Option<String>,
+    /// The size of the template's annotations.
+    pub annotations: AnnotationRoom,
+    /// The config objects that the template names.
+    pub uses: TemplateUses,
+}
+
+/// How large a map of annotations is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnnotationRoom {
+    /// Whether the map is there at all.
+    pub is_present: bool,
+    /// Bytes of all keys and values.
+    pub bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct WireWorkload {
+    metadata: Option<WireMetadata>,
+    spec: Option<WireSpec>,
+}
+
+#[derive(Default, Deserialize)]
+struct WireMetadata {
+    namespace: Option<String>,
+    name: Option<String>,
+    uid: Option<String>,
+    #[serde(rename = "resourceVersion")]
+    resource_version: Option<String>,
+    #[serde(rename = "deletionTimestamp")]
+    deletion_timestamp: Option<IgnoredAny>,
+    #[serde(default)]
+    labels: OptionalMap<Labels>,
+    #[serde(default)]
+    annotations: OptionalMap<Annotations>,
+}
+
+#[derive(Deserialize)]
+struct WireSpec {
+    template: Option<WireTemplate>,
+}
+
+#[derive(Deserialize)]
+struct WireTemplate {
+    metadata: Option<WireTemplateMetadata>,
+    spec: Option<PodSpec>,
+}
+
+#[derive(Deserialize)]
+struct WireTemplateMetadata {
+    #[serde(default)]
+    annotations: OptionalMap<Annotations>,
+}
+
+impl From<WireWorkload> for Workload {
+    fn from(wire: WireWorkload) -> Self {
+        let metadata = wire.metadata.unwrap_or_default();
+        let annotations = metadata.annotations.0.unwrap_or_default();
+        let template = wire.spec.and_then(|spec| spec.template);
+        Self {
+            namespace: metadata.namespace.filter(|namespace| !namespace.is_empty()),
+            name: metadata.name.filter(|name| !name.is_empty()),
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            is_ignored: metadata.labels.0.is_some_and(|labels| labels.is_ignored),
+            is_deleting: metadata.deletion_timestamp.is_some(),
+            references: References::parse(annotations.configmaps.as_deref(), annotations.secrets.as_deref()),
+            observed: annotations.observed,
+            trigger: annotations.config_hash,
+            annotations: annotations.room,
+            template: template.map(PodTemplate::from).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<WireTemplate> for PodTemplate {
+    fn from(wire: WireTemplate) -> Self {
+        let has_metadata = wire.metadata.is_some();
+        let annotations = wire.metadata.and_then(|metadata| metadata.annotations.0).unwrap_or_default();
+        Self {
+            has_metadata,
+            config_hash: annotations.config_hash,
+            annotations: annotations.room,
+            uses: wire.spec.map(TemplateUses::from).unwrap_or_default(),
+        }
+    }
+}
+
+/// A map of strings that is folded into `T` while it is read; `null` and a missing map are `None`.
+struct OptionalMap<T>(Option<T>);
+
+impl<T> Default for OptionalMap<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+trait FoldEntry: Default {
+    fn entry(&mut self, key: &str, value: Cow<'_, str>);
+}
+
+#[derive(Default)]
+struct Labels {
+    is_ignored: bool,
+}
+
+impl FoldEntry for Labels {
+    fn entry(&mut self, key: &str, value: Cow<'_, str>) {
+        self.is_ignored |= (key == annotation::IGNORED || key == annotation::DISABLED) && value == "true";
+    }
+}
+
+#[derive(Default)]
+struct Annotations {
+    room: AnnotationRoom,
+    configmaps: Option<String>,
+    secrets: Option<String>,
+    config_hash: Option<String>,
+    observed: Option<String>,
+}
+
+impl FoldEntry for Annotations {
+    fn entry(&mut self, key: &str, value: Cow<'_, str>) {
+        self.room.bytes += key.len() + value.len();
+        let slot = match key {
+            annotation::CONFIGMAPS => &mut self.configmaps,
+            annotation::SECRETS => &mut self.secrets,
+            annotation::CONFIG_HASH => &mut self.config_hash,
+            annotation::OBSERVED_CONFIG => &mut self.observed,
+            // Others, last-applied among them, may hold whole Secrets: only their size is of interest.
+            _ => return,
+        };
+        *slot = Some(value.into_owned());
+    }
+}
+
+/// A string that borrows from the input where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct MapVisitor<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: FoldEntry> Visitor<'de> for MapVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut folded = T::default();
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            // Kubernetes reads a null value as the empty string.
+            let value = map.next_value::<Option<Text<'de>>>()?.map_or(Cow::Borrowed(""), |text| text.0);
+            folded.entry(&key.0, value);
+        }
+        Ok(folded)
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MapVisitor(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut annotations: Self = deserializer.deserialize_map(MapVisitor(std::marker::PhantomData))?;
+        annotations.room.is_present = true;
+        Ok(annotations)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OptionalMap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(object: &serde_json::Value) -> Workload {
+        // Through text, as both the webhook and the watches do.
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    #[test]
+    fn what_concerns_us_is_read() {
+        let workload = read(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "status": {"replicas": 1},
+            "metadata": {
+                "name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7",
+                "labels": {"a": "b", annotation::DISABLED: "true"},
+                "annotations": {annotation::SECRETS: "s", annotation::CONFIG_HASH: "t", "other": "\u{e9}\n"}
+            },
+            "spec": {"template": {
+                "metadata": {"annotations": {annotation::CONFIG_HASH: "h"}},
+                "spec": {"containers": [{"name": "c"}]}}}
+        }));
+        assert_eq!((workload.name.as_deref(), workload.uid.as_deref()), (Some("web"), Some("u")));
+        assert!(workload.is_ignored && !workload.is_deleting && workload.references.opted_in());
+        assert_eq!(workload.template.config_hash.as_deref(), Some("h"));
+        assert_eq!(workload.trigger.as_deref(), Some("t"));
+        let expected = annotation::SECRETS.len() + 1 + annotation::CONFIG_HASH.len() + 1 + "other".len() + 3;
+        assert_eq!(workload.annotations, AnnotationRoom { is_present: true, bytes: expected });
+    }
+
+    #[test]
+    fn nulls_and_missing_parts_are_nothing() {
+        let empty = Workload::default();
+        for object in [
+            json!({}),
+            json!({"metadata": null, "spec": null}),
+            json!({"metadata": {"annotations": null, "labels": null, "deletionTimestamp": null, "name": ""}}),
+            json!({"spec": {"template": null}}),
+            json!({"spec": {"template": {"metadata": null, "spec": {"containers": null}}}}),
+        ] {
+            assert_eq!(read(&object), empty, "{object}");
+        }
+    }
+
+    #[test]
+    fn labels_count_only_when_true() {
+        for (value, expected) in [("true", true), ("false", false), ("True", false), ("", false)] {
+            let workload = read(&json!({"metadata": {"labels": {annotation::IGNORED: value}}}));
+            assert_eq!(workload.is_ignored, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn annotations_that_are_not_strings_are_an_error() {
+        for annotations in [json!([]), json!("x"), json!({"a": 1}), json!({"a": {}})] {
+            let object = json!({"metadata": {"annotations": annotations}}).to_string();
+            assert!(serde_json::from_str::<Workload>(&object).is_err(), "{object}");
+        }
+    }
+}
