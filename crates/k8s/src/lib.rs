@@ -1,0 +1,16 @@
+//! What the admission webhook and the reconciler share about Kubernetes.
+//!
+//! Narrow object types that skip what does not concern us while they are parsed ([`objects`]), reading config
+//! objects as digests ([`reader`]), the installation's digest key and its Secret ([`key`]), and who we are to the
+//! API server ([`identity`]). The one invariant: content of a config object lives only as long as it takes to sum
+//! it; what is kept, logged or returned are digests.
+
+pub mod connect;
+pub mod identity;
+pub mod key;
+pub mod metrics;
+pub mod objects;
+pub mod reader;
+
+/// The field manager of all our writes. With the authenticated user name it tells the webhook our own patches (4.3).
+pub const FIELD_MANAGER: &str = "pod-reloader";

@@ -1,0 +1,18 @@
+//! The mutating admission webhook (section 4).
+//!
+//! In comes an `AdmissionReview` about a workload; out goes one that always allows, with the smallest JSON Patch
+//! that gives the workload the annotations it should have. The invariant: it never denies, never writes, and what
+//! it cannot do in time it leaves to the reconciler with a warning.
+//!
+//! ```text
+//! POST /mutate --http--> bytes --review--> Request --admit--> Response --http--> 200
+//!                                             |
+//!                       core::admission::classify -> ConfigReader (live) -> core::decide -> core::patch
+//! ```
+
+pub mod admit;
+pub mod http;
+pub mod metrics;
+pub mod review;
+mod template;
+mod warning;

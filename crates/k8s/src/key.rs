@@ -1,0 +1,281 @@
+//! The installation's digest key, kept in a Secret (2.2).
+//!
+//! Whichever replica comes first makes the key. A running replica puts the Secret back if somebody deletes or
+//! damages it. If the Secret holds another key than the replica does, the replica decides nothing ([`KeyReader::get`]
+//! is `None`) until the stored key has stood for [`ADOPTION_DELAY`], and then takes that one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ObjectMeta, PostParams, WatchParams};
+use kube::{Client, ResourceExt};
+use pod_reloader_core::digest::DigestKey;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::FIELD_MANAGER;
+use crate::connect::REQUEST_TIMEOUT;
+use crate::metrics::Metrics;
+
+/// The Secret's name, in the operator's namespace.
+pub const SECRET_NAME: &str = "pod-reloader-key";
+
+/// How long another key must have been stored before a running replica takes it for its own. Long enough that a
+/// key that is put back at once, or a quarrel between two replicas, does not make workloads be recorded anew.
+pub const ADOPTION_DELAY: Duration = Duration::from_secs(10);
+
+const RETRY: Duration = Duration::from_secs(1);
+/// Without news from the watch, the Secret is read again after this long.
+const RECHECK: Duration = Duration::from_mins(1);
+
+/// A handle to the key that is in force.
+#[derive(Clone, Debug)]
+pub struct KeyReader(watch::Receiver<Option<Arc<DigestKey>>>);
+
+impl KeyReader {
+    /// The key, while this replica's is the stored one; without it nothing may be decided.
+    pub fn get(&self) -> Option<Arc<DigestKey>> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for the key to come, go or change.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The keeper is gone, which ends the process; until then there is no news.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Keeps the key and its Secret.
+#[derive(Debug)]
+pub struct KeyKeeper {
+    secrets: Api<Secret>,
+    metrics: Metrics,
+    in_force: watch::Sender<Option<Arc<DigestKey>>>,
+    held: Option<Arc<DigestKey>>,
+    /// Another key that the Secret holds, and since when.
+    other: Option<(DigestKey, Instant)>,
+}
+
+/// Why the key could not be brought in line with its Secret.
+#[derive(Debug, thiserror::Error)]
+enum KeyError {
+    #[error("request for the Secret {SECRET_NAME} failed")]
+    Api(#[from] kube::Error),
+    #[error("request for the Secret {SECRET_NAME} took too long")]
+    Timeout(#[from] tokio::time::error::Elapsed),
+    #[error("the system gave no random bytes: {0}")]
+    Random(getrandom::Error),
+    #[error(
+        "the Secret {SECRET_NAME} holds no key: it should have `id` (letters and digits) and `key` ({} bytes); \
+         restore it, or delete it to have a new key made",
+        DigestKey::LEN
+    )]
+    Malformed,
+}
+
+impl KeyKeeper {
+    /// A keeper for the Secret in that namespace, and the handle to what it keeps.
+    pub fn new(client: Client, namespace: &str, metrics: Metrics) -> (Self, KeyReader) {
+        let (in_force, reader) = watch::channel(None);
+        let secrets = Api::namespaced(client, namespace);
+        (Self { secrets, metrics, in_force, held: None, other: None }, KeyReader(reader))
+    }
+
+    /// Runs for ever.
+    pub async fn run(mut self) {
+        loop {
+            match self.align().await {
+                Ok(seen) => self.wait_for_news(seen).await,
+                Err(error) => {
+                    if let KeyError::Api(error) = &error {
+                        self.metrics.count_error("digest_key", error);
+                    }
+                    tracing::error!(error = %report(&error), "cannot keep the digest key");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Compares the Secret with what this replica holds. Returns the resource version that was seen, if any.
+    async fn align(&mut self) -> Result<Option<String>, KeyError> {
+        let Some(stored) = timeout(REQUEST_TIMEOUT, self.secrets.get_opt(SECRET_NAME)).await?? else {
+            let (key, story) = match self.held.clone() {
+                Some(key) => (key, "restored the digest key: its Secret had been deleted"),
+                None => (Arc::new(new_key()?), "made a new digest key"),
+            };
+            let secret = to_secret(&key);
+            let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+            return match timeout(REQUEST_TIMEOUT, self.secrets.create(&params, &secret)).await? {
+                Ok(created) => {
+                    tracing::info!(id = key.id(), "{story}");
+                    self.hold(key);
+                    Ok(created.resource_version())
+                }
+                // Another replica was faster: see what it stored.
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+        };
+
+        let resource_version = stored.resource_version();
+        match (from_secret(&stored), self.held.clone()) {
+            (Some(key), None) => {
+                tracing::info!(id = key.id(), "loaded the digest key");
+                self.hold(Arc::new(key));
+            }
+            (Some(key), Some(held)) if key == *held => self.hold(held),
+            (Some(key), Some(held)) => self.consider(key, &held),
+            (None, None) => return Err(KeyError::Malformed),
+            (None, Some(held)) => {
+                let mut repaired = to_secret(&held);
+                repaired.metadata.resource_version = resource_version;
+                let params =
+                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+                let replaced = self.secrets.replace(SECRET_NAME, &params, &repaired);
+                let replaced = timeout(REQUEST_TIMEOUT, replaced).await??;
+                tracing::warn!(id = held.id(), "repaired the digest key: its Secret had been damaged");
+                self.hold(held);
+                return Ok(replaced.resource_version());
+            }
+        }
+        Ok(resource_version)
+    }
+
+    fn hold(&mut self, key: Arc<DigestKey>) {
+        self.other = None;
+        self.held = Some(key.clone());
+        self.in_force.send_if_modified(|in_force| {
+            let is_news = in_force.as_ref() != Some(&key);
+            *in_force = Some(key);
+            is_news
+        });
+    }
+
+    fn consider(&mut self, stored: DigestKey, held: &DigestKey) {
+        match &self.other {
+            Some((other, since)) if *other == stored => {
+                if since.elapsed() >= ADOPTION_DELAY {
+                    tracing::warn!(
+                        id = stored.id(),
+                        old = held.id(),
+                        "took over the digest key that is stored"
+                    );
+                    self.hold(Arc::new(stored));
+                }
+            }
+            _ => {
+                tracing::warn!(
+                    stored = stored.id(),
+                    held = held.id(),
+                    "the stored digest key is another one: nothing is decided until it has stood for {} s",
+                    ADOPTION_DELAY.as_secs()
+                );
+                self.in_force.send_if_modified(|in_force| in_force.take().is_some());
+                self.other = Some((stored, Instant::now()));
+            }
+        }
+    }
+
+    /// Returns when the Secret may have changed.
+    async fn wait_for_news(&self, seen: Option<String>) {
+        let Some(seen) = seen else { return };
+        let patience = match &self.other {
+            Some((_, since)) => (*since + ADOPTION_DELAY).saturating_duration_since(Instant::now()),
+            None => RECHECK,
+        };
+        let by_name = WatchParams::default().fields(&format!("metadata.name={SECRET_NAME}"));
+        let news = async {
+            // Any event, an error or the end of the stream: reason enough to look again.
+            match self.secrets.watch(&by_name, &seen).await {
+                Ok(events) => drop(std::pin::pin!(events).next().await),
+                Err(error) => {
+                    self.metrics.count_error("digest_key", &error);
+                    sleep(RETRY).await;
+                }
+            }
+        };
+        // Running out of patience is no failure.
+        timeout(patience, news).await.unwrap_or_default();
+    }
+}
+
+fn new_key() -> Result<DigestKey, KeyError> {
+    let mut bytes = [0; DigestKey::LEN];
+    let mut id = [0; 8];
+    getrandom::fill(&mut bytes).map_err(KeyError::Random)?;
+    getrandom::fill(&mut id).map_err(KeyError::Random)?;
+    let id = format!("{:016x}", u64::from_be_bytes(id));
+    DigestKey::new(id, &bytes).ok_or(KeyError::Malformed)
+}
+
+fn to_secret(key: &DigestKey) -> Secret {
+    let labels =
+        [("app.kubernetes.io/name", "pod-reloader"), ("app.kubernetes.io/managed-by", "pod-reloader")];
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET_NAME.into()),
+            labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".into()),
+        data: Some(BTreeMap::from([
+            ("id".into(), ByteString(key.id().into())),
+            ("key".into(), ByteString(key.bytes().into())),
+        ])),
+        ..Secret::default()
+    }
+}
+
+fn from_secret(secret: &Secret) -> Option<DigestKey> {
+    let data = secret.data.as_ref()?;
+    let id = String::from_utf8(data.get("id")?.0.clone()).ok()?;
+    DigestKey::new(id, &data.get("key")?.0)
+}
+
+/// An error with its sources, in one line.
+fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c2_2_the_secret_gives_the_key_back_and_damage_is_seen() {
+        let key = new_key().unwrap();
+        let secret = to_secret(&key);
+        assert_eq!(from_secret(&secret), Some(key));
+        for damage in [
+            |data: &mut BTreeMap<String, ByteString>| drop(data.remove("id")),
+            |data: &mut BTreeMap<String, ByteString>| drop(data.remove("key")),
+            |data: &mut BTreeMap<String, ByteString>| data.get_mut("key").unwrap().0.truncate(31),
+            |data: &mut BTreeMap<String, ByteString>| data.get_mut("id").unwrap().0 = b"a b".to_vec(),
+        ] {
+            let mut secret = secret.clone();
+            damage(secret.data.as_mut().unwrap());
+            assert_eq!(from_secret(&secret), None);
+        }
+    }
+
+    #[test]
+    fn c2_2_every_key_is_another_and_none_is_shown() {
+        let (one, other) = (new_key().unwrap(), new_key().unwrap());
+        assert_ne!(one, other);
+        assert_ne!(one.id(), other.id());
+        assert!(!format!("{one:?}").contains(&format!("{:?}", one.bytes())));
+    }
+}

@@ -1,0 +1,180 @@
+//! Narrow types for the objects we watch and read.
+
+use std::borrow::Cow;
+
+use kube::api::ObjectMeta;
+use kube::core::DynamicResourceScope;
+use kube::{Api, Client, Resource};
+use pod_reloader_core::content::ContentSum;
+use pod_reloader_core::reference::{ConfigKind, WorkloadKind, WorkloadRef};
+use pod_reloader_core::workload::Workload;
+use serde::{Deserialize, Deserializer};
+
+/// A `Deployment`, `StatefulSet` or `DaemonSet`, reduced to what concerns us.
+#[derive(Clone, Debug)]
+pub struct WorkloadObject {
+    // What kube's watcher asks for: name, namespace, uid and resource version, nothing else.
+    meta: ObjectMeta,
+    /// What decisions are made from.
+    pub workload: Workload,
+}
+
+impl WorkloadObject {
+    /// The object's reference; `None` for an object without a name or namespace, which the API never sends.
+    pub fn reference(&self, kind: WorkloadKind) -> Option<WorkloadRef> {
+        Some(WorkloadRef {
+            kind,
+            namespace: self.workload.namespace.clone()?,
+            name: self.workload.name.clone()?,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for WorkloadObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let workload = Workload::deserialize(deserializer)?;
+        let meta = ObjectMeta {
+            name: workload.name.clone(),
+            namespace: workload.namespace.clone(),
+            uid: workload.uid.clone(),
+            resource_version: workload.resource_version.clone(),
+            ..ObjectMeta::default()
+        };
+        Ok(Self { meta, workload })
+    }
+}
+
+impl Resource for WorkloadObject {
+    type DynamicType = WorkloadKind;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &WorkloadKind) -> Cow<'_, str> {
+        kind.as_str().into()
+    }
+    fn group(_: &WorkloadKind) -> Cow<'_, str> {
+        "apps".into()
+    }
+    fn version(_: &WorkloadKind) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural(kind: &WorkloadKind) -> Cow<'_, str> {
+        kind.plural().into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+/// The metadata of a `ConfigMap` or `Secret`: name, namespace, uid and resource version. Annotations are skipped
+/// while parsing, since `kubectl apply` leaves the whole object in one of them (1.4).
+#[derive(Clone, Debug)]
+pub struct ConfigMeta(ObjectMeta);
+
+#[derive(Deserialize)]
+struct WireObject {
+    metadata: WireMeta,
+}
+
+#[derive(Deserialize)]
+struct WireMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    #[serde(rename = "resourceVersion")]
+    resource_version: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ConfigMeta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireMeta { name, namespace, uid, resource_version } =
+            WireObject::deserialize(deserializer)?.metadata;
+        Ok(Self(ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() }))
+    }
+}
+
+impl Resource for ConfigMeta {
+    type DynamicType = ConfigKind;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ConfigKind) -> Cow<'_, str> {
+        match kind {
+            ConfigKind::ConfigMap => "ConfigMap".into(),
+            ConfigKind::Secret => "Secret".into(),
+        }
+    }
+    fn group(_: &ConfigKind) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version(_: &ConfigKind) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural(kind: &ConfigKind) -> Cow<'_, str> {
+        match kind {
+            ConfigKind::ConfigMap => "configmaps".into(),
+            ConfigKind::Secret => "secrets".into(),
+        }
+    }
+    // The server then sends `PartialObjectMetadata`, without content.
+    fn metadata_api() -> bool {
+        true
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.0
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0
+    }
+}
+
+/// A whole `ConfigMap` or `Secret`, its content summed while it is parsed.
+pub(crate) struct ConfigContent {
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    pub(crate) sum: ContentSum,
+}
+
+impl ConfigContent {
+    /// Reads one object's JSON. The error says nothing of the text, which may be a Secret's.
+    pub(crate) fn parse(json: &str) -> Option<Self> {
+        let meta = serde_json::from_str::<WireObject>(json).ok()?.metadata;
+        let sum = serde_json::from_str(json).ok()?;
+        Some(Self { uid: meta.uid?, resource_version: meta.resource_version?, sum })
+    }
+}
+
+/// Where to watch: everywhere, or in some namespaces (`--namespaces`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole cluster.
+    #[default]
+    Cluster,
+    /// These namespaces only.
+    Namespaces(Vec<String>),
+}
+
+impl Scope {
+    /// The APIs to watch for one kind: a single one, or one per namespace.
+    pub fn apis<K>(&self, client: &Client, kind: &K::DynamicType) -> Vec<Api<K>>
+    where
+        K: Resource<Scope = DynamicResourceScope>,
+    {
+        match self {
+            Self::Cluster => vec![Api::all_with(client.clone(), kind)],
+            Self::Namespaces(namespaces) => namespaces
+                .iter()
+                .map(|namespace| Api::namespaced_with(client.clone(), namespace, kind))
+                .collect(),
+        }
+    }
+
+    /// Whether objects of that namespace are watched.
+    pub fn contains(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespaces(namespaces) => namespaces.iter().any(|watched| watched == namespace),
+        }
+    }
+}
