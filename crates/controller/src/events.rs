@@ -1,0 +1,175 @@
+//! Kubernetes Events on workloads (5.8).
+//!
+//! Written one by one rather than by kube's `Recorder`, which folds repeats into one Event with the first one's
+//! note: each reload has to name the references that changed.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_k8s::FIELD_MANAGER;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::index::View;
+use crate::metrics::Metrics;
+
+/// The API server takes notes of up to 1 KiB.
+const MAX_NOTE: usize = 1000;
+/// Events must not delay patches: few at once, and not for long.
+const CONCURRENT_EVENTS: usize = 4;
+const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+const REPORTER: &str = "pod-reloader";
+
+/// What an Event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reason {
+    /// A reload; SAP's word for it.
+    ConfigurationChanged,
+    /// A reload waits for something that the template requires.
+    ReloadDeferred,
+    /// A listed name that Kubernetes would refuse.
+    InvalidReference,
+    /// observed-config was made with a key that is lost.
+    KeyReplaced,
+    /// The API server or a policy refuses the patch, or undoes it.
+    PatchRefused,
+    /// The annotations would become too large.
+    NoRoom,
+}
+
+impl Reason {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigurationChanged => "ConfigurationChanged",
+            Self::ReloadDeferred => "ReloadDeferred",
+            Self::InvalidReference => "InvalidReference",
+            Self::KeyReplaced => "KeyReplaced",
+            Self::PatchRefused => "PatchRefused",
+            Self::NoRoom => "NoRoom",
+        }
+    }
+
+    const fn action(self) -> &'static str {
+        match self {
+            Self::ConfigurationChanged => "Reload",
+            Self::ReloadDeferred | Self::PatchRefused => "Wait",
+            Self::InvalidReference | Self::NoRoom => "LeaveOut",
+            Self::KeyReplaced => "Record",
+        }
+    }
+
+    const fn is_warning(self) -> bool {
+        !matches!(self, Self::ConfigurationChanged)
+    }
+}
+
+/// Writes Events.
+pub(crate) struct Recorder {
+    client: Client,
+    instance: String,
+    slots: Semaphore,
+    metrics: Metrics,
+    /// The warnings that stand, so that each is told once.
+    told: Mutex<HashMap<WorkloadRef, HashMap<Reason, String>>>,
+}
+
+impl Recorder {
+    /// `instance` names this replica.
+    pub(crate) fn new(client: Client, instance: String, metrics: Metrics) -> Self {
+        let slots = Semaphore::new(CONCURRENT_EVENTS);
+        Self { client, instance, slots, metrics, told: Mutex::default() }
+    }
+
+    /// Writes an Event. A failure is logged and counted, nothing else: the work itself is done.
+    pub(crate) async fn tell(&self, view: &View, reason: Reason, note: String) {
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        let reference = &view.reference;
+        let api = Api::<Event>::namespaced(self.client.clone(), &reference.namespace);
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        let event = self.event(view, reason, note);
+        let error = match timeout(EVENT_TIMEOUT, api.create(&params, &event)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.metrics.count_event_error();
+        tracing::warn!(workload = %reference, reason = reason.as_str(), error, "cannot write an Event");
+    }
+
+    /// Writes a warning, unless the same one stands already.
+    pub(crate) async fn warn_once(&self, view: &View, reason: Reason, note: String) -> bool {
+        let is_news = {
+            let mut told = self.told();
+            let told = told.entry(view.reference.clone()).or_default();
+            told.insert(reason, note.clone()).as_deref() != Some(&note)
+        };
+        if is_news {
+            tracing::warn!(workload = %view.reference, reason = reason.as_str(), "{note}");
+            self.tell(view, reason, note).await;
+        }
+        is_news
+    }
+
+    /// The warning no longer stands.
+    pub(crate) fn resolve(&self, reference: &WorkloadRef, reasons: &[Reason]) {
+        let mut told = self.told();
+        if let Some(of_workload) = told.get_mut(reference) {
+            of_workload.retain(|reason, _| !reasons.contains(reason));
+            if of_workload.is_empty() {
+                told.remove(reference);
+            }
+        }
+    }
+
+    /// The workload is no longer ours.
+    pub(crate) fn forget(&self, reference: &WorkloadRef) {
+        self.told().remove(reference);
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, HashMap<WorkloadRef, HashMap<Reason, String>>> {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn event(&self, view: &View, reason: Reason, mut note: String) -> Event {
+        let WorkloadRef { kind, namespace, name } = &view.reference;
+        if note.len() > MAX_NOTE {
+            let end = (0..=MAX_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
+            note.truncate(end);
+            note.push_str(" ...");
+        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let prefix: String = name.chars().take(220).collect();
+        Event {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.clone()),
+                name: Some(format!("{prefix}.{:x}", since_epoch.as_nanos())),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(Timestamp::now())),
+            type_: Some(if reason.is_warning() { "Warning" } else { "Normal" }.into()),
+            reason: Some(reason.as_str().into()),
+            action: Some(reason.action().into()),
+            note: Some(note),
+            regarding: Some(ObjectReference {
+                api_version: Some("apps/v1".into()),
+                kind: Some(kind.as_str().into()),
+                namespace: Some(namespace.clone()),
+                name: Some(name.clone()),
+                uid: view.workload.uid.clone(),
+                resource_version: view.workload.resource_version.clone(),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some(REPORTER.into()),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Live reads that many reconciles share: one change that a thousand workloads refer to is read once (5.6).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use pod_reloader_core::decide::{Lookup, Lookups};
+use pod_reloader_core::digest::DigestKey;
+use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
+use pod_reloader_k8s::reader::{ConfigReader, Depth};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+/// A read is shared for this long at most.
+const MAX_AGE: Duration = Duration::from_secs(5);
+/// Reads of one workload's references that are under way at once.
+const CONCURRENT_READS: usize = 8;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ReadKey {
+    object: ConfigRef,
+    needs_content: bool,
+    key_id: String,
+}
+
+#[derive(Clone)]
+struct Read {
+    began: Instant,
+    answer: Arc<OnceCell<Lookup>>,
+}
+
+/// See the module.
+pub(crate) struct LiveReads {
+    reader: Arc<ConfigReader>,
+    reads: Mutex<HashMap<ReadKey, Read>>,
+}
+
+impl LiveReads {
+    pub(crate) fn new(reader: Arc<ConfigReader>) -> Self {
+        Self { reader, reads: Mutex::new(HashMap::new()) }
+    }
+
+    /// Looks the objects up. Every answer is from a read that began at `not_before` or later, so it has seen what
+    /// whoever caused this question saw.
+    pub(crate) async fn read_all(
+        &self,
+        key: &DigestKey,
+        namespace: &str,
+        names: Vec<ConfigName>,
+        depth: Depth,
+        not_before: Instant,
+    ) -> Lookups {
+        let reads = names.into_iter().map(|name| async move {
+            let object = ConfigRef::new(namespace, name);
+            let lookup = self.read(key, &object, depth, not_before).await;
+            (object.object, lookup)
+        });
+        futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS).collect().await
+    }
+
+    async fn read(&self, key: &DigestKey, object: &ConfigRef, depth: Depth, not_before: Instant) -> Lookup {
+        let read = self.shared(
+            ReadKey {
+                object: object.clone(),
+                needs_content: depth == Depth::Content,
+                key_id: key.id().to_owned(),
+            },
+            not_before,
+        );
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        read.answer.get_or_init(|| self.reader.read(key, object, depth, deadline)).await.clone()
+    }
+
+    fn shared(&self, key: ReadKey, not_before: Instant) -> Read {
+        let now = Instant::now();
+        let mut reads = self.reads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(read) = reads.get(&key)
+            && read.began >= not_before
+            && now.duration_since(read.began) < MAX_AGE
+            && read.answer.get() != Some(&Lookup::Unknown)
+        {
+            return read.clone();
+        }
+        reads.retain(|_, read| now.duration_since(read.began) < MAX_AGE);
+        let read = Read { began: now, answer: Arc::default() };
+        reads.insert(key, read.clone());
+        read
+    }
+}

@@ -1,0 +1,160 @@
+//! Metrics of the reconciler.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use pod_reloader_core::reference::WorkloadKind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reloads: Family<ReloadLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
+    deferred: Counter,
+    reconcile_duration: Histogram,
+    change_to_patch: Histogram,
+    pub(crate) workloads: Gauge,
+    pub(crate) references: Gauge,
+    pub(crate) queued: Gauge,
+    leader: Gauge,
+    watch_errors: Family<WatchLabels, Counter>,
+    event_errors: Counter,
+    reconciled: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    kind: &'static str,
+    trigger: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchLabels {
+    kind: &'static str,
+}
+
+impl Metrics {
+    /// Registers the metrics under the registry's prefix.
+    pub fn register(registry: &mut Registry) -> Self {
+        let latency = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let metrics = Self {
+            reloads: Family::default(),
+            writes: Family::default(),
+            deferred: Counter::default(),
+            reconcile_duration: latency(),
+            change_to_patch: latency(),
+            workloads: Gauge::default(),
+            references: Gauge::default(),
+            queued: Gauge::default(),
+            leader: Gauge::default(),
+            watch_errors: Family::default(),
+            event_errors: Counter::default(),
+            reconciled: Gauge::default(),
+        };
+        registry.register(
+            "reloads",
+            "Reloads by the reconciler, by workload kind, trigger and result",
+            metrics.reloads.clone(),
+        );
+        registry.register(
+            "records",
+            "Writes of observed-config alone, which reload nothing, by result",
+            metrics.writes.clone(),
+        );
+        registry.register(
+            "reloads_deferred",
+            "Reloads put off because the pod template requires an object that is missing",
+            metrics.deferred.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time to look at one workload, reads and writes included",
+            Unit::Seconds,
+            metrics.reconcile_duration.clone(),
+        );
+        registry.register_with_unit(
+            "change_to_patch",
+            "Time from a config object's last change, as the watch told it, to the patched workload; the settle \
+             window included",
+            Unit::Seconds,
+            metrics.change_to_patch.clone(),
+        );
+        registry.register("workloads", "Workloads that opted in (leader only)", metrics.workloads.clone());
+        registry.register(
+            "references",
+            "Config objects that workloads refer to (leader only)",
+            metrics.references.clone(),
+        );
+        registry.register("queue_length", "Workloads waiting to be looked at", metrics.queued.clone());
+        registry.register("leader", "Whether this replica leads", metrics.leader.clone());
+        registry.register(
+            "watch_errors",
+            "Errors of watches, each followed by a new attempt, by kind",
+            metrics.watch_errors.clone(),
+        );
+        registry.register(
+            "event_errors",
+            "Kubernetes Events that could not be written",
+            metrics.event_errors.clone(),
+        );
+        registry.register(
+            "last_reconcile_timestamp_seconds",
+            "When a workload was last looked at, in seconds since the epoch",
+            metrics.reconciled.clone(),
+        );
+        metrics
+    }
+
+    /// Whether this replica leads.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+        if !leads {
+            self.workloads.set(0);
+            self.references.set(0);
+            self.queued.set(0);
+        }
+    }
+
+    pub(crate) fn count_reload(&self, kind: WorkloadKind, trigger: &'static str, result: &'static str) {
+        self.reloads.get_or_create(&ReloadLabels { kind: kind.as_str(), trigger, result }).inc();
+    }
+
+    pub(crate) fn count_record(&self, result: &'static str) {
+        self.writes.get_or_create(&WriteLabels { result }).inc();
+    }
+
+    pub(crate) fn count_deferred(&self) {
+        self.deferred.inc();
+    }
+
+    pub(crate) fn observe_reconcile(&self, took: Duration) {
+        self.reconcile_duration.observe(took.as_secs_f64());
+        if let Ok(now) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            self.reconciled.set(now.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn observe_change_to_patch(&self, took: Duration) {
+        self.change_to_patch.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn count_watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&WatchLabels { kind }).inc();
+    }
+
+    pub(crate) fn count_event_error(&self) {
+        self.event_errors.inc();
+    }
+}

@@ -1,0 +1,171 @@
+//! When to look at which workload: one entry each, never two reconciles of one workload at once, backoff of its own.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use futures::ready;
+use pod_reloader_core::reference::WorkloadRef;
+use std::task::Poll;
+use tokio::time::Instant;
+use tokio_util::time::{DelayQueue, delay_queue};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+
+/// A keyed delay queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    delays: DelayQueue<WorkloadRef>,
+    slots: HashMap<WorkloadRef, Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    queued: Option<(delay_queue::Key, Instant)>,
+    is_running: bool,
+    /// Asked for while it was running.
+    again_at: Option<Instant>,
+    failures: u32,
+    /// Until then it is left in peace after a failure, whatever happens to it.
+    not_before: Option<Instant>,
+}
+
+impl Queue {
+    /// Asks for a look at the workload at that time, or earlier if that was asked for already.
+    pub(crate) fn schedule(&mut self, reference: &WorkloadRef, at: Instant) {
+        let slot = self.slots.entry(reference.clone()).or_default();
+        let at = slot.not_before.map_or(at, |not_before| at.max(not_before));
+        if slot.is_running {
+            slot.again_at = Some(slot.again_at.map_or(at, |earlier| earlier.min(at)));
+            return;
+        }
+        match &mut slot.queued {
+            Some((_, queued_at)) if *queued_at <= at => {}
+            Some((key, queued_at)) => {
+                self.delays.reset_at(key, at);
+                *queued_at = at;
+            }
+            None => {
+                let key = self.delays.insert_at(reference.clone(), at);
+                slot.queued = Some((key, at));
+            }
+        }
+    }
+
+    /// The next workload that is due; it counts as running until [`Queue::done`] or [`Queue::failed`]. With it comes
+    /// how often it failed in a row. Pending while the queue is empty.
+    pub(crate) async fn next(&mut self) -> (WorkloadRef, u32) {
+        let reference = poll_fn(|cx| match ready!(self.delays.poll_expired(cx)) {
+            Some(expired) => Poll::Ready(expired.into_inner()),
+            // The caller selects over other sources and asks anew after each.
+            None => Poll::Pending,
+        })
+        .await;
+        let slot = self.slots.entry(reference.clone()).or_default();
+        slot.queued = None;
+        slot.is_running = true;
+        (reference, slot.failures)
+    }
+
+    /// The look is over; another one follows at `again_at`, if given, or if one was asked for meanwhile.
+    pub(crate) fn done(&mut self, reference: &WorkloadRef, again_at: Option<Instant>) {
+        self.finish(reference, again_at, |slot| {
+            slot.failures = 0;
+            slot.not_before = None;
+        });
+    }
+
+    /// The look failed; the next one follows after a backoff that grows with every failure.
+    /// `jitter` is from 0 to 1.
+    pub(crate) fn failed(&mut self, reference: &WorkloadRef, now: Instant, jitter: f64) {
+        let failures = self.slots.get(reference).map_or(0, |slot| slot.failures);
+        let backoff = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF);
+        let at = now + backoff.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0);
+        self.finish(reference, Some(at), |slot| {
+            slot.failures = failures.saturating_add(1);
+            slot.not_before = Some(at);
+        });
+    }
+
+    fn finish(&mut self, reference: &WorkloadRef, again_at: Option<Instant>, update: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.slots.get_mut(reference) else { return };
+        slot.is_running = false;
+        update(slot);
+        let asked_at = slot.again_at.take();
+        let next = [asked_at, again_at].into_iter().flatten().min();
+        match next {
+            Some(at) => self.schedule(reference, at),
+            None if slot.queued.is_none() => drop(self.slots.remove(reference)),
+            None => {}
+        }
+    }
+
+    /// Workloads that are waiting or running.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pod_reloader_core::reference::WorkloadKind;
+
+    fn workload(name: &str) -> WorkloadRef {
+        WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
+    }
+
+    fn after(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_entry_per_workload_at_the_earliest_time_asked_for() {
+        let (mut queue, began) = (Queue::default(), Instant::now());
+        queue.schedule(&workload("a"), after(10));
+        queue.schedule(&workload("b"), after(3));
+        queue.schedule(&workload("a"), after(2));
+        queue.schedule(&workload("a"), after(20));
+        assert_eq!(queue.next().await.0, workload("a"));
+        assert_eq!(began.elapsed().as_secs(), 2);
+        assert_eq!(queue.next().await.0, workload("b"));
+        queue.done(&workload("a"), None);
+        queue.done(&workload("b"), None);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_workload_is_not_started_twice_and_not_forgotten() {
+        let mut queue = Queue::default();
+        queue.schedule(&workload("a"), after(0));
+        queue.next().await;
+        queue.schedule(&workload("a"), after(1));
+        queue.schedule(&workload("b"), after(5));
+        assert_eq!(queue.next().await.0, workload("b"));
+        queue.done(&workload("a"), None);
+        assert_eq!(queue.next().await.0, workload("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c5_5_failures_back_off_and_events_do_not_cut_the_backoff_short() {
+        let mut queue = Queue::default();
+        let mut waits = vec![];
+        queue.schedule(&workload("a"), after(0));
+        for failures in 0..12 {
+            assert_eq!(queue.next().await.1, failures);
+            let began = Instant::now();
+            queue.failed(&workload("a"), began, 0.0);
+            queue.schedule(&workload("a"), began);
+            let (reference, count) = queue.next().await;
+            waits.push(began.elapsed().as_millis());
+            queue.done(&reference, None);
+            assert_eq!(count, failures + 1);
+            // As if it had failed all along.
+            queue.slots.entry(reference.clone()).or_default().failures = count;
+            queue.schedule(&reference, Instant::now());
+        }
+        assert_eq!(waits[..4], [250, 500, 1000, 2000]);
+        assert_eq!(*waits.last().unwrap(), 60_000);
+    }
+}
