@@ -314,3 +314,6 @@ fn interests(view: &View) -> std::collections::BTreeMap<ConfigName, bool> {
     let listed = view.workload.references.names().into_iter().map(|name| (name.clone(), true));
     required.chain(listed).collect()
 }
+
+#[cfg(test)]
+mod tests;

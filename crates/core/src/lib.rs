@@ -19,6 +19,7 @@ pub mod config_hash;
 pub mod content;
 pub mod decide;
 pub mod digest;
+pub mod duration;
 pub mod observed;
 pub mod patch;
 pub mod reference;

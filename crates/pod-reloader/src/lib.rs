@@ -1,0 +1,44 @@
+//! pod-reloader, wired together: flags, logging, the connection to the API server, and the tasks that run.
+//!
+//! ```text
+//! main -> args -> logging -> run --+-- KeyKeeper          the digest key and its Secret
+//!                                  +-- identity           who we are to the API server
+//!                                  +-- serving            certificates, and the webhook on its TLS port
+//!                                  +-- leader             the Lease
+//!                                  +-- controller         while this replica leads
+//!                                  +-- admin              /healthz, /readyz, /metrics
+//! ```
+//!
+//! Every task runs as long as the process: one that ends by itself ends the process, so that nothing dies unseen.
+
+pub mod admin;
+pub mod args;
+mod go_flags;
+mod logging;
+mod readiness;
+pub mod run;
+mod tasks;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs the operator with the process's arguments until it is told to stop.
+pub fn main() -> ExitCode {
+    let args = args::Args::parse_from(go_flags::normalize(std::env::args_os()));
+    logging::init(&args);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run::run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "pod-reloader ends");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -53,7 +53,7 @@ impl Admitter {
         let Some(kind) = workload_kind(request) else {
             self.metrics.count_request("other", &request.operation, Outcome::LeftAlone);
             let kind =
-                request.kind.kind.chars().filter(|c| c.is_ascii_alphanumeric()).take(40).collect::<String>();
+                request.kind.kind.chars().filter(char::is_ascii_alphanumeric).take(40).collect::<String>();
             let warning = format!("pod-reloader: registered for a kind it does not know: {kind}");
             return Response { warnings: vec![warning], ..Response::default() };
         };
@@ -143,10 +143,7 @@ impl Admitter {
         if names.len() > MAX_READS {
             return undecided(&format!("{} references are more than {MAX_READS}", names.len()));
         }
-        let depth = match needs_content(self.mode, hash, observed) {
-            true => Depth::Content,
-            false => Depth::Version,
-        };
+        let depth = if needs_content(self.mode, hash, observed) { Depth::Content } else { Depth::Version };
         let live = self.reader.read_all(&key, namespace, names, depth, deadline).await;
         // Another key may have come into force meanwhile; what was made with the old one must not be told.
         if self.key.get().as_deref() != Some(&*key) {

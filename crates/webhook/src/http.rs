@@ -13,6 +13,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use pod_reloader_core::duration;
 use tokio::time::{Instant, timeout};
 
 use crate::admit::Admitter;
@@ -127,37 +128,12 @@ fn time_allowed(query: Option<&str>) -> Duration {
         .into_iter()
         .flat_map(|query| query.split('&'))
         .filter_map(|pair| pair.strip_prefix("timeout="))
-        .find_map(parse_go_duration)
+        .find_map(duration::parse)
         .unwrap_or(DEFAULT_TIMEOUT)
         // The API server allows at most 30 s.
         .min(Duration::from_secs(30));
     let margin = (given / 5).clamp(Duration::from_millis(100), Duration::from_millis(500));
     given.saturating_sub(margin)
-}
-
-/// A duration as Go writes it, such as `10s`, `1m30s` or `500ms`.
-fn parse_go_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let number: f64 = number.parse().ok()?;
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = tail;
-    }
-    (!text.is_empty()).then_some(total)
 }
 
 #[cfg(test)]

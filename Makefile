@@ -1,0 +1,77 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CARGO_TERM_COLOR ?= auto
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+
+.PHONY: help
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools: ## check that what is needed is installed
+	@for tool in $(CARGO) cc; do \
+	  command -v $$tool >/dev/null || { echo "error: '$$tool' is missing. Needed: Rust 1.95 or newer (https://rustup.rs), a C linker (apt-get install build-essential), and Go 1.26 or newer (https://go.dev/dl) unless KUBEBUILDER_ASSETS holds a control plane"; exit 1; }; \
+	done
+
+.PHONY: build
+build: tools ## the release binary: target/release/pod-reloader
+	$(CARGO) build --release --locked -p pod-reloader
+
+.PHONY: control-plane
+control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in e2e/bin
+	@e2e/control-plane/build.sh
+
+.PHONY: demo
+demo: control-plane build ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running)
+	$(CARGO) build --locked -p pod-reloader-e2e --bin demo
+	@target/debug/demo --operator target/release/pod-reloader $(if $(KEEP),--keep)
+
+.PHONY: demo-stop
+demo-stop: ## end what `make demo KEEP=1` left running
+	@$(CARGO) run --quiet --locked -p pod-reloader-e2e --bin demo -- --stop
+
+.PHONY: cluster
+cluster: control-plane tools ## boot only the control plane, until Ctrl-C
+	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
+	@target/debug/cluster
+
+.PHONY: test
+test: control-plane tools ## all tests, against the real control plane where Kubernetes is involved
+	@tests/run.sh
+
+.PHONY: fmt
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## is the code formatted?
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: core-check ## clippy, with warnings as errors
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: core-check
+core-check: ## the core knows no async runtime and no Kubernetes client
+	@! $(CARGO) tree --locked -p pod-reloader-core -e normal --prefix none | grep -E '^(tokio|hyper|kube|k8s-openapi|axum|tracing) ' \
+	  || { echo "error: pod-reloader-core must not depend on the above"; exit 1; }
+
+.PHONY: doc
+doc: ## documentation of all crates, with warnings as errors
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+.PHONY: deny
+deny: ## licences, sources and duplicates of dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(CARGO_DENY_VERSION) --locked
+	$(CARGO) deny --all-features check --config .cargo/deny.toml --hide-inclusion-graph bans licenses sources
+
+.PHONY: advisories
+advisories: ## security advisories of dependencies (needs the advisory database)
+	$(CARGO) deny check --config .cargo/deny.toml advisories
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf target e2e/bin e2e/run

@@ -1,0 +1,154 @@
+use super::*;
+use pod_reloader_core::annotation::{CONFIGMAPS, IGNORED};
+
+const WINDOW: Duration = Duration::from_secs(2);
+
+fn reference(name: &str) -> WorkloadRef {
+    WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
+}
+
+fn listing(configmaps: &str) -> Workload {
+    let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: configmaps}}});
+    serde_json::from_value(object).unwrap()
+}
+
+fn requiring(configmaps: &str, required: &str) -> Workload {
+    let object = serde_json::json!({
+        "metadata": {"annotations": {CONFIGMAPS: configmaps}},
+        "spec": {"template": {"spec": {"containers": [{"envFrom": [{"configMapRef": {"name": required}}]}]}}}
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn configmap(name: &str) -> ConfigRef {
+    ConfigRef::new("ns", ConfigName::configmap(name))
+}
+
+fn version(version: &str) -> Presence {
+    Presence::Version { uid: "u".into(), resource_version: version.into() }
+}
+
+/// An index in which workload `a` lists `x` and `y`, both seen, all quiet since long.
+fn settled() -> (Index, Instant) {
+    let (mut index, start) = (Index::new(WINDOW), Instant::now());
+    index.apply_workload(&reference("a"), listing("x,y"), start);
+    index.apply_object(&configmap("x"), &version("1"), start);
+    index.apply_object(&configmap("y"), &version("1"), start);
+    index.settled(&reference("a"), start);
+    (index, start + Duration::from_secs(3600))
+}
+
+#[test]
+fn c5_2_nothing_is_kept_of_objects_that_nobody_refers_to() {
+    let (mut index, now) = settled();
+    let affected = index.apply_object(&configmap("other"), &version("1"), now);
+    assert_eq!(affected, Affected::default());
+    assert_eq!(index.object_count(), 2);
+
+    let (_, orphans) = index.apply_workload(&reference("a"), listing("y"), now);
+    assert_eq!(orphans, [configmap("x")]);
+    assert_eq!(index.delete_workload(&reference("a")), [configmap("y")]);
+    assert_eq!((index.object_count(), index.workload_count()), (0, 0));
+}
+
+#[test]
+fn c1_3_a_workload_that_is_ignored_is_dropped() {
+    let (mut index, now) = settled();
+    let object =
+        serde_json::json!({"metadata": {"labels": {IGNORED: "true"}, "annotations": {CONFIGMAPS: "x"}}});
+    let (is_ours, orphans) =
+        index.apply_workload(&reference("a"), serde_json::from_value(object).unwrap(), now);
+    assert!(!is_ours);
+    assert_eq!(orphans.len(), 2);
+}
+
+#[test]
+fn a_change_concerns_those_who_list_the_object_and_a_repetition_nobody() {
+    let (mut index, now) = settled();
+    index.apply_workload(&reference("b"), listing("y"), now);
+    let affected = index.apply_object(&configmap("y"), &version("2"), now);
+    assert_eq!(affected.to_settle, [reference("a"), reference("b")]);
+    assert_eq!(index.apply_object(&configmap("y"), &version("2"), now), Affected::default());
+    assert_eq!(index.apply_object(&configmap("x"), &version("2"), now).to_settle, [reference("a")]);
+}
+
+#[test]
+fn c3_what_only_the_template_requires_matters_when_it_comes_or_goes() {
+    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    index.apply_workload(&reference("a"), requiring("x", "needed"), now);
+    index.learn(&configmap("needed"), version("1"));
+    assert_eq!(index.apply_object(&configmap("needed"), &version("2"), now), Affected::default());
+    let affected = index.apply_object(&configmap("needed"), &Presence::Absent, now);
+    assert_eq!(affected, Affected { to_settle: vec![], at_once: vec![reference("a")] });
+}
+
+#[test]
+fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
+    let (mut index, now) = settled();
+    index.apply_object(&configmap("x"), &version("2"), now);
+    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    let later = now + Duration::from_secs(1);
+    index.apply_object(&configmap("y"), &version("2"), later);
+    assert_eq!(index.due(&reference("a")), Some(later + WINDOW));
+}
+
+#[test]
+fn c3_1_a_steady_stream_of_changes_is_cut_off_after_five_windows() {
+    let (mut index, now) = settled();
+    for step in 0..30 {
+        let at = now + Duration::from_secs(step);
+        index.apply_object(&configmap("x"), &version(&format!("s{step}")), at);
+        let due = index.due(&reference("a")).unwrap();
+        assert!(due <= now + WINDOW * 5, "{step}");
+        if step < 8 {
+            assert_eq!(due, at + WINDOW);
+        }
+    }
+    // Once reconciled, the next change starts a window of its own.
+    let reconciled = now + Duration::from_secs(30);
+    index.settled(&reference("a"), reconciled);
+    let at = now + Duration::from_secs(31);
+    index.apply_object(&configmap("x"), &version("last"), at);
+    assert_eq!(index.due(&reference("a")), Some(at + WINDOW));
+}
+
+#[test]
+fn a_change_during_a_reconcile_is_not_taken_for_settled() {
+    let (mut index, now) = settled();
+    index.apply_object(&configmap("x"), &version("2"), now + Duration::from_secs(1));
+    index.settled(&reference("a"), now);
+    assert!(index.snapshot(&reference("a")).unwrap().references.iter().any(|r| r.is_recent));
+}
+
+#[test]
+fn the_first_news_of_an_object_has_its_users_looked_at_again() {
+    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    index.apply_workload(&reference("a"), listing("x"), now);
+    let affected = index.apply_object(&configmap("x"), &version("1"), now);
+    assert_eq!(affected, Affected { to_settle: vec![], at_once: vec![reference("a")] });
+}
+
+#[test]
+fn what_a_read_found_does_not_override_what_a_watch_said() {
+    let (mut index, now) = settled();
+    index.apply_object(&configmap("x"), &Presence::Absent, now);
+    index.learn(&configmap("x"), version("1"));
+    let snapshot = index.snapshot(&reference("a")).unwrap();
+    assert_eq!(snapshot.references[0].presence, Some(Presence::Absent));
+}
+
+#[test]
+fn c5_7_what_a_relist_does_not_list_any_more_is_gone() {
+    let (mut index, _) = settled();
+    let everywhere = Coverage { kind: ConfigKind::ConfigMap, namespace: None };
+    index.begin_objects(&everywhere);
+    index.list_object(&everywhere, &configmap("y"));
+    assert_eq!(index.end_objects(&everywhere), [configmap("x")]);
+
+    let elsewhere = Coverage { kind: WorkloadKind::Deployment, namespace: Some("other".into()) };
+    index.begin_workloads(&elsewhere);
+    assert!(index.end_workloads(&elsewhere).is_empty());
+    let here = Coverage { kind: WorkloadKind::Deployment, namespace: Some("ns".into()) };
+    index.begin_workloads(&here);
+    assert_eq!(index.end_workloads(&here), [reference("a")]);
+}

@@ -1,0 +1,345 @@
+//! The command line (section 6).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use pod_reloader_core::config_hash::HashMode;
+
+use crate::go_flags::parse_bool;
+
+/// Reloads Kubernetes workloads when the `ConfigMaps` and Secrets they list in annotations change.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "pod-reloader", version, about, args_override_self = true, max_term_width = 110)]
+pub struct Args {
+    /// Address of /metrics; "0" for none
+    #[arg(long, value_name = "[HOST]:PORT", default_value = ":8080", env = "POD_RELOADER_METRICS_BIND_ADDRESS",
+          value_parser = BindAddress::parse)]
+    pub metrics_bind_address: BindAddress,
+
+    /// Address of /healthz and /readyz; "0" for none
+    #[arg(long, value_name = "[HOST]:PORT", default_value = ":8081",
+          env = "POD_RELOADER_HEALTH_PROBE_BIND_ADDRESS", value_parser = BindAddress::parse)]
+    pub health_probe_bind_address: BindAddress,
+
+    /// Address of the webhook, which serves POST /mutate over TLS
+    #[arg(long, value_name = "[HOST]:PORT", default_value = ":9443", env = "POD_RELOADER_WEBHOOK_BIND_ADDRESS",
+          value_parser = BindAddress::parse_needed)]
+    pub webhook_bind_address: BindAddress,
+
+    /// Directory with the webhook's tls.crt and tls.key, which are followed when they change. Without it the operator
+    /// makes its own CA and certificate
+    #[arg(long, value_name = "DIRECTORY", env = "POD_RELOADER_WEBHOOK_TLS_DIRECTORY")]
+    pub webhook_tls_directory: Option<PathBuf>,
+
+    /// Name of the `MutatingWebhookConfiguration` that is given the self-made CA (only without --webhook-tls-directory)
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "pod-reloader",
+        env = "POD_RELOADER_WEBHOOK_CONFIGURATION_NAME"
+    )]
+    pub webhook_configuration_name: String,
+
+    /// Have only the holder of the Lease pod-reloader.cs.sap.com run the reconciler. Needed with several replicas
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_LEADER_ELECT",
+          value_parser = parse_bool)]
+    pub leader_elect: bool,
+
+    /// The operator's namespace, of the Lease, the digest key and self-made certificates; by default the pod's own, or
+    /// the kubeconfig's
+    #[arg(long, value_name = "NAMESPACE", env = "POD_RELOADER_LEADER_ELECTION_NAMESPACE")]
+    pub leader_election_namespace: Option<String>,
+
+    /// How config hashes are made: from the content, or from uid and resourceVersion as SAP's pod-reloader does
+    #[arg(long, value_name = "MODE", default_value = "content", env = "POD_RELOADER_HASH")]
+    pub hash: HashArg,
+
+    /// How long a workload's references must have been quiet before it is reloaded, such as 2s or 500ms; 0 for at once
+    #[arg(long, value_name = "DURATION", default_value = "2s", env = "POD_RELOADER_SETTLE_WINDOW",
+          value_parser = parse_settle_window)]
+    pub settle_window: Duration,
+
+    /// Patches of workloads that may be under way at once
+    #[arg(long, value_name = "NUMBER", default_value = "16", env = "POD_RELOADER_MAX_CONCURRENT_PATCHES",
+          value_parser = parse_patches)]
+    pub max_concurrent_patches: usize,
+
+    /// Watch these namespaces only, comma-separated; needs only Roles there
+    #[arg(long, value_name = "NAMESPACES", value_delimiter = ',', env = "POD_RELOADER_NAMESPACES",
+          value_parser = parse_namespace)]
+    pub namespaces: Vec<String>,
+
+    /// Form of log lines [default: json]
+    #[arg(long, value_name = "FORMAT", env = "POD_RELOADER_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// How long the webhook goes on taking requests after SIGTERM, until nobody sends any more
+    #[arg(long, value_name = "DURATION", default_value = "3s", env = "POD_RELOADER_SHUTDOWN_DELAY",
+          value_parser = parse_shutdown_delay)]
+    pub shutdown_delay: Duration,
+
+    /// Kubeconfig to use; by default that of KUBECONFIG, ~/.kube/config, or the pod's service account
+    #[arg(long, value_name = "FILE", env = "POD_RELOADER_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Log level: debug, info, error, panic, or a number, where 1 is debug and more is finer
+    #[arg(long, value_name = "LEVEL", env = "POD_RELOADER_ZAP_LOG_LEVEL", value_parser = parse_level)]
+    pub zap_log_level: Option<tracing::level_filters::LevelFilter>,
+
+    /// Form of log lines; --log-format comes first
+    #[arg(long, value_name = "ENCODER", env = "POD_RELOADER_ZAP_ENCODER")]
+    pub zap_encoder: Option<ZapEncoder>,
+
+    /// Development defaults: --zap-encoder=console --zap-log-level=debug
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_ZAP_DEVEL",
+          value_parser = parse_bool)]
+    pub zap_devel: bool,
+
+    /// Accepted for compatibility, without effect: there are no stack traces in logs
+    #[arg(long, value_name = "LEVEL", env = "POD_RELOADER_ZAP_STACKTRACE_LEVEL")]
+    pub zap_stacktrace_level: Option<ZapStacktraceLevel>,
+
+    /// Accepted for compatibility, without effect: times in logs are RFC 3339
+    #[arg(long, value_name = "ENCODING", env = "POD_RELOADER_ZAP_TIME_ENCODING")]
+    pub zap_time_encoding: Option<ZapTimeEncoding>,
+}
+
+/// `--hash`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HashArg {
+    /// Keyed, from the content.
+    Content,
+    /// SAP's own.
+    Version,
+}
+
+impl From<HashArg> for HashMode {
+    fn from(arg: HashArg) -> Self {
+        match arg {
+            HashArg::Content => Self::Content,
+            HashArg::Version => Self::Version,
+        }
+    }
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `--zap-encoder`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ZapEncoder {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Console,
+}
+
+/// `--zap-stacktrace-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "zap's words, without effect")]
+pub enum ZapStacktraceLevel {
+    Info,
+    Error,
+    Panic,
+}
+
+/// `--zap-time-encoding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "zap's words, without effect")]
+pub enum ZapTimeEncoding {
+    Epoch,
+    Millis,
+    Nano,
+    Iso8601,
+    Rfc3339,
+    Rfc3339nano,
+}
+
+/// Where to listen, in Go's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindAddress {
+    /// Nowhere.
+    Off,
+    /// At that port of that host; of all addresses, if the host is missing.
+    At {
+        /// A name or an IP address.
+        host: Option<String>,
+        /// Zero for any that is free.
+        port: u16,
+    },
+}
+
+impl BindAddress {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text == "0" {
+            return Ok(Self::Off);
+        }
+        let expected = || "expected [HOST]:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().map_err(|_| expected())?;
+        let host = match host.strip_prefix('[') {
+            Some(host) => host.strip_suffix(']').ok_or_else(expected)?,
+            None if host.contains(':') => return Err(expected()),
+            None => host,
+        };
+        Ok(Self::At { host: (!host.is_empty()).then(|| host.to_owned()), port })
+    }
+
+    fn parse_needed(text: &str) -> Result<Self, String> {
+        match Self::parse(text)? {
+            Self::Off => {
+                Err("the webhook cannot be switched off; expected [HOST]:PORT, such as :9443".into())
+            }
+            address @ Self::At { .. } => Ok(address),
+        }
+    }
+}
+
+fn parse_duration(text: &str, most: Duration) -> Result<Duration, String> {
+    let duration = pod_reloader_core::duration::parse(text)
+        .ok_or("expected a duration with its unit, such as 2s, 500ms or 1m30s, or 0")?;
+    if duration > most {
+        return Err(format!("expected at most {} s", most.as_secs()));
+    }
+    Ok(duration)
+}
+
+fn parse_settle_window(text: &str) -> Result<Duration, String> {
+    parse_duration(text, Duration::from_hours(1))
+}
+
+fn parse_shutdown_delay(text: &str) -> Result<Duration, String> {
+    parse_duration(text, Duration::from_mins(10))
+}
+
+fn parse_patches(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 1024".into())
+}
+
+fn parse_namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_proper = (1..=63).contains(&name.len())
+        && name.bytes().all(is_inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if is_proper {
+        Ok(name.to_owned())
+    } else {
+        Err("expected names of namespaces, such as shop,billing".into())
+    }
+}
+
+fn parse_level(text: &str) -> Result<tracing::level_filters::LevelFilter, String> {
+    use tracing::level_filters::LevelFilter;
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Ok(LevelFilter::DEBUG),
+        "info" => Ok(LevelFilter::INFO),
+        "error" | "panic" => Ok(LevelFilter::ERROR),
+        other => match other.parse::<u8>() {
+            Ok(1) => Ok(LevelFilter::DEBUG),
+            Ok(2..) => Ok(LevelFilter::TRACE),
+            _ => Err("expected debug, info, error, panic, or a number above 0".into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        let args = std::iter::once("pod-reloader").chain(args.iter().copied());
+        Args::try_parse_from(crate::go_flags::normalize(args.map(Into::into)))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn c6_saps_command_line_works_unchanged() {
+        let args = parse(&[
+            "--metrics-bind-address=:8080",
+            "-health-probe-bind-address",
+            "localhost:8081",
+            "--webhook-bind-address=:2443",
+            "--webhook-tls-directory=/app/etc/ssl",
+            "--leader-elect",
+            "--leader-election-namespace=sap",
+            "--zap-devel=false",
+            "--zap-encoder=console",
+            "--zap-log-level=2",
+            "--zap-stacktrace-level=error",
+            "--zap-time-encoding=iso8601",
+            "--kubeconfig=/tmp/k",
+        ])
+        .unwrap();
+        assert!(args.leader_elect);
+        assert_eq!(args.webhook_bind_address, BindAddress::At { host: None, port: 2443 });
+        assert_eq!(
+            args.health_probe_bind_address,
+            BindAddress::At { host: Some("localhost".into()), port: 8081 }
+        );
+    }
+
+    #[test]
+    fn c6_booleans_are_gos_and_the_last_flag_wins() {
+        for (args, expected) in [
+            (&["--leader-elect"][..], true),
+            (&["--leader-elect=false"], false),
+            (&["--leader-elect=T"], true),
+            (&["--leader-elect", "--leader-elect=0"], false),
+            (&[], false),
+        ] {
+            assert_eq!(parse(args).unwrap().leader_elect, expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
+        for (arg, hint) in [
+            ("--webhook-bind-address=0", "such as :9443"),
+            ("--metrics-bind-address=8080", "such as :8080"),
+            ("--metrics-bind-address=:99999", "such as :8080"),
+            ("--metrics-bind-address=::1:80", "[::1]:8080"),
+            ("--settle-window=2", "such as 2s"),
+            ("--settle-window=-2s", "such as 2s"),
+            ("--settle-window=2h", "at most 3600 s"),
+            ("--max-concurrent-patches=0", "from 1 to 1024"),
+            ("--hash=sha1", "content, version"),
+            ("--namespaces=a,B", "such as shop,billing"),
+            ("--leader-elect=maybe", "true or false"),
+            ("--zap-log-level=loud", "debug, info"),
+            ("--log-format=xml", "json, text"),
+            ("--leader-elekt", "--leader-elect"),
+        ] {
+            let error = parse(&[arg]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arg}");
+            assert!(error.to_string().contains(hint), "{arg}: {error}");
+        }
+    }
+
+    #[test]
+    fn c6_every_flag_has_an_environment_variable() {
+        for arg in Args::command().get_arguments() {
+            let Some(long) = arg.get_long() else { continue };
+            if !["help", "version"].contains(&long) {
+                let expected = format!("POD_RELOADER_{}", long.to_ascii_uppercase().replace('-', "_"));
+                assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(expected.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Whether this replica can answer correctly (4.8).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pod_reloader_k8s::key::KeyReader;
+use pod_reloader_serving::certificate::Certificates;
+use tokio::sync::watch;
+
+/// What readiness depends on.
+#[derive(Clone)]
+pub(crate) struct Readiness {
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) key: KeyReader,
+    pub(crate) own_user: watch::Receiver<Option<String>>,
+    pub(crate) is_stopping: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// What is missing; nothing when ready.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let conditions = [
+            (self.certificates.is_loaded(), "no serving certificate is loaded"),
+            (self.key.get().is_some(), "the digest key is not known, or not the stored one"),
+            (self.own_user.borrow().is_some(), "the API server has not said yet who we are"),
+            (!self.is_stopping.load(Ordering::Relaxed), "shutting down"),
+        ];
+        conditions.into_iter().filter(|(is_met, _)| !is_met).map(|(_, what)| what).collect()
+    }
+}
