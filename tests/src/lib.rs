@@ -1,0 +1,15 @@
+//! The parts together, against a real API server: what the integration tests share.
+//!
+//! [`World`] is one control plane with two replicas of the built operator and its registration, booted once per test
+//! binary. Each test takes a [`Space`] of its own, a namespace with a random name, so that all run in parallel.
+
+pub mod certificates;
+pub mod objects;
+pub mod space;
+pub mod world;
+
+pub use space::Space;
+pub use world::{SETTLE_WINDOW, World};
+
+/// How long a test waits for something that should happen.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,0 +1,105 @@
+//! Builders of objects, and what is read from them.
+
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
+pub use pod_reloader_core::annotation::{
+    CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS,
+};
+use serde_json::{Value, json};
+
+/// The kinds of workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `apps/v1` `Deployment`.
+    Deployment,
+    /// `apps/v1` `StatefulSet`.
+    StatefulSet,
+    /// `apps/v1` `DaemonSet`.
+    DaemonSet,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
+    /// The `kind` field.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+        }
+    }
+
+    /// Its resource.
+    pub fn resource(self) -> ApiResource {
+        ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", self.name()))
+    }
+}
+
+/// The API of that kind in that namespace.
+pub fn api(client: Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client, namespace, &kind.resource())
+}
+
+/// A workload with those annotations and one container that uses no configuration.
+pub fn workload(kind: Kind, name: &str, annotations: Value) -> DynamicObject {
+    let mut spec = json!({
+        "selector": {"matchLabels": {"app": name}},
+        "template": {
+            "metadata": {"labels": {"app": name}},
+            "spec": {"containers": [{"name": "main", "image": "example.invalid/app:1"}]}
+        }
+    });
+    if kind != Kind::DaemonSet {
+        spec["replicas"] = json!(1);
+    }
+    if kind == Kind::StatefulSet {
+        spec["serviceName"] = json!(name);
+    }
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": kind.name(),
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": spec
+    });
+    serde_json::from_value(object).expect("a workload is an object")
+}
+
+/// A Deployment that lists those `ConfigMaps` and uses none.
+pub fn listing(name: &str, configmaps: &str) -> DynamicObject {
+    workload(Kind::Deployment, name, json!({ CONFIGMAPS: configmaps }))
+}
+
+/// Has the first container take its environment from the `ConfigMap`.
+pub fn env_from(mut workload: DynamicObject, configmap: &str, optional: bool) -> DynamicObject {
+    let container = &mut workload.data["spec"]["template"]["spec"]["containers"][0];
+    if container["envFrom"].is_null() {
+        container["envFrom"] = json!([]);
+    }
+    if let Some(sources) = container["envFrom"].as_array_mut() {
+        sources.push(json!({"configMapRef": {"name": configmap, "optional": optional}}));
+    }
+    workload
+}
+
+/// Another image for the first container.
+pub fn image(mut workload: DynamicObject, image: &str) -> DynamicObject {
+    workload.data["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    workload
+}
+
+/// The config hash on the pod template.
+pub fn config_hash(workload: &DynamicObject) -> Option<String> {
+    let annotations = &workload.data["spec"]["template"]["metadata"]["annotations"];
+    annotations[CONFIG_HASH].as_str().map(str::to_owned)
+}
+
+/// An annotation of the workload itself.
+pub fn annotation(workload: &DynamicObject, key: &str) -> Option<String> {
+    workload.metadata.annotations.as_ref()?.get(key).cloned()
+}
+
+/// The observed-config annotation, parsed.
+pub fn observed(workload: &DynamicObject) -> Option<Value> {
+    serde_json::from_str(&annotation(workload, OBSERVED_CONFIG)?).ok()
+}

@@ -1,0 +1,236 @@
+//! A namespace of its own for each test, and what tests do there.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
+use kube::api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use pod_reloader_e2e::{User, eventually};
+use serde_json::{Value, json};
+
+use crate::objects::{self, Kind};
+use crate::{PATIENCE, World};
+
+const SENTINEL: &str = "sentinel";
+
+/// A namespace with a random name.
+pub struct Space<'a> {
+    /// Where it lies.
+    pub world: &'a World,
+    /// Its name.
+    pub name: String,
+    /// A client that may do everything, and does not retry.
+    pub client: Client,
+}
+
+impl Space<'static> {
+    /// A namespace in the shared world.
+    pub async fn new() -> anyhow::Result<Self> {
+        Self::within(World::shared().await?).await
+    }
+}
+
+impl<'a> Space<'a> {
+    /// A namespace in that world.
+    pub async fn within(world: &'a World) -> anyhow::Result<Self> {
+        let client = world.plane.client(User::Admin).await?;
+        let mut random = [0; 4];
+        getrandom::fill(&mut random).ok().context("no random bytes")?;
+        let name = format!("test-{:08x}", u32::from_be_bytes(random));
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        Ok(Self { world, name, client })
+    }
+
+    /// The API of a kind of workload here.
+    pub fn workloads(&self, kind: Kind) -> Api<DynamicObject> {
+        objects::api(self.client.clone(), kind, &self.name)
+    }
+
+    /// The API of `ConfigMaps` here.
+    pub fn configmaps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// The API of Secrets here.
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Creates a `ConfigMap` or gives it that content: `value` under the key `key`.
+    pub async fn configmap(&self, name: &str, value: &str) -> anyhow::Result<ConfigMap> {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": value}
+        });
+        let params = PatchParams::apply("test").force();
+        Ok(self.configmaps().patch(name, &params, &Patch::Apply(object)).await?)
+    }
+
+    /// The same for a Secret.
+    pub async fn secret(&self, name: &str, value: &str) -> anyhow::Result<Secret> {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"key": value}
+        });
+        let params = PatchParams::apply("test").force();
+        Ok(self.secrets().patch(name, &params, &Patch::Apply(object)).await?)
+    }
+
+    /// Deletes a `ConfigMap`.
+    pub async fn delete_configmap(&self, name: &str) -> anyhow::Result<()> {
+        self.configmaps().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Creates a workload.
+    pub async fn create(&self, workload: &DynamicObject) -> anyhow::Result<DynamicObject> {
+        Ok(self.workloads(kind_of(workload)?).create(&PostParams::default(), workload).await?)
+    }
+
+    /// Replaces a workload as `kubectl replace` does: whatever is there.
+    pub async fn replace(&self, workload: &DynamicObject) -> anyhow::Result<DynamicObject> {
+        let api = self.workloads(kind_of(workload)?);
+        Ok(api.replace(&workload.name_any(), &PostParams::default(), workload).await?)
+    }
+
+    /// Merge-patches a workload.
+    pub async fn patch(&self, kind: Kind, name: &str, patch: Value) -> anyhow::Result<DynamicObject> {
+        Ok(self.workloads(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// A workload as it is.
+    pub async fn get(&self, kind: Kind, name: &str) -> anyhow::Result<DynamicObject> {
+        Ok(self.workloads(kind).get(name).await?)
+    }
+
+    /// The config hash of a workload; an error if it has none.
+    pub async fn hash(&self, kind: Kind, name: &str) -> anyhow::Result<String> {
+        objects::config_hash(&self.get(kind, name).await?).context("the workload has no config hash")
+    }
+
+    /// Waits until a Deployment's config hash is another than `before`, and returns the new one.
+    pub async fn hash_changes(&self, kind: Kind, name: &str, before: &str) -> anyhow::Result<String> {
+        eventually(format!("another config hash on {name}"), PATIENCE, || async {
+            let hash = self.hash(kind, name).await?;
+            ensure!(hash != before, "still {before}");
+            Ok(hash)
+        })
+        .await
+    }
+
+    /// The pod-template revisions that the controller-manager made of a workload, once it has seen the last change:
+    /// `ReplicaSets` of a Deployment, `ControllerRevisions` of the others.
+    pub async fn revisions(&self, kind: Kind, name: &str) -> anyhow::Result<usize> {
+        eventually(format!("the controller to have seen {name}"), PATIENCE, || async {
+            let workload = self.get(kind, name).await?;
+            let observed = workload.data["status"]["observedGeneration"].as_i64();
+            let generation = workload.metadata.generation;
+            ensure!(observed.is_some() && observed == generation, "observed {observed:?} of {generation:?}");
+            let uid = workload.uid().unwrap_or_default();
+            let params = ListParams::default();
+            let is_owned =
+                |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+            if kind == Kind::Deployment {
+                let sets =
+                    Api::<ReplicaSet>::namespaced(self.client.clone(), &self.name).list(&params).await?;
+                Ok(sets.iter().filter(|set| is_owned(&set.metadata)).count())
+            } else {
+                let revisions = Api::<ControllerRevision>::namespaced(self.client.clone(), &self.name);
+                Ok(revisions
+                    .list(&params)
+                    .await?
+                    .iter()
+                    .filter(|revision| is_owned(&revision.metadata))
+                    .count())
+            }
+        })
+        .await
+    }
+
+    /// Asserts the number of revisions, with all that helps on failure.
+    pub async fn expect_revisions(&self, kind: Kind, name: &str, expected: usize) -> anyhow::Result<()> {
+        let revisions = self.revisions(kind, name).await?;
+        if revisions != expected {
+            let workload = self.get(kind, name).await?;
+            bail!("expected {expected} revisions of {name}, got {revisions}: {}", json!(workload));
+        }
+        Ok(())
+    }
+
+    /// The Events of that reason on a workload: their notes.
+    pub async fn events(&self, name: &str, reason: &str) -> anyhow::Result<Vec<String>> {
+        let events =
+            Api::<Event>::namespaced(self.client.clone(), &self.name).list(&ListParams::default()).await?;
+        let fitting = events.into_iter().filter(|event| {
+            event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some(reason)
+        });
+        Ok(fitting.filter_map(|event| event.message).collect())
+    }
+
+    /// Waits for an Event of that reason on a workload and returns all notes.
+    pub async fn event_comes(&self, name: &str, reason: &str) -> anyhow::Result<Vec<String>> {
+        eventually(format!("an Event {reason} on {name}"), PATIENCE, || async {
+            let notes = self.events(name, reason).await?;
+            ensure!(!notes.is_empty(), "none");
+            Ok(notes)
+        })
+        .await
+    }
+
+    /// Returns when the reconciler has done all that follows from what happened before this call.
+    ///
+    /// A sentinel workload here is reloaded by a change made now. The settle window of that change began later than
+    /// that of every change before, so when the sentinel is through, so are they.
+    pub async fn quiesce(&self) -> anyhow::Result<()> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).ok().context("no random bytes")?;
+        let value = format!("{:016x}", u64::from_be_bytes(random));
+        if self.workloads(Kind::Deployment).get_opt(SENTINEL).await?.is_none() {
+            self.configmap(SENTINEL, "start").await?;
+            self.create(&objects::listing(SENTINEL, SENTINEL)).await?;
+        }
+        let before =
+            eventually("the sentinel to have a hash", PATIENCE, || self.hash(Kind::Deployment, SENTINEL))
+                .await?;
+        self.configmap(SENTINEL, &value).await?;
+        self.hash_changes(Kind::Deployment, SENTINEL, &before).await?;
+        Ok(())
+    }
+
+    /// Does something to a workload and asserts that it makes that many new revisions, no more, and whether the
+    /// config hash changes along.
+    pub async fn expect_new_revisions<Fut: Future<Output = anyhow::Result<()>>>(
+        &self,
+        kind: Kind,
+        name: &str,
+        expected: usize,
+        act: impl FnOnce() -> Fut,
+    ) -> anyhow::Result<()> {
+        let before = self.revisions(kind, name).await?;
+        act().await?;
+        self.quiesce().await?;
+        self.expect_revisions(kind, name, before + expected).await
+    }
+
+    /// The labels that make a patch of the workload's own metadata.
+    pub fn label(key: &str, value: Option<&str>) -> Value {
+        json!({"metadata": {"labels": BTreeMap::from([(key, value)])}})
+    }
+}
+
+/// The kind of a workload that was built.
+fn kind_of(workload: &DynamicObject) -> anyhow::Result<Kind> {
+    let name = workload.types.as_ref().map(|types| types.kind.as_str()).unwrap_or_default();
+    Kind::ALL.into_iter().find(|kind| kind.name() == name).with_context(|| format!("no workload: {name}"))
+}
+
+/// A pause that a test needs because time itself is what it tests.
+pub async fn let_pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
