@@ -66,11 +66,11 @@ doc: ## documentation of all crates, with warnings as errors
 .PHONY: deny
 deny: ## licences, sources and duplicates of dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(CARGO_DENY_VERSION) --locked
-	$(CARGO) deny --all-features check --config .cargo/deny.toml --hide-inclusion-graph bans licenses sources
+	$(CARGO) deny --all-features --config .cargo/deny.toml check --hide-inclusion-graph bans licenses sources
 
 .PHONY: advisories
 advisories: ## security advisories of dependencies (needs the advisory database)
-	$(CARGO) deny check --config .cargo/deny.toml advisories
+	$(CARGO) deny --config .cargo/deny.toml check advisories
 
 .PHONY: clean
 clean: ## remove what was built here

@@ -19,5 +19,6 @@ cargo test --locked --workspace --no-fail-fast -- ${TEST_ARGS:-} 2>&1 | tee "$lo
 
 # What the test runner said of each binary, added up.
 totals=$(awk '/^test result:/ {for (i = 1; i <= NF; i++) { if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1); if ($i ~ /^ignored/) s += $(i-1) }} END {printf "%d passed, %d failed, %d skipped", p, f, s}' "$log")
+mkdir -p target && echo "$totals" > target/test-totals
 printf '\nall tests took %d s\n%s\n' $((SECONDS - began)) "$totals"
 exit "$status"
