@@ -90,16 +90,17 @@ impl Writer {
         }
         let api = Api::<Namespace>::all(self.client.clone());
         let asked_at = Instant::now();
-        match self.call("get_namespace", api.get_metadata_opt(namespace)).await {
-            Ok(Some(meta)) if meta.meta().deletion_timestamp.is_none() => {
-                let mut living = self.living();
-                living.retain(|_, at| is_living(at));
-                living.insert(namespace.to_owned(), asked_at);
-                false
-            }
-            Ok(_) => true,
+        let is_terminating = match self.call("get_namespace", api.get_metadata_opt(namespace)).await {
+            Ok(Some(meta)) => meta.meta().deletion_timestamp.is_some(),
+            Ok(None) => true,
             Err(_) => false,
+        };
+        if !is_terminating {
+            let mut living = self.living();
+            living.retain(|_, at| is_living(at));
+            living.insert(namespace.to_owned(), asked_at);
         }
+        is_terminating
     }
 
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {

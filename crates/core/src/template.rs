@@ -93,7 +93,7 @@ struct Volume {
     #[serde(rename = "azureFile")]
     azure_file: Option<Source>,
     #[serde(rename = "flexVolume")]
-    flex_volume: Option<WithSecretRef>,
+    flex: Option<WithSecretRef>,
     cephfs: Option<WithSecretRef>,
     rbd: Option<WithSecretRef>,
     iscsi: Option<WithSecretRef>,
@@ -164,7 +164,7 @@ impl From<PodSpec> for TemplateUses {
             add(None, volume.csi.and_then(|csi| csi.secret_ref));
             add(None, volume.azure_file);
             for driver in [
-                volume.flex_volume,
+                volume.flex,
                 volume.cephfs,
                 volume.rbd,
                 volume.iscsi,

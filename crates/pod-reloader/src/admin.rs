@@ -28,7 +28,7 @@ pub(crate) fn health(readiness: Readiness) -> Router {
     )
 }
 
-/// `/metrics` in OpenMetrics text format 1.0.
+/// `/metrics` in `OpenMetrics` text format 1.0.
 pub fn metrics(registry: Arc<Registry>) -> Router {
     Router::new().route("/metrics", get(move || async move { render(&registry) }))
 }

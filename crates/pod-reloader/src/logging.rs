@@ -33,8 +33,7 @@ fn format(args: &Args) -> LogFormat {
     match (args.log_format, args.zap_encoder) {
         (Some(format), _) => format,
         (None, Some(ZapEncoder::Console)) => LogFormat::Text,
-        (None, Some(ZapEncoder::Json)) => LogFormat::Json,
         (None, None) if args.zap_devel => LogFormat::Text,
-        (None, None) => LogFormat::Json,
+        (None, Some(ZapEncoder::Json) | None) => LogFormat::Json,
     }
 }

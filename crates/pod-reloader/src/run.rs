@@ -84,27 +84,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (own_user_sender, own_user) = watch::channel(None);
     tasks.spawn("identity", stoppable(find_own_user(client.clone(), own_user_sender), stop_serving.clone()));
 
-    match args.webhook_tls_directory.clone() {
-        Some(directory) => {
-            let follow = directory::follow(directory, certificates.clone(), stop_serving.clone());
-            tasks.spawn("certificate directory", follow);
-        }
-        None => {
-            let self_made = SelfMade {
-                client: client.clone(),
-                namespace: namespace.clone(),
-                secret_name: CERTIFICATES_SECRET.into(),
-                webhook_configuration: args.webhook_configuration_name.clone(),
-                default_hosts: vec![
-                    format!("pod-reloader.{namespace}.svc"),
-                    "localhost".into(),
-                    "127.0.0.1".into(),
-                    "::1".into(),
-                ],
-                lifetimes: Lifetimes::default(),
-            };
-            tasks.spawn("self-made certificates", self_made.run(certificates.clone(), stop_serving.clone()));
-        }
+    if let Some(directory) = args.webhook_tls_directory.clone() {
+        let follow = directory::follow(directory, certificates.clone(), stop_serving.clone());
+        tasks.spawn("certificate directory", follow);
+    } else {
+        let self_made = SelfMade {
+            client: client.clone(),
+            namespace: namespace.clone(),
+            secret_name: CERTIFICATES_SECRET.into(),
+            webhook_configuration: args.webhook_configuration_name.clone(),
+            default_hosts: vec![
+                format!("pod-reloader.{namespace}.svc"),
+                "localhost".into(),
+                "127.0.0.1".into(),
+                "::1".into(),
+            ],
+            lifetimes: Lifetimes::default(),
+        };
+        tasks.spawn("self-made certificates", self_made.run(certificates.clone(), stop_serving.clone()));
     }
 
     let readiness = Readiness {
