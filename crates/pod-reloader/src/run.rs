@@ -64,7 +64,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let api_metrics = pod_reloader_k8s::metrics::Metrics::register(&mut registry);
     let controller_metrics = pod_reloader_controller::metrics::Metrics::register(&mut registry);
     let webhook_metrics = pod_reloader_webhook::metrics::Metrics::register(&mut registry);
-    let certificates = Certificates::new(pod_reloader_serving::metrics::Metrics::register(&mut registry));
+    let serving_metrics = pod_reloader_serving::metrics::Metrics::register(&mut registry);
+    let certificates = Certificates::new(serving_metrics.clone());
     let registry = Arc::new(registry);
 
     let metrics_listener = bind("metrics", &args.metrics_bind_address).await?;
@@ -131,11 +132,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics: webhook_metrics,
     };
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));
-    let tls = certificates.server_config();
-    tasks.spawn(
-        "webhook",
-        server::serve(webhook_listener, tls, router, Limits::default(), stop_serving.clone()),
-    );
+    let tls = certificates.server_config().context("cannot set up TLS")?;
+    let limits = Limits::default();
+    let serve = server::serve(webhook_listener, tls, router, limits, serving_metrics, stop_serving.clone());
+    tasks.spawn("webhook", serve);
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);
     if args.leader_elect {

@@ -1,0 +1,142 @@
+//! The serving certificate of the moment.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::metrics::Metrics;
+
+/// Why a pair of certificate and key cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// No certificate in the PEM text, or a broken one.
+    #[error("tls.crt holds no certificate that can be read: {0}")]
+    Certificate(String),
+    /// No key in the PEM text, or a broken one.
+    #[error("tls.key holds no private key that can be read: {0}")]
+    Key(String),
+    /// The two do not belong together, or the key's kind is unknown.
+    #[error("tls.crt and tls.key do not fit together: {0}")]
+    Mismatch(#[from] rustls::Error),
+}
+
+/// Holds the pair that is served now. Swapping it needs no lock and touches no open connection.
+pub struct Certificates {
+    current: ArcSwapOption<Current>,
+    metrics: Metrics,
+}
+
+struct Current {
+    key: Arc<CertifiedKey>,
+    key_pem: Vec<u8>,
+    not_after: SystemTime,
+}
+
+impl Certificates {
+    /// None yet.
+    pub fn new(metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { current: ArcSwapOption::empty(), metrics })
+    }
+
+    /// Serves that pair from now on, if it is in order; the old one stays if not. Returns whether it is another pair
+    /// than before.
+    ///
+    /// # Errors
+    /// If either does not parse, or if they do not belong together.
+    pub fn install(&self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<bool, CertificateError> {
+        let result = self.parse(certificate_pem, key_pem);
+        match result {
+            Ok(None) => Ok(false),
+            Ok(Some(current)) => {
+                let not_after = current.not_after;
+                let seconds = not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                self.current.store(Some(Arc::new(current)));
+                self.metrics.count_reload(true);
+                // Exact up to 2^53 seconds.
+                #[expect(clippy::cast_precision_loss, reason = "times are far smaller")]
+                self.metrics.set_expiry(seconds as f64);
+                if not_after <= SystemTime::now() {
+                    tracing::warn!(not_after = seconds, "the serving certificate has expired");
+                }
+                tracing::info!(not_after = seconds, "serving another certificate");
+                Ok(true)
+            }
+            Err(error) => {
+                self.metrics.count_reload(false);
+                Err(error)
+            }
+        }
+    }
+
+    /// `None` if it is the pair that is served already.
+    fn parse(&self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<Option<Current>, CertificateError> {
+        let certificates = CertificateDer::pem_slice_iter(certificate_pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| CertificateError::Certificate(error.to_string()))?;
+        let leaf = certificates.first().ok_or_else(|| CertificateError::Certificate("it is empty".into()))?;
+        let not_after = not_after(leaf)?;
+        if let Some(current) = &*self.current.load()
+            && current.key.cert == certificates
+            && current.key_pem == key_pem
+        {
+            return Ok(None);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key_pem)
+            .map_err(|error| CertificateError::Key(error.to_string()))?;
+        // Fails if the key is another certificate's.
+        let key = CertifiedKey::from_der(certificates, key, &ring::default_provider())?;
+        Ok(Some(Current { key: Arc::new(key), key_pem: key_pem.to_vec(), not_after }))
+    }
+
+    /// Whether there is one to serve.
+    pub fn is_loaded(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// When the certificate that is served ends.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.current.load().as_ref().map(|current| current.not_after)
+    }
+
+    /// TLS 1.2 and 1.3 with whatever certificate is current at each handshake, for HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// Never in practice: the provider supports both versions.
+    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(self.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current.load().as_ref().map(|current| current.key.clone())
+    }
+}
+
+// Never the key.
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("not_after", &self.not_after()).finish_non_exhaustive()
+    }
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate)
+        .map_err(|error| CertificateError::Certificate(error.to_string()))?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    Ok(UNIX_EPOCH + Duration::from_secs(seconds))
+}

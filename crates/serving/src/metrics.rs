@@ -1,0 +1,65 @@
+//! Metrics of serving.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    expiry: Gauge<f64, AtomicU64>,
+    reloads: Family<ReloadLabels, Counter>,
+    handshake_errors: Family<HandshakeLabels, Counter>,
+    pub(crate) connections: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// Registers the metrics under the registry's prefix.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends, in seconds since the epoch",
+            metrics.expiry.clone(),
+        );
+        registry.register(
+            "certificate_reloads",
+            "Serving certificates taken up or turned down, by result",
+            metrics.reloads.clone(),
+        );
+        registry.register(
+            "tls_handshake_errors",
+            "Connections that got no further than the TLS handshake, by reason",
+            metrics.handshake_errors.clone(),
+        );
+        registry.register("connections", "Connections to the webhook's port", metrics.connections.clone());
+        metrics
+    }
+
+    pub(crate) fn set_expiry(&self, seconds: f64) {
+        self.expiry.set(seconds);
+    }
+
+    pub(crate) fn count_reload(&self, is_success: bool) {
+        let result = if is_success { "success" } else { "failure" };
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
+    }
+
+    pub(crate) fn count_handshake_error(&self, reason: &'static str) {
+        self.handshake_errors.get_or_create(&HandshakeLabels { reason }).inc();
+    }
+}

@@ -1,0 +1,143 @@
+use super::*;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    ca: Duration::from_hours(24 * 365),
+    leaf: Duration::from_hours(24 * 90),
+    overlap: Duration::from_hours(1),
+    check_every: Duration::from_secs(30),
+};
+
+fn start() -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(24 * 365 * 60)
+}
+
+fn hosts(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Whether a client that trusts the bundle accepts the certificate for the host at that time.
+fn is_trusted(bundle: &str, leaf: &Pair, host: &str, now: SystemTime) -> bool {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider).build().unwrap();
+    let leaf = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
+    let host = ServerName::try_from(host.to_owned()).unwrap();
+    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap());
+    verifier.verify_server_cert(&leaf, &[], &host, &[], now).is_ok()
+}
+
+#[test]
+fn c4_7_a_new_certificate_is_trusted_for_its_hosts_only() {
+    let state = State::create(&hosts(&["svc.ns.svc", "127.0.0.1", "::1"]), start(), &LIFETIMES).unwrap();
+    for host in ["svc.ns.svc", "127.0.0.1", "::1"] {
+        assert!(is_trusted(&state.bundle(), &state.leaf, host, start()), "{host}");
+    }
+    assert!(!is_trusted(&state.bundle(), &state.leaf, "other.ns.svc", start()));
+    assert_eq!(state.next_step(&hosts(&["127.0.0.1"]), start(), &LIFETIMES, true), None);
+}
+
+#[test]
+fn c4_7_a_new_host_is_added_and_none_is_taken_away() {
+    let state = State::create(&hosts(&["a.ns.svc"]), start(), &LIFETIMES).unwrap();
+    let wanted = hosts(&["b.ns.svc"]);
+    assert_eq!(state.next_step(&wanted, start(), &LIFETIMES, true), Some(Step::Renew));
+    let state = state.after(Step::Renew, &wanted, start(), &LIFETIMES).unwrap();
+    assert!(is_trusted(&state.bundle(), &state.leaf, "a.ns.svc", start()));
+    assert!(is_trusted(&state.bundle(), &state.leaf, "b.ns.svc", start()));
+}
+
+#[test]
+fn c4_7_the_next_ca_signs_only_after_it_was_published_long_enough() {
+    let wanted = hosts(&["a"]);
+    let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    // The leaf is renewed first, as it always is due earlier.
+    let due = start() + LIFETIMES.ca * 2 / 3;
+    let state = state.after(Step::Renew, &wanted, due, &LIFETIMES).unwrap();
+    assert_eq!(state.next_step(&wanted, due, &LIFETIMES, true), Some(Step::Announce));
+    let state = state.after(Step::Announce, &wanted, due, &LIFETIMES).unwrap();
+    assert_eq!(split_bundle(&state.bundle()).len(), 2);
+
+    let early = due + LIFETIMES.overlap - Duration::from_secs(1);
+    assert_eq!(state.next_step(&wanted, early, &LIFETIMES, true), None);
+    let later = due + LIFETIMES.overlap;
+    assert_eq!(state.next_step(&wanted, later, &LIFETIMES, false), None, "not published");
+    assert_eq!(state.next_step(&wanted, later, &LIFETIMES, true), Some(Step::Promote));
+}
+
+#[test]
+fn c4_7_no_moment_of_twenty_years_is_left_untrusted() {
+    let wanted = hosts(&["a.ns.svc"]);
+    let mut now = start();
+    let mut state = State::create(&wanted, now, &LIFETIMES).unwrap();
+    let (mut renewals, mut promotions) = (0, 0);
+    // What the API server trusted and what a replica served at the look before: either may lag by one look.
+    let (mut bundle_before, mut leaf_before) = (state.bundle(), state.leaf.clone());
+    while now < start() + Duration::from_hours(24 * 365 * 20) {
+        now += Duration::from_hours(24 * 5);
+        // A promotion needs a look soon after the announcement, as there is one every half a minute.
+        for _ in 0..3 {
+            let (bundle, leaf) = (state.bundle(), state.leaf.clone());
+            for (bundle, leaf) in [(&bundle, &leaf), (&bundle_before, &leaf), (&bundle, &leaf_before)] {
+                assert!(is_trusted(bundle, leaf, "a.ns.svc", now), "after {:?}", now.duration_since(start()));
+            }
+            (bundle_before, leaf_before) = (bundle, leaf);
+            let Some(step) = state.next_step(&wanted, now, &LIFETIMES, true) else { break };
+            renewals += usize::from(step == Step::Renew);
+            promotions += usize::from(step == Step::Promote);
+            assert_ne!(step, Step::StartOver);
+            state = state.after(step, &wanted, now, &LIFETIMES).unwrap();
+        }
+    }
+    assert!(renewals > 50, "{renewals}");
+    assert!((27..=32).contains(&promotions), "{promotions}");
+}
+
+#[test]
+fn c4_7_an_installation_that_slept_too_long_starts_over() {
+    let wanted = hosts(&["a"]);
+    let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    let now = start() + LIFETIMES.ca + Duration::from_secs(1);
+    assert_eq!(state.next_step(&wanted, now, &LIFETIMES, true), Some(Step::StartOver));
+    let state = state.after(Step::StartOver, &wanted, now, &LIFETIMES).unwrap();
+    assert!(is_trusted(&state.bundle(), &state.leaf, "a", now));
+    assert_eq!(split_bundle(&state.bundle()).len(), 1);
+}
+
+#[test]
+fn what_is_stored_is_read_back_and_damage_is_seen() {
+    use crate::self_made::secret::{from_secret, to_secret};
+    let wanted = hosts(&["a"]);
+    let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    let state = state.after(Step::Announce, &wanted, start(), &LIFETIMES).unwrap();
+    let state = state.after(Step::Promote, &wanted, start(), &LIFETIMES).unwrap();
+    let state = state.after(Step::Announce, &wanted, start(), &LIFETIMES).unwrap();
+    assert_eq!(split_bundle(&state.bundle()).len(), 3);
+    let secret = to_secret("s", &state);
+    assert_eq!(from_secret(&secret, start()).unwrap(), state);
+
+    for key in ["tls.crt", "tls.key", "ca-signing.crt", "ca-signing.key", "ca-next.key"] {
+        let mut damaged = secret.clone();
+        damaged.data.as_mut().unwrap().get_mut(key).unwrap().0.truncate(40);
+        assert!(from_secret(&damaged, start()).is_err(), "{key}");
+    }
+    let mut swapped = secret.clone();
+    let data = swapped.data.as_mut().unwrap();
+    let other = data["ca-signing.key"].clone();
+    data.insert("tls.key".into(), other);
+    assert!(from_secret(&swapped, start()).is_err());
+}
+
+#[test]
+fn keys_are_not_shown() {
+    let state = State::create(&hosts(&["a"]), start(), &LIFETIMES).unwrap();
+    assert!(!format!("{state:?}").contains("PRIVATE KEY"));
+}

@@ -1,0 +1,83 @@
+//! The `MutatingWebhookConfiguration`: which hosts it calls, and the CAs it trusts.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig};
+use serde_json::json;
+
+/// The hosts under which the webhooks are called.
+pub(crate) fn hosts(configuration: &MutatingWebhookConfiguration) -> BTreeSet<String> {
+    configuration.webhooks.iter().flatten().flat_map(|webhook| hosts_of(&webhook.client_config)).collect()
+}
+
+fn hosts_of(client: &WebhookClientConfig) -> Vec<String> {
+    if let Some(service) = &client.service {
+        let name = format!("{}.{}", service.name, service.namespace);
+        return vec![format!("{name}.svc"), format!("{name}.svc.cluster.local"), name];
+    }
+    client.url.as_deref().and_then(host_of_url).into_iter().collect()
+}
+
+fn host_of_url(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host()?;
+    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+/// The patch that has every webhook trust the bundle, guarded by the version that was read; `None` if all do.
+pub(crate) fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<json_patch::Patch> {
+    let wanted = ByteString(bundle.as_bytes().to_vec());
+    let webhooks = configuration.webhooks.iter().flatten();
+    let mut operations: Vec<_> = webhooks
+        .enumerate()
+        .filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&wanted))
+        .map(|(i, _)| json!({"op": "add", "path": format!("/webhooks/{i}/clientConfig/caBundle"), "value": wanted}))
+        .collect();
+    if operations.is_empty() {
+        return None;
+    }
+    let version = &configuration.metadata.resource_version;
+    operations.insert(0, json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
+    Some(serde_json::from_value(operations.into()).expect("these are operations of a JSON Patch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration() -> MutatingWebhookConfiguration {
+        let webhook = |name: &str, client: serde_json::Value| json!({"name": name, "clientConfig": client, "admissionReviewVersions": ["v1"], "sideEffects": "None"});
+        serde_json::from_value(json!({
+            "metadata": {"name": "pod-reloader", "resourceVersion": "7"},
+            "webhooks": [
+                webhook("a", json!({"service": {"name": "svc", "namespace": "ns"}, "caBundle": "QQ=="})),
+                webhook("b", json!({"url": "https://127.0.0.1:9443/mutate"})),
+                webhook("c", json!({"url": "https://[::1]:9443/mutate"})),
+                webhook("d", json!({"url": "https://host.example:9443/mutate"})),
+            ]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn c4_7_the_certificate_is_made_for_the_hosts_that_are_called() {
+        let hosts: Vec<_> = hosts(&configuration()).into_iter().collect();
+        let expected =
+            ["127.0.0.1", "::1", "host.example", "svc.ns", "svc.ns.svc", "svc.ns.svc.cluster.local"];
+        assert_eq!(hosts, expected);
+    }
+
+    #[test]
+    fn c4_7_only_what_differs_is_patched() {
+        let patch_for_a = json!(patch(&configuration(), "A").unwrap());
+        assert_eq!(patch_for_a.as_array().unwrap().len(), 4);
+        assert_eq!(patch_for_a[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
+        assert_eq!(patch_for_a[1]["path"], "/webhooks/1/clientConfig/caBundle");
+        let mut all_right = configuration();
+        for webhook in all_right.webhooks.iter_mut().flatten() {
+            webhook.client_config.ca_bundle = Some(ByteString(b"A".to_vec()));
+        }
+        assert_eq!(patch(&all_right, "A"), None);
+    }
+}

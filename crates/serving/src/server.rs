@@ -1,0 +1,200 @@
+//! The accept loop: TLS, HTTP/1.1 and HTTP/2, limits, and an orderly end (4.6).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// The first byte of every TLS connection: a handshake record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+const PLAIN_HTTP_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 37\r\n\
+    Connection: close\r\n\r\nThis port speaks HTTPS, not HTTP.\r\n\r\n";
+/// After an error of accept(2), such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For the head of a request over HTTP/1.1, and for an idle connection to send one.
+    pub header: Duration,
+    /// After this time a connection is asked to end, so that none stays for ever. Requests on it are answered.
+    pub max_age: Duration,
+    /// How long requests may take after shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            handshake: Duration::from_secs(5),
+            header: Duration::from_secs(30),
+            max_age: Duration::from_mins(15),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves the router until shutdown; then takes no more connections, answers what is under way, and returns.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    app: Router,
+    limits: Limits,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let connection = Connection { acceptor: TlsAcceptor::from(tls), app, limits, metrics, shutdown };
+    let mut tasks = JoinSet::new();
+    loop {
+        // Finished tasks are taken off as we go.
+        while tasks.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            () = connection.shutdown.cancelled() => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Some((stream, slot)) = accepted else { continue };
+        let connection = connection.clone();
+        tasks.spawn(async move {
+            connection.metrics.connections.inc();
+            connection.serve(stream).await;
+            connection.metrics.connections.dec();
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if timeout(limits.drain, all).await.is_err() {
+        tracing::warn!("requests that took too long are cut off");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Connection {
+    acceptor: TlsAcceptor,
+    app: Router,
+    limits: Limits,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+impl Connection {
+    async fn serve(&self, stream: TcpStream) {
+        let handshake = timeout(self.limits.handshake, self.handshake(stream));
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            () = self.shutdown.cancelled() => return,
+        };
+        match stream {
+            Ok(Ok(Some(stream))) => self.serve_http(stream).await,
+            Ok(Ok(None)) => self.metrics.count_handshake_error("plain_http"),
+            Ok(Err(error)) => {
+                self.metrics.count_handshake_error("failed");
+                tracing::debug!(%error, "a TLS handshake failed");
+            }
+            Err(_) => self.metrics.count_handshake_error("timeout"),
+        }
+    }
+
+    /// `None` for a client that does not speak TLS; it is told so.
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+        stream.set_nodelay(true)?;
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[0] != TLS_HANDSHAKE {
+            stream.write_all(PLAIN_HTTP_ANSWER).await?;
+            stream.shutdown().await?;
+            // Closing with unread input would reset the connection, and the answer could be lost.
+            let mut rest = [0; 4096];
+            while tokio::io::AsyncReadExt::read(&mut stream, &mut rest).await? > 0 {}
+            return Ok(None);
+        }
+        self.acceptor.accept(stream).await.map(Some)
+    }
+
+    async fn serve_http(&self, stream: TlsStream<TcpStream>) {
+        // By what was negotiated, and not by the first bytes: waiting for these would know no time limit.
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let service = TowerToHyperService::new(self.app.clone());
+        let io = TokioIo::new(stream);
+        if is_http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(Duration::from_secs(20))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .max_concurrent_streams(250)
+                .max_header_list_size(64 * 1024)
+                .serve_connection(io, service);
+            self.drive(connection, http2::Connection::graceful_shutdown).await;
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.header)
+                .serve_connection(io, service);
+            self.drive(connection, http1::Connection::graceful_shutdown).await;
+        }
+    }
+
+    async fn drive<C>(&self, connection: C, end_gracefully: impl Fn(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = &mut connection => return log_end(ended),
+            () = self.shutdown.cancelled() => {}
+            () = sleep(self.limits.max_age) => {}
+        }
+        end_gracefully(connection.as_mut());
+        if let Ok(ended) = timeout(self.limits.drain, connection).await {
+            log_end(ended);
+        } else {
+            tracing::debug!("a connection did not end in time and is closed");
+        }
+    }
+}
+
+fn log_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
