@@ -250,10 +250,10 @@ async fn find_own_user(client: Client, own_user: watch::Sender<Option<String>>) 
                 return std::future::pending().await;
             }
             Ok(None) => {
-                tracing::error!("the API server names no user for our requests: are they authenticated?")
+                tracing::error!("the API server names no user for our requests: are they authenticated?");
             }
             Err(error) => {
-                tracing::warn!(error = format!("{:#}", anyhow::Error::new(error)), "cannot ask who we are")
+                tracing::warn!(error = format!("{:#}", anyhow::Error::new(error)), "cannot ask who we are");
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

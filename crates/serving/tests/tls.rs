@@ -1,0 +1,264 @@
+//! The server over real TLS and real sockets.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use pod_reloader_serving::certificate::Certificates;
+use pod_reloader_serving::directory;
+use pod_reloader_serving::metrics::Metrics;
+use pod_reloader_serving::server::{self, Limits};
+use prometheus_client::registry::Registry;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn connector(&self) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    authority: Authority,
+    certificates: Arc<Certificates>,
+    registry: Registry,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+    /// Lets requests to `/slow` be answered.
+    go_on: Arc<Notify>,
+    /// Told when a request to `/slow` is under way.
+    arrived: Arc<Notify>,
+}
+
+impl Server {
+    async fn start(limits: Limits) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let certificates = Certificates::new(metrics.clone());
+        let authority = Authority::new();
+        let (certificate, key) = authority.issue();
+        certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (go_on, arrived) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let slow = {
+            let (go_on, arrived) = (go_on.clone(), arrived.clone());
+            move || async move {
+                arrived.notify_one();
+                go_on.notified().await;
+                "slow"
+            }
+        };
+        let app = Router::new().route("/", get(|| async { "hello" })).route("/slow", get(slow));
+        let shutdown = CancellationToken::new();
+        let tls = certificates.server_config().unwrap();
+        let task = tokio::spawn(server::serve(listener, tls, app, limits, metrics, shutdown.clone()));
+        Self { address, authority, certificates, registry, shutdown, task, go_on, arrived }
+    }
+
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        self.authority.connector().connect(name, stream).await.unwrap()
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|candidate| candidate == line)
+    }
+}
+
+/// Sends a request over a connection that stays open, and returns the whole answer.
+async fn request(stream: &mut TlsStream<TcpStream>, path: &str, body: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    answer(stream, body).await;
+}
+
+async fn answer(stream: &mut TlsStream<TcpStream>, body: &str) {
+    let mut text = String::new();
+    while !text.ends_with(body) {
+        let mut part = [0; 1024];
+        let n = timeout(PATIENCE, stream.read(&mut part)).await.unwrap().unwrap();
+        assert!(n > 0, "the connection ended after {text:?}");
+        text.push_str(std::str::from_utf8(&part[..n]).unwrap());
+    }
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+}
+
+fn served(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+#[tokio::test]
+async fn c4_6_plain_http_is_told_to_speak_https() {
+    let server = Server::start(Limits::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    assert!(text.contains("HTTPS"), "{text}");
+}
+
+#[tokio::test]
+async fn c4_6_stalled_clients_are_closed_and_harm_nobody() {
+    let limits = Limits {
+        handshake: Duration::from_millis(300),
+        header: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let server = Server::start(limits).await;
+    // Nothing at all; the start of a handshake; a whole handshake and the start of a request.
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let mut halting = TcpStream::connect(server.address).await.unwrap();
+    halting.write_all(&[0x16, 3, 1]).await.unwrap();
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET / HT").await.unwrap();
+
+    request(&mut server.connect().await, "/", "hello").await;
+
+    let mut rest = vec![];
+    for stream in [&mut silent, &mut halting] {
+        // Closed or reset: either way it ends.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    }
+    let _ = timeout(PATIENCE, slow.read_to_end(&mut rest)).await.unwrap();
+    assert!(server.metric(r#"tls_handshake_errors_total{reason="timeout"} 2"#));
+}
+
+#[tokio::test]
+async fn c4_6_stalled_clients_cannot_keep_all_connections() {
+    let limits = Limits { connections: 2, handshake: Duration::from_millis(200), ..Limits::default() };
+    let server = Server::start(limits).await;
+    let _first = TcpStream::connect(server.address).await.unwrap();
+    let _second = TcpStream::connect(server.address).await.unwrap();
+    let mut good = timeout(PATIENCE, server.connect()).await.unwrap();
+    request(&mut good, "/", "hello").await;
+}
+
+#[tokio::test]
+async fn c6_shutdown_answers_what_is_under_way_and_takes_nothing_new() {
+    let server = Server::start(Limits::default()).await;
+    let mut idle = server.connect().await;
+    request(&mut idle, "/", "hello").await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, server.arrived.notified()).await.unwrap();
+
+    server.shutdown.cancel();
+    let mut rest = vec![];
+    timeout(PATIENCE, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
+    server.go_on.notify_one();
+    answer(&mut stream, "slow").await;
+    timeout(PATIENCE, server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn c4_7_a_symlink_swap_is_picked_up_without_dropping_a_connection() {
+    let server = Server::start(Limits::default()).await;
+    let directory = tempfile::tempdir().unwrap();
+    // As the kubelet lays a Secret out.
+    let write = |version: &str, (certificate, key): &(String, String)| {
+        let data = directory.path().join(version);
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("tls.crt"), certificate).unwrap();
+        std::fs::write(data.join("tls.key"), key).unwrap();
+        symlink(version, directory.path().join("..data_tmp")).unwrap();
+        std::fs::rename(directory.path().join("..data_tmp"), directory.path().join("..data")).unwrap();
+    };
+    write("..1", &server.authority.issue());
+    for name in ["tls.crt", "tls.key"] {
+        symlink(Path::new("..data").join(name), directory.path().join(name)).unwrap();
+    }
+    let follow =
+        directory::follow(directory.path().into(), server.certificates.clone(), server.shutdown.clone());
+    let follow = tokio::spawn(follow);
+
+    let before = served(&server.connect().await);
+    let first = becomes_other(&server, &before).await;
+    let mut open = server.connect().await;
+    request(&mut open, "/", "hello").await;
+
+    write("..2", &server.authority.issue());
+    let second = becomes_other(&server, &first).await;
+    request(&mut open, "/", "hello").await;
+
+    // A key of another certificate, garbage, nothing: the old pair stays, and each is counted once.
+    let (certificate, _) = server.authority.issue();
+    let (_, key) = server.authority.issue();
+    write("..3", &(certificate.clone(), key));
+    until(|| server.metric(r#"certificate_reloads_total{result="failure"} 1"#)).await;
+    write("..4", &(certificate[..certificate.len() / 2].to_owned(), "garbage".into()));
+    until(|| server.metric(r#"certificate_reloads_total{result="failure"} 2"#)).await;
+    std::fs::remove_file(directory.path().join("tls.key")).unwrap();
+    assert_eq!(served(&server.connect().await), second);
+    request(&mut open, "/", "hello").await;
+
+    // And on it goes.
+    symlink("..data/tls.key", directory.path().join("tls.key")).unwrap();
+    write("..5", &server.authority.issue());
+    becomes_other(&server, &second).await;
+    server.shutdown.cancel();
+    timeout(PATIENCE, follow).await.unwrap().unwrap();
+}
+
+async fn becomes_other(server: &Server, before: &[u8]) -> Vec<u8> {
+    let other = async {
+        loop {
+            let now = served(&server.connect().await);
+            if now != before {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, other).await.unwrap()
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap();
+}
