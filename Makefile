@@ -75,3 +75,7 @@ advisories: ## security advisories of dependencies (needs the advisory database)
 .PHONY: clean
 clean: ## remove what was built here
 	rm -rf target e2e/bin e2e/run
+
+.PHONY: bench
+bench: control-plane build ## measure fan-out and memory on a control plane of its own (some minutes)
+	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader $(CARGO) run --release --locked -p pod-reloader-tests --bin bench

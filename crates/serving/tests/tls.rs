@@ -1,5 +1,7 @@
 //! The server over real TLS and real sockets.
 
+#![allow(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;

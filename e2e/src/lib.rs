@@ -1,0 +1,33 @@
+//! A real Kubernetes control plane for tests and demonstrations of pod-reloader.
+//!
+//! [`ControlPlane::start`] boots etcd, kube-apiserver and kube-controller-manager on free loopback ports, without root
+//! and without a node: Deployments, `ReplicaSets`, revisions and rollout history are real, pods stay pending. What it
+//! starts goes away with it, also when the process that started it is killed.
+//!
+//! ```text
+//! ControlPlane::start ──> kubeconfig(user), client(user), kubectl(user)
+//!         │                      └── Operator::spawn(binary, ...)     the built operator as a child process
+//!         ├── audit()            └── Registration::apply(...)         its MutatingWebhookConfiguration
+//!         └── stop_api_server, pause(component), ...
+//! ```
+//!
+//! Nothing here sleeps for a fixed time: everything awaits a condition ([`wait::eventually`]).
+
+pub mod audit;
+pub mod authority;
+pub mod claim;
+pub mod control_plane;
+pub mod kubectl;
+pub mod operator;
+pub mod ports;
+pub mod process;
+pub mod registration;
+pub mod wait;
+
+pub use audit::{Audit, Entry, Mark};
+pub use authority::{Authority, Pair};
+pub use control_plane::{Component, ControlPlane, Options, User};
+pub use kubectl::Kubectl;
+pub use operator::{Operator, OperatorOptions};
+pub use registration::{FailurePolicy, Registration};
+pub use wait::{eventually, give_up};
