@@ -21,5 +21,6 @@ mod live;
 pub mod metrics;
 mod queue;
 mod reconcile;
+mod tidings;
 mod watch;
 mod write;

@@ -7,7 +7,7 @@ use pod_reloader_core::decide::{
     Cause, Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide, needs_content,
 };
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::patch::{NoRoom, Target};
+use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::key::KeyReader;
@@ -20,6 +20,7 @@ use crate::events::{Reason, Recorder};
 use crate::index::{Presence, Snapshot, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
+use crate::tidings::{Tiding, join, reload_note};
 use crate::write::{Writer, Written};
 
 /// Conflicts in a row before the workload has to wait its turn again.
@@ -380,44 +381,4 @@ impl Reconciler {
 enum Step {
     End(Outcome, Vec<Tiding>),
     Conflict,
-}
-
-/// Something to tell in an Event, once the work is done.
-struct Tiding {
-    view: Arc<View>,
-    reason: Reason,
-    note: String,
-}
-
-impl Tiding {
-    fn new(view: &Arc<View>, reason: Reason, note: String) -> Self {
-        Self { view: view.clone(), reason, note }
-    }
-
-    fn no_room(view: &Arc<View>, no_room: NoRoom) -> Self {
-        let note = match no_room {
-            NoRoom::Observed => {
-                "the annotations would pass 256 KiB, so observed-config is left out: deletions and restarts of the \
-                 operator cannot be told from changes"
-            }
-            NoRoom::Hash => "the pod template's annotations would pass 256 KiB: no config hash can be set",
-        };
-        Self::new(view, Reason::NoRoom, note.to_owned())
-    }
-}
-
-/// Names what changed. Where the annotations cannot tell, what the watches saw can.
-fn reload_note(causes: &[Cause], snapshot: &Snapshot) -> String {
-    let seen: Vec<_> =
-        snapshot.references.iter().filter(|r| r.is_listed && r.is_recent).map(|r| &r.name).collect();
-    let is_vague = causes.iter().all(|cause| *cause == Cause::Unwatched);
-    if is_vague && !seen.is_empty() { format!("{} changed", join(seen)) } else { join(causes) }
-}
-
-/// A list for people; the first of many.
-fn join<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    const MOST: usize = 10;
-    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
-    let shown = items[..items.len().min(MOST)].join(", ");
-    if items.len() > MOST { format!("{shown} and {} more", items.len() - MOST) } else { shown }
 }

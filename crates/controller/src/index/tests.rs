@@ -35,7 +35,7 @@ fn settled() -> (Index, Instant) {
     index.apply_object(&configmap("x"), &version("1"), start);
     index.apply_object(&configmap("y"), &version("1"), start);
     index.settled(&reference("a"), start);
-    (index, start + Duration::from_secs(3600))
+    (index, start + Duration::from_hours(1))
 }
 
 #[test]
