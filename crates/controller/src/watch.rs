@@ -15,6 +15,8 @@ use crate::index::Coverage;
 
 /// A page of the initial list is held as text until it is parsed: this bounds how much that is.
 const PAGE_SIZE: u32 = 250;
+/// A connection that died silently is noticed a few seconds after this; kube's default is nearly five minutes.
+const WATCH_SECONDS: u32 = 60;
 
 /// News from one of the watches.
 #[expect(clippy::large_enum_variant, reason = "short-lived, and an allocation per event would cost more")]
@@ -61,7 +63,8 @@ where
     apis.into_iter()
         .map(|api| {
             let coverage = Coverage { kind, namespace: api.namespace().map(str::to_owned) };
-            let events = watcher(api, Config::default().page_size(PAGE_SIZE)).backoff(Reconnect::default());
+            let events = watcher(api, Config::default().page_size(PAGE_SIZE).timeout(WATCH_SECONDS))
+                .backoff(Reconnect::default());
             events
                 .map(move |event| match event {
                     Ok(event) => news(coverage.clone(), event),
