@@ -46,13 +46,23 @@ fn ephemeral_start() -> u16 {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn ports_differ_and_can_be_bound() {
+    use std::{net::TcpListener, time::Duration};
+
+    use crate::eventually;
+
+    #[tokio::test]
+    async fn ports_differ_and_can_be_bound() {
         let ports = super::free::<8>().unwrap();
         let mut unique = ports.to_vec();
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(unique.len(), ports.len());
-        assert!(ports.iter().all(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()));
+        for port in ports {
+            // A child that another thread is just starting holds the listener until it becomes the new program.
+            let bound = eventually(format!("port {port} to be free"), Duration::from_secs(5), || async {
+                TcpListener::bind(("127.0.0.1", port)).map_err(anyhow::Error::new)
+            });
+            bound.await.unwrap();
+        }
     }
 }
