@@ -1,3 +1,6 @@
-//! What users see, one module per part of `docs/behaviour.md`, all on one control plane.
+//! What users see, one module per theme of `docs/behaviour.md`. All but `lifecycle` share one control plane.
 
+mod flows;
+mod lifecycle;
+mod rows;
 mod table;

@@ -1,0 +1,220 @@
+//! Installation, restart, takeover: what they restart, which is nothing. Each test has a control plane of its own.
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
+use pod_reloader_core::config_hash::ConfigHash;
+use pod_reloader_core::decide::{Live, Lookup};
+use pod_reloader_core::reference::ConfigName;
+use pod_reloader_e2e::{User, eventually};
+use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::{PATIENCE, Space, World};
+use serde_json::json;
+
+const DEPLOYMENT: Kind = Kind::Deployment;
+const WINDOW: &str = "--settle-window=500ms";
+
+/// What SAP's pod-reloader would put on a workload that lists this `ConfigMap`.
+async fn saps_hash(space: &Space<'_>, name: &str) -> anyhow::Result<String> {
+    let live = match space.configmaps().get_opt(name).await? {
+        None => Lookup::Absent,
+        Some(object) => Lookup::Known(Live {
+            uid: object.uid().context("a uid")?,
+            resource_version: object.resource_version().context("a version")?,
+            digest: None,
+        }),
+    };
+    let names = [ConfigName::configmap(name)];
+    let hash = ConfigHash::of_versions(&space.name, &names, &[(names[0].clone(), live)].into());
+    Ok(hash.context("all is known")?.as_str().to_owned())
+}
+
+fn with_hash(mut workload: kube::api::DynamicObject, hash: &str) -> kube::api::DynamicObject {
+    workload.data["spec"]["template"]["metadata"]["annotations"] = json!({objects::CONFIG_HASH: hash});
+    workload
+}
+
+async fn recorded(space: &Space<'_>, name: &str) -> anyhow::Result<serde_json::Value> {
+    eventually(format!("observed-config on {name}"), PATIENCE, || async {
+        objects::observed(&space.get(DEPLOYMENT, name).await?).context("none")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn c2_5_taking_over_from_sap_restarts_nothing() -> anyhow::Result<()> {
+    let mut world = World::without_operator().await?;
+    {
+        let space = Space::within(&world).await?;
+        space.configmap("settings", "one").await?;
+        let saps = saps_hash(&space, "settings").await?;
+        space.create(&with_hash(objects::listing("right", "settings"), &saps)).await?;
+        space
+            .create(&with_hash(objects::listing("missing", "nowhere"), &saps_hash(&space, "nowhere").await?))
+            .await?;
+        space.create(&with_hash(objects::listing("outdated", "settings"), &"0".repeat(64))).await?;
+        drop(space);
+    }
+    let name = {
+        use kube::api::ListParams;
+        let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(world.admin().await?);
+        let list = namespaces.list(&ListParams::default()).await?;
+        list.iter().map(ResourceExt::name_any).find(|name| name.starts_with("test-")).context("the space")?
+    };
+    world.start_replica("replica", &[WINDOW]).await?;
+    world.register().await?;
+    let mut space = Space::within(&world).await?;
+    space.name = name;
+
+    // Kept and recorded; what changed while nobody watched is reloaded.
+    let saps = saps_hash(&space, "settings").await?;
+    recorded(&space, "right").await?;
+    recorded(&space, "missing").await?;
+    recorded(&space, "outdated").await?;
+    assert_eq!(space.hash(DEPLOYMENT, "right").await?, saps);
+    space.expect_revisions(DEPLOYMENT, "right", 1).await?;
+    space.expect_revisions(DEPLOYMENT, "missing", 1).await?;
+    space.expect_revisions(DEPLOYMENT, "outdated", 2).await?;
+
+    // The owner's own rollout takes the proper hash along.
+    let image = objects::image(objects::listing("right", "settings"), "example.invalid/app:2");
+    space.replace(&image).await?;
+    assert_ne!(space.hash(DEPLOYMENT, "right").await?, saps);
+    space.expect_new_revisions(DEPLOYMENT, "right", 0, || async { Ok(()) }).await?;
+    space.expect_revisions(DEPLOYMENT, "right", 2).await
+}
+
+#[tokio::test]
+async fn c5_4_a_restart_writes_nothing_and_what_changed_meanwhile_is_reloaded() -> anyhow::Result<()> {
+    let mut world = World::own(&[WINDOW, "--leader-elect"]).await?;
+    let name = {
+        let space = Space::within(&world).await?;
+        space.configmap("settings", "one").await?;
+        space.configmap("other", "one").await?;
+        for i in 0..5 {
+            space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
+        }
+        space.create(&objects::listing("other", "other")).await?;
+        space.quiesce().await?;
+        space.name
+    };
+    let status = world.replicas[0].terminate(PATIENCE).await?;
+    ensure!(status.success(), "exit status {status}");
+    world.replicas.clear();
+
+    let mark = world.audit().mark().await?;
+    world.start_replica("second", &[WINDOW, "--leader-elect"]).await?;
+    world.register().await?;
+    {
+        let mut space = Space::within(&world).await?;
+        space.name.clone_from(&name);
+        space.quiesce().await?;
+        let writes = world.audit().writes_by(User::Operator, mark).await?;
+        let writes: Vec<_> = writes
+            .iter()
+            .filter(|write| {
+                write.resource != "leases" && write.name != "sentinel" && write.resource != "events"
+            })
+            .map(|write| &write.uri)
+            .collect();
+        assert!(writes.is_empty(), "{writes:?}");
+        let sentinels = |notes: Vec<String>| notes.len();
+        assert_eq!(sentinels(space.events("app-0", "ConfigurationChanged").await?), 0);
+    }
+
+    // Away without a goodbye.
+    world.replicas[0].kill()?;
+    world.replicas.clear();
+    {
+        let mut space = Space::within(&world).await?;
+        space.name.clone_from(&name);
+        space.configmap("other", "two").await?;
+    }
+    world.start_replica("third", &[WINDOW]).await?;
+    world.register().await?;
+    let mut space = Space::within(&world).await?;
+    space.name = name;
+    space.event_comes("other", "ConfigurationChanged").await?;
+    space.quiesce().await?;
+    space.expect_revisions(DEPLOYMENT, "other", 2).await?;
+    space.expect_revisions(DEPLOYMENT, "app-0", 1).await
+}
+
+#[tokio::test]
+async fn c2_5_a_lost_key_restarts_nothing() -> anyhow::Result<()> {
+    let mut world = World::own(&[WINDOW]).await?;
+    let name = {
+        let space = Space::within(&world).await?;
+        space.configmap("settings", "one").await?;
+        space.create(&objects::listing("app", "settings")).await?;
+        space.name
+    };
+    world.replicas[0].kill()?;
+    world.replicas.clear();
+    let secrets = Api::<Secret>::namespaced(world.admin().await?, "pod-reloader");
+    secrets.delete("pod-reloader-key", &DeleteParams::default()).await?;
+    world.start_replica("second", &[WINDOW]).await?;
+    world.register().await?;
+
+    let mut space = Space::within(&world).await?;
+    space.name = name;
+    let key = secrets.get("pod-reloader-key").await?.data.context("data")?;
+    let id = String::from_utf8(key["id"].0.clone())?;
+    eventually("observed-config under the new key", PATIENCE, || async {
+        let observed = recorded(&space, "app").await?;
+        ensure!(observed["key"] == json!(id), "{observed}");
+        Ok(())
+    })
+    .await?;
+    space.event_comes("app", "KeyReplaced").await?;
+    space.quiesce().await?;
+    space.expect_revisions(DEPLOYMENT, "app", 1).await?;
+    space
+        .expect_new_revisions(DEPLOYMENT, "app", 1, || async {
+            space.configmap("settings", "two").await.map(drop)
+        })
+        .await
+}
+
+#[tokio::test]
+async fn c2_4_mode_version_is_saps_own() -> anyhow::Result<()> {
+    let mut world = World::own(&[WINDOW, "--hash=version"]).await?;
+    let name = {
+        let space = Space::within(&world).await?;
+        for kind in Kind::ALL {
+            // SAP's own end-to-end case: opt in by an update, then change the object.
+            let name = kind.name().to_lowercase();
+            space.configmap(&name, "one").await?;
+            space.create(&objects::workload(kind, &name, json!({}))).await?;
+            let annotations = json!({"metadata": {"annotations": {objects::CONFIGMAPS: name}}});
+            let patched = space.patch(kind, &name, annotations).await?;
+            assert_eq!(objects::config_hash(&patched), Some(saps_hash(&space, &name).await?));
+            assert_eq!(objects::annotation(&patched, objects::OBSERVED_CONFIG), None);
+            let before = space.hash(kind, &name).await?;
+            space.configmap(&name, "two").await?;
+            let after = space.hash_changes(kind, &name, &before).await?;
+            assert_eq!(after, saps_hash(&space, &name).await?);
+            space.expect_revisions(kind, &name, 3).await?;
+        }
+        // SAP's rules: a label counts.
+        let before = space.hash(DEPLOYMENT, "deployment").await?;
+        let label = kube::api::Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
+        space.configmaps().patch("deployment", &kube::api::PatchParams::default(), &label).await?;
+        space.hash_changes(DEPLOYMENT, "deployment", &before).await?;
+        space.name
+    };
+    // Over to content hashing and back: nothing restarts.
+    for (replica, args) in [("content", &[WINDOW][..]), ("version", &[WINDOW, "--hash=version"])] {
+        world.replicas[0].terminate(PATIENCE).await?;
+        world.replicas.clear();
+        world.start_replica(replica, args).await?;
+        world.register().await?;
+        let mut space = Space::within(&world).await?;
+        space.name.clone_from(&name);
+        space.quiesce().await?;
+        space.expect_revisions(DEPLOYMENT, "deployment", 4).await?;
+        recorded(&space, "deployment").await?;
+    }
+    Ok(())
+}
