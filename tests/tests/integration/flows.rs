@@ -111,7 +111,7 @@ async fn c3_1_config_and_workload_together_make_exactly_one() -> anyhow::Result<
         for kind in Kind::ALL {
             let name = kind.name().to_lowercase();
             let image = json!({"spec": {"template": {"spec": {"containers": [
-                {"name": "main", "image": format!("example.invalid/app:{round}")}]}}}});
+                {"name": "main", "image": format!("example.invalid/app:round-{round}")}]}}}});
             let params = PatchParams::default();
             space.workloads(kind).patch(&name, &params, &Patch::Strategic(image)).await?;
         }
