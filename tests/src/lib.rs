@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod objects;
+pub mod proxy;
 pub mod space;
 pub mod world;
 

@@ -10,9 +10,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use pod_reloader_core::duration;
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +21,9 @@ use crate::review::Request;
 
 /// The largest body: a review carries the object twice, and the API server takes objects of 1.5 MiB.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// How much of a body that is too large is read, so that the client hears of it.
+const MOST_THROWN_AWAY: usize = 64 * 1024 * 1024;
 
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,9 +94,9 @@ async fn answer(
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Rejection> {
-    match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if is_too_long(&*error) => Err(Rejection {
+    match timeout(BODY_TIMEOUT, collect(body)).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(Rejection {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             reason: "too_large",
             text: format!("the body is larger than {MAX_BODY_BYTES} bytes"),
@@ -111,15 +114,23 @@ async fn read_body(body: Body) -> Result<Bytes, Rejection> {
     }
 }
 
-fn is_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut error = Some(error);
-    while let Some(cause) = error {
-        if cause.is::<LengthLimitError>() {
-            return true;
+/// The body; `None` if it is too large. What is too much is read and thrown away, up to a point: closing the
+/// connection on a client that still sends would lose it the answer.
+async fn collect(mut body: Body) -> Result<Option<Bytes>, axum::Error> {
+    let mut bytes = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(&data);
+        } else if length <= MOST_THROWN_AWAY {
+            bytes = BytesMut::new();
+        } else {
+            return Ok(None);
         }
-        error = cause.source();
     }
-    false
+    Ok((length <= MAX_BODY_BYTES).then(|| bytes.freeze()))
 }
 
 /// The time for one request: what the API server gives in `?timeout=`, less a margin for the way back.
