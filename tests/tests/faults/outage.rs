@@ -33,6 +33,8 @@ async fn c5_7_an_api_server_that_goes_and_comes_back_loses_no_change() -> anyhow
         world.plane.start_api_server().await?;
         world.webhook_answers().await?;
         space.hash_changes(DEPLOYMENT, APP, &before).await?;
+        // Lets the controller-manager see each version; it lost its watches too.
+        space.expect_revisions(DEPLOYMENT, APP, round + 2).await?;
     }
     space.quiesce().await?;
     space.expect_revisions(DEPLOYMENT, APP, 3).await
