@@ -32,7 +32,7 @@ impl ContentSum {
             field(&(map.len() as u64).to_be_bytes());
             for (name, value) in map {
                 field(name.as_bytes());
-                field(value.as_bytes());
+                field(value.as_deref().unwrap_or_default().as_bytes());
             }
         }
         field(content.type_.as_deref().unwrap_or_default().as_bytes());
@@ -49,11 +49,11 @@ impl fmt::Debug for ContentSum {
 /// The fields of a `ConfigMap` or `Secret` that count as content, as the API shows them.
 #[derive(Default, Deserialize)]
 pub struct Content {
-    /// `data`; in base64 for Secrets.
-    pub data: Option<BTreeMap<String, String>>,
+    /// `data`; in base64 for Secrets. A null value is an empty one (Go writes a nil slice so).
+    pub data: Option<BTreeMap<String, Option<String>>>,
     /// `binaryData` of a `ConfigMap`, in base64.
     #[serde(rename = "binaryData")]
-    pub binary_data: Option<BTreeMap<String, String>>,
+    pub binary_data: Option<BTreeMap<String, Option<String>>>,
     /// `type` of a `Secret`.
     #[serde(rename = "type")]
     pub type_: Option<String>,
@@ -85,6 +85,7 @@ mod tests {
             }))
         );
         assert_eq!(sum(&json!({})), sum(&json!({"data": null, "binaryData": {}})));
+        assert_eq!(sum(&json!({"data": {"a": ""}})), sum(&json!({"data": {"a": null}})));
     }
 
     #[test]

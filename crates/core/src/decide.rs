@@ -120,7 +120,8 @@ pub enum Cause {
     NoHash,
     /// The hash matches nothing that is there now: the configuration changed while nobody watched (2.5).
     Unwatched,
-    /// The owner's own rollout takes the hash along that was adopted from another maker (section 3).
+    /// The owner's own rollout takes the proper hash along, in place of one that was adopted from another maker or
+    /// kept while an object appeared or went (section 3).
     Proper,
 }
 
@@ -167,7 +168,7 @@ impl fmt::Display for Cause {
             Self::Unlisted(name) => write!(f, "{name} is no longer listed"),
             Self::NoHash => f.write_str("the pod template had no config hash"),
             Self::Unwatched => f.write_str("the configuration changed while it was not watched"),
-            Self::Proper => f.write_str("the adopted config hash was replaced along with a rollout"),
+            Self::Proper => f.write_str("the config hash was brought up to date along with a rollout"),
         }
     }
 }
@@ -187,15 +188,16 @@ fn valid_observed(hash: Option<&str>, observed: Option<&str>) -> Option<Observed
 
 /// Decides what should happen to the annotations of one workload.
 ///
-/// Applying the verdict and asking again with the same lookups gives [`Verdict::Keep`].
+/// Applying the verdict and asking again with the same lookups gives [`Verdict::Keep`], or [`Verdict::Defer`] if it
+/// is that still.
 pub fn decide(question: &Question<'_>) -> Decision {
-    let unknown: Vec<_> = question
-        .references
-        .names()
-        .into_iter()
-        .filter(|name| matches!(question.live.get(*name), None | Some(Lookup::Unknown)))
-        .cloned()
-        .collect();
+    let needs_digest = needs_content(question.mode, question.hash, question.observed);
+    let is_unknown = |name: &&ConfigName| match question.live.get(*name) {
+        None | Some(Lookup::Unknown) => true,
+        Some(Lookup::Known(live)) => needs_digest && live.digest.is_none(),
+        Some(Lookup::Absent) => false,
+    };
+    let unknown: Vec<_> = question.references.names().into_iter().filter(is_unknown).cloned().collect();
     if !unknown.is_empty() {
         return Decision { verdict: Verdict::Undecided(unknown), key_was_replaced: false };
     }
@@ -215,22 +217,66 @@ fn by_content(question: &Question<'_>) -> Decision {
     };
 
     let key_was_replaced = !observed.is_comparable(question.key);
-    let (records, mut causes) = compare(question, &observed);
-    if causes.is_empty() && question.occasion == Occasion::OwnersRollout {
+    let (mut records, mut causes) = compare(question, &observed);
+    if question.occasion == Occasion::OwnersRollout {
+        let seen = as_new_pods_see(question, records.clone());
         // A hash that was adopted (2.5), or kept while an object appeared, is replaced while it costs nothing.
-        let proper = ConfigHash::of_content(question.key, question.namespace, &records);
-        if proper != *hash {
+        if causes.is_empty() && ConfigHash::of_content(question.key, question.namespace, &seen) != *hash {
             causes.push(Cause::Proper);
         }
+        records = seen;
     }
+    let record = |records| {
+        Verdict::Record(Some(Observed { key_id: question.key.id().into(), hash: hash.into(), records }))
+    };
     let verdict = if !causes.is_empty() {
-        reload(question, records, causes)
+        match reload(question, records.clone(), causes) {
+            // What changes from here on can be seen only if it is recorded under the new key now.
+            Verdict::Defer { causes, .. } if key_was_replaced => {
+                record(with_causes_open(records, &observed, &causes))
+            }
+            verdict => verdict,
+        }
     } else if records == observed.records && !key_was_replaced {
         Verdict::Keep
     } else {
-        Verdict::Record(Some(Observed { key_id: question.key.id().into(), hash: hash.into(), records }))
+        record(records)
     };
     Decision { verdict, key_was_replaced }
+}
+
+/// Records under a new key in which the same causes will be found again. Their references cannot be compared, so
+/// whatever they hold counts as other content.
+fn with_causes_open(
+    mut records: BTreeMap<ConfigName, Record>,
+    observed: &Observed,
+    causes: &[Cause],
+) -> BTreeMap<ConfigName, Record> {
+    for name in causes.iter().filter_map(Cause::reference) {
+        match observed.records.get(name) {
+            None => records.remove(name),
+            Some(Record::Absent) => records.insert(name.clone(), Record::Absent),
+            Some(_) => records.insert(name.clone(), Record::Uncompared),
+        };
+    }
+    records
+}
+
+/// What the pods of a rollout see: they start without an absent object that the template does not name, so its digest
+/// is no longer what running pods saw. While they have to wait for something that the template requires, the digests
+/// are kept, so that a rollout that is undone meanwhile finds the earlier revision and what its pods saw.
+fn as_new_pods_see(
+    question: &Question<'_>,
+    mut records: BTreeMap<ConfigName, Record>,
+) -> BTreeMap<ConfigName, Record> {
+    if missing(question).is_empty() {
+        for (name, record) in &mut records {
+            if is_absent(question, name) && question.uses.need(name).is_none() {
+                *record = Record::Absent;
+            }
+        }
+    }
+    records
 }
 
 /// Without a valid observed-config: the hash that is there is kept if it stands for the live content in our form
@@ -260,7 +306,15 @@ fn by_version(question: &Question<'_>) -> Verdict {
         (None, _) => vec![Cause::NoHash],
         (Some(present), None) if hash == *present => vec![],
         (Some(_), None) => vec![Cause::Unwatched],
-        (Some(_), Some(observed)) => compare(question, observed).1,
+        (Some(_), Some(observed)) => {
+            let (records, mut causes) = compare(question, observed);
+            // Nothing is recorded in this mode: what appears has to count now, or its next change would be missed.
+            let appeared = |(name, record): &(&ConfigName, &Record)| {
+                **record != Record::Absent && observed.records.get(*name) == Some(&Record::Absent)
+            };
+            causes.extend(records.iter().filter(appeared).map(|(name, _)| Cause::Appeared(name.clone())));
+            causes
+        }
     };
     if causes.is_empty() {
         // An observed-config that stands for nothing has no business here.
@@ -268,6 +322,7 @@ fn by_version(question: &Question<'_>) -> Verdict {
         return if is_stale { Verdict::Record(None) } else { Verdict::Keep };
     }
     causes.sort();
+    causes.dedup();
     Verdict::Reload { hash, observed: None, causes }
 }
 
@@ -313,15 +368,24 @@ fn compare(question: &Question<'_>, observed: &Observed) -> (BTreeMap<ConfigName
 
 fn reload(question: &Question<'_>, records: BTreeMap<ConfigName, Record>, causes: Vec<Cause>) -> Verdict {
     if question.occasion == Occasion::Standing && !causes.iter().all(Cause::is_the_owners) {
-        let is_absent = |name: &&ConfigName| matches!(question.live.get(*name), Some(Lookup::Absent));
-        let missing: Vec<_> = question.uses.required().filter(is_absent).cloned().collect();
+        let missing = missing(question);
         if !missing.is_empty() {
             return Verdict::Defer { missing, causes };
         }
     }
+    let records = as_new_pods_see(question, records);
     let hash = ConfigHash::of_content(question.key, question.namespace, &records);
     let observed = Observed { key_id: question.key.id().to_owned(), hash: hash.as_str().to_owned(), records };
     Verdict::Reload { hash, observed: Some(observed), causes }
+}
+
+/// What the template requires and is known not to be there.
+fn missing(question: &Question<'_>) -> Vec<ConfigName> {
+    question.uses.required().filter(|name| is_absent(question, name)).cloned().collect()
+}
+
+fn is_absent(question: &Question<'_>, name: &ConfigName) -> bool {
+    matches!(question.live.get(name), Some(Lookup::Absent))
 }
 
 fn records_now(question: &Question<'_>) -> BTreeMap<ConfigName, Record> {

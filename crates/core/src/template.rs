@@ -163,14 +163,9 @@ impl From<PodSpec> for TemplateUses {
             }
             add(None, volume.csi.and_then(|csi| csi.secret_ref));
             add(None, volume.azure_file);
-            for driver in [
-                volume.flex,
-                volume.cephfs,
-                volume.rbd,
-                volume.iscsi,
-                volume.scale_io,
-                volume.storageos,
-            ] {
+            for driver in
+                [volume.flex, volume.cephfs, volume.rbd, volume.iscsi, volume.scale_io, volume.storageos]
+            {
                 add(None, driver.and_then(|driver| driver.secret_ref));
             }
         }

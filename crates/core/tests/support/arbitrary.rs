@@ -1,0 +1,198 @@
+//! Arbitrary inputs.
+
+use std::collections::BTreeMap;
+
+use pod_reloader_core::config_hash::{ConfigHash, HashMode};
+use pod_reloader_core::decide::{Live, Lookup, Lookups, Occasion, Question, Verdict, decide};
+use pod_reloader_core::digest::DigestKey;
+use pod_reloader_core::observed::{Observed, Record};
+use pod_reloader_core::patch::Target;
+use pod_reloader_core::reference::{ConfigKind, ConfigName, References};
+use pod_reloader_core::template::{Need, TemplateUses};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{NAMESPACE, another_key, digest, key};
+
+type Records = BTreeMap<ConfigName, Record>;
+
+/// Few enough that they meet, and such that one begins as another ends.
+pub fn names() -> impl Strategy<Value = ConfigName> {
+    let kinds = prop_oneof![Just(ConfigKind::ConfigMap), Just(ConfigKind::Secret)];
+    (kinds, prop_oneof!["a", "aa", "a.a", "b"]).prop_map(|(kind, name)| ConfigName { kind, name })
+}
+
+fn contents() -> impl Strategy<Value = String> {
+    "[xy]"
+}
+
+/// Mostly the key that [`records`] are made with.
+fn keys() -> impl Strategy<Value = DigestKey> {
+    prop_oneof![4 => Just(key()), 1 => Just(another_key())]
+}
+
+pub fn records() -> impl Strategy<Value = Records> {
+    let record =
+        prop_oneof![3 => contents(), 1 => Just("absent".to_owned()), 1 => Just("uncompared".to_owned())];
+    btree_map(names(), record, 0..4).prop_map(|records| {
+        let record = |(name, content): (ConfigName, String)| {
+            let record = match content.as_str() {
+                "absent" => Record::Absent,
+                "uncompared" => Record::Uncompared,
+                content => Record::Digest(digest(&key(), &name, content)),
+            };
+            (name, record)
+        };
+        records.into_iter().map(record).collect()
+    })
+}
+
+/// Everything that a decision can meet.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub mode: HashMode,
+    pub key: DigestKey,
+    pub references: References,
+    pub uses: TemplateUses,
+    pub hash: Option<String>,
+    pub observed: Option<String>,
+    pub live: Lookups,
+    pub occasion: Occasion,
+}
+
+impl State {
+    pub fn ask(&self) -> Verdict {
+        let question = Question {
+            mode: self.mode,
+            key: &self.key,
+            namespace: NAMESPACE,
+            references: &self.references,
+            uses: &self.uses,
+            hash: self.hash.as_deref(),
+            observed: self.observed.as_deref(),
+            live: &self.live,
+            occasion: self.occasion,
+        };
+        decide(&question).verdict
+    }
+
+    pub fn apply(&mut self, verdict: &Verdict) {
+        if let Verdict::Reload { hash, observed, .. } = verdict {
+            self.hash = Some(hash.to_string());
+            self.observed = observed.as_ref().map(Observed::to_annotation);
+        } else if let Verdict::Record(observed) = verdict {
+            self.observed = observed.as_ref().map(Observed::to_annotation);
+        }
+    }
+
+    /// Whether the hash is the one that SAP's pod-reloader would have set.
+    pub fn is_saps(&self) -> bool {
+        let saps = ConfigHash::of_versions(NAMESPACE, self.references.listed(), &self.live);
+        saps.map(|saps| saps.to_string()) == self.hash
+    }
+
+    /// The annotations as they are.
+    pub fn target(&self) -> Target {
+        Target { hash: self.hash.clone(), observed: self.observed.clone() }
+    }
+}
+
+/// Whose hash is on the template.
+#[derive(Clone, Debug)]
+enum Hash {
+    None,
+    Ours,
+    Saps,
+    Other,
+}
+
+fn lists(listed: &[ConfigName]) -> References {
+    let of = |kind| {
+        let names = listed.iter().filter(|name| name.kind == kind).map(|name| name.name.as_str());
+        names.collect::<Vec<_>>().join(",")
+    };
+    References::parse(Some(&of(ConfigKind::ConfigMap)), Some(&of(ConfigKind::Secret)))
+}
+
+prop_compose! {
+    pub fn states()(
+        mode in prop_oneof![Just(HashMode::Content), Just(HashMode::Version)],
+        key in keys(),
+        listed in vec(names(), 0..5),
+        uses in btree_map(names(), prop_oneof![Just(Need::Optional), Just(Need::Required)], 0..4),
+        live in btree_map(names(), prop_oneof![
+            6 => contents().prop_map(Some).prop_map(Some), 3 => Just(Some(None)), 1 => Just(None)
+        ], 5..8),
+        records in records(),
+        records_match_lists in any::<bool>(),
+        beside in prop_oneof![4 => Just(Hash::Ours), 1 => Just(Hash::Saps), 1 => Just(Hash::None), 1 => Just(Hash::Other)],
+        named in prop_oneof![5 => Just(true), 1 => Just(false)],
+        has_observed in prop_oneof![5 => Just(true), 1 => Just(false)],
+        occasion in prop_oneof![Just(Occasion::OwnersRollout), Just(Occasion::Standing)],
+    ) -> State {
+        let references = lists(&listed);
+        let mut template = TemplateUses::default();
+        for (name, need) in uses {
+            template.add(name, need);
+        }
+        let live: Lookups = references.names().into_iter().chain(template.required()).map(|name| {
+            let lookup = match live.get(name) {
+                Some(Some(Some(content))) => Lookup::Known(Live {
+                    uid: format!("uid-{name}"),
+                    resource_version: content.clone(),
+                    digest: Some(digest(&key, name, content)),
+                }),
+                Some(None) => Lookup::Unknown,
+                Some(Some(None)) | None => Lookup::Absent,
+            };
+            (name.clone(), lookup)
+        }).collect();
+        let records: Records = if records_match_lists {
+            references.names().into_iter()
+                .map(|name| (name.clone(), records.get(name).copied().unwrap_or(Record::Absent)))
+                .collect()
+        } else {
+            records
+        };
+        let ours = ConfigHash::of_content(&key, NAMESPACE, &records).to_string();
+        let hash = match beside {
+            Hash::None => None,
+            Hash::Ours => Some(ours),
+            Hash::Saps => ConfigHash::of_versions(NAMESPACE, references.listed(), &live).map(|h| h.to_string()),
+            Hash::Other => Some("other".to_owned()),
+        };
+        let names_hash = if named { hash.clone().unwrap_or_default() } else { "yet another".to_owned() };
+        let observed = Observed { key_id: "k1".into(), hash: names_hash, records }.to_annotation();
+        State {
+            mode, references, uses: template, hash,
+            observed: has_observed.then_some(observed),
+            live, occasion, key,
+        }
+    }
+}
+
+/// Any JSON; objects often have members that mean something in a workload.
+pub fn json_values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,6}".prop_map(Value::from),
+    ];
+    let member = prop_oneof![
+        4 => proptest::sample::select(vec![
+            "metadata", "annotations", "labels", "spec", "template", "containers", "initContainers", "volumes",
+            "env", "envFrom", "valueFrom", "configMapRef", "secretRef", "secretKeyRef", "name", "optional",
+            "projected", "sources", "configMap", "secret", "secretName", "deletionTimestamp",
+            "pod-reloader.cs.sap.com/configmaps", "pod-reloader.cs.sap.com/config-hash",
+        ]).prop_map(str::to_owned),
+        1 => ".{0,4}",
+    ];
+    leaf.prop_recursive(8, 64, 5, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(member.clone(), inner, 0..5).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
