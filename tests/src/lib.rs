@@ -3,7 +3,6 @@
 //! [`World`] is one control plane with two replicas of the built operator and its registration, booted once per test
 //! binary. Each test takes a [`Space`] of its own, a namespace with a random name, so that all run in parallel.
 
-pub mod certificates;
 pub mod objects;
 pub mod proxy;
 pub mod space;
@@ -13,4 +12,4 @@ pub use space::Space;
 pub use world::{SETTLE_WINDOW, World};
 
 /// How long a test waits for something that should happen.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);

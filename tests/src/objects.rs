@@ -43,6 +43,7 @@ pub fn api(client: Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
 }
 
 /// A workload with those annotations and one container that uses no configuration.
+#[expect(clippy::needless_pass_by_value, reason = "callers write json!({...}) in place")]
 pub fn workload(kind: Kind, name: &str, annotations: Value) -> DynamicObject {
     let mut spec = json!({
         "selector": {"matchLabels": {"app": name}},

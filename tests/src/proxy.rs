@@ -106,14 +106,14 @@ async fn forward(State(upstream): State<Arc<Upstream>>, request: Request) -> Res
     match send(&upstream.client, request).await {
         Ok(response) if is_watch => {
             let (head, body) = response.into_parts();
-            let held = body.into_data_stream().then(move |part| {
+            let delayed = body.into_data_stream().then(move |part| {
                 let mut faults = faults.clone();
                 async move {
                     let _ = faults.wait_for(|faults| !faults.hold_watches).await;
                     part
                 }
             });
-            Response::from_parts(head, Body::from_stream(held))
+            Response::from_parts(head, Body::from_stream(delayed))
         }
         Ok(response) => response,
         Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 use pod_reloader_e2e::{
-    Audit, ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, User, eventually,
+    Audit, Authority, ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, User,
+    eventually,
 };
 use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::PATIENCE;
-use crate::certificates::Authority;
 use crate::objects::{self, Kind};
 
 /// The settle window that the shared operator runs with: shorter than the default, for the tests' sake.
@@ -51,7 +51,7 @@ impl World {
         Ok(Self {
             plane: ControlPlane::start(Options::default()).await?,
             replicas: vec![],
-            authority: Authority::new()?,
+            authority: Authority::new("pod-reloader tests")?,
             directory: tempfile::tempdir()?,
         })
     }
@@ -72,7 +72,7 @@ impl World {
     /// How a replica of that name is started: as the operator's user, with a certificate directory of its own.
     pub fn replica_options(&self, name: &str, args: &[&str]) -> anyhow::Result<OperatorOptions> {
         let tls = self.directory().join(name);
-        self.authority.issue_into(&tls)?;
+        self.authority.issue(&["localhost", "127.0.0.1"])?.write(&tls)?;
         let kubeconfig = self.plane.kubeconfig(User::Operator);
         let options = OperatorOptions::new(&operator_binary()?, &kubeconfig, self.plane.directory());
         Ok(options

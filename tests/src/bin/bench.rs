@@ -13,7 +13,7 @@ use pod_reloader_tests::{Space, World};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 const CONCURRENCY: usize = 16;
 
 #[tokio::main]
