@@ -229,16 +229,16 @@ impl Cluster {
         self.look();
         // "What changed in between cannot be seen", and what was put off till now neither.
         let view = self.view();
-        if let Some((_, seen)) = &mut self.running {
-            for object in &self.listed {
-                match (records.get(&cm(NAMES[*object])), &view[object]) {
-                    (Some(Record::Absent) | None, _) => {}
-                    (Some(_), Some(content)) => {
+        for object in &self.listed {
+            match (records.get(&name(*object)), &view[object]) {
+                (Some(Record::Absent) | None, _) => {}
+                (Some(Record::Digest(_)), Some(content)) => {
+                    if let Some((_, seen)) = &mut self.running {
                         seen.insert(*object, Some(content.clone()));
                     }
-                    (Some(_), None) => {
-                        self.uncompared.insert(*object);
-                    }
+                }
+                (Some(Record::Digest(_)), None) | (Some(Record::Uncompared), _) => {
+                    self.uncompared.insert(*object);
                 }
             }
         }

@@ -37,7 +37,7 @@ const CERTIFICATES_SECRET: &str = "pod-reloader-webhook-certificates";
 /// A renewal of the Lease that takes longer has failed.
 const LEASE_READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long requests, writes and the Lease may take to come to their end.
-const WIND_DOWN: Duration = Duration::from_secs(15);
+const WIND_DOWN: Duration = Duration::from_secs(25);
 
 /// Runs until SIGTERM or SIGINT.
 ///

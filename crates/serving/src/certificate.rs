@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -81,7 +81,7 @@ impl Certificates {
     fn parse(&self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<Option<Current>, CertificateError> {
         let certificates = CertificateDer::pem_slice_iter(certificate_pem)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| CertificateError::Certificate(error.to_string()))?;
+            .map_err(|error| CertificateError::Certificate(describe(&error).into()))?;
         let leaf = certificates.first().ok_or_else(|| CertificateError::Certificate("it is empty".into()))?;
         let not_after = not_after(leaf)?;
         if let Some(current) = &*self.current.load()
@@ -91,10 +91,16 @@ impl Certificates {
             return Ok(None);
         }
         let key = PrivateKeyDer::from_pem_slice(key_pem)
-            .map_err(|error| CertificateError::Key(error.to_string()))?;
+            .map_err(|error| CertificateError::Key(describe(&error).into()))?;
         // Fails if the key is another certificate's.
         let key = CertifiedKey::from_der(certificates, key, &ring::default_provider())?;
         Ok(Some(Current { key: Arc::new(key), key_pem: key_pem.to_vec(), not_after }))
+    }
+
+    /// What is served, in DER.
+    #[cfg(test)]
+    pub(crate) fn served(&self) -> Option<CertificateDer<'static>> {
+        self.current.load().as_ref().map(|current| current.key.cert[0].clone())
     }
 
     /// Whether there is one to serve.
@@ -134,9 +140,90 @@ impl fmt::Debug for Certificates {
     }
 }
 
+/// The errors' own texts quote the line at fault, and that can be the key: if its line breaks were lost, all of it.
+fn describe(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is not in order",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        pem::Error::NoItemsFound => "it is empty",
+        _ => "it is not PEM",
+    }
+}
+
 fn not_after(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|error| CertificateError::Certificate(error.to_string()))?;
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
     Ok(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (String, String) {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    fn certificates() -> Arc<Certificates> {
+        Certificates::new(Metrics::default())
+    }
+
+    #[test]
+    fn c4_7_a_pair_is_taken_up_once() {
+        let certificates = certificates();
+        let (certificate, key) = pair();
+        assert!(!certificates.is_loaded());
+        assert!(certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap());
+        assert!(certificates.is_loaded());
+        assert!(!certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap());
+        assert!(certificates.not_after().unwrap() > SystemTime::now());
+    }
+
+    #[test]
+    fn c4_7_an_expired_certificate_is_better_than_none() {
+        let certificates = certificates();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        params.not_after = (SystemTime::now() - Duration::from_mins(1)).into();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        assert!(certificates.install(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap());
+        assert!(certificates.not_after().unwrap() < SystemTime::now());
+    }
+
+    #[test]
+    fn c4_7_a_bad_pair_changes_nothing_and_its_key_is_not_shown() {
+        let certificates = certificates();
+        let (certificate, key) = pair();
+        certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap();
+        let served = certificates.served();
+        let (other, other_key) = pair();
+        let one_line = other_key.replace('\n', "");
+        // The errors of the PEM parser print bytes as numbers.
+        let secret = &one_line[40..60];
+        let as_numbers = format!("{:?}", secret.as_bytes());
+        let as_numbers = as_numbers.trim_matches(['[', ']']);
+        for (certificate, key, part) in [
+            (other.as_str(), key.as_str(), "do not fit"),
+            ("", key.as_str(), "tls.crt"),
+            (other.as_str(), "", "tls.key"),
+            (other.as_str(), &one_line, "END"),
+            (other.as_str(), one_line.trim_end_matches('-'), "BEGIN"),
+            (one_line.as_str(), &one_line, "END"),
+            (other.as_str(), &other_key[..100], "END"),
+            (&other[..100], other_key.as_str(), "tls.crt"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &other_key, "tls.crt"),
+        ] {
+            let error = certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap_err();
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains(secret) && !text.contains(as_numbers), "{text}");
+            }
+            assert!(error.to_string().contains(part), "{error} does not say {part}");
+        }
+        assert_eq!(certificates.served(), served);
+        assert!(!format!("{certificates:?}").contains("key"));
+    }
 }

@@ -77,10 +77,19 @@ impl Follower {
     }
 }
 
+/// The pair, and not one file of the pair before a swap with one of that after it.
 async fn read(directory: &Path) -> Result<(Vec<u8>, Vec<u8>), String> {
     let file = async |name: &str| {
         let path = directory.join(name);
         tokio::fs::read(&path).await.map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
-    Ok((file("tls.crt").await?, file("tls.key").await?))
+    let mut certificate = file("tls.crt").await?;
+    loop {
+        let key = file("tls.key").await?;
+        let again = file("tls.crt").await?;
+        if again == certificate {
+            return Ok((certificate, key));
+        }
+        certificate = again;
+    }
 }

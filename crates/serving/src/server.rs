@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -38,6 +39,9 @@ pub struct Limits {
     pub handshake: Duration,
     /// For the head of a request over HTTP/1.1, and for an idle connection to send one.
     pub header: Duration,
+    /// After this time without a request a connection is asked to end, so that idle ones do not take the places of
+    /// others.
+    pub idle: Duration,
     /// After this time a connection is asked to end, so that none stays for ever. Requests on it are answered.
     pub max_age: Duration,
     /// How long requests may take after shutdown began.
@@ -50,8 +54,9 @@ impl Default for Limits {
             connections: 1024,
             handshake: Duration::from_secs(5),
             header: Duration::from_secs(30),
+            idle: Duration::from_mins(3),
             max_age: Duration::from_mins(15),
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
         }
     }
 }
@@ -78,9 +83,8 @@ pub async fn serve(
         let Some((stream, slot)) = accepted else { continue };
         let connection = connection.clone();
         tasks.spawn(async move {
-            connection.metrics.connections.inc();
+            let _counted = Counted::new(&connection.metrics);
             connection.serve(stream).await;
-            connection.metrics.connections.dec();
             drop(slot);
         });
     }
@@ -98,12 +102,38 @@ async fn accept(
     let slot = slots.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, slot)),
+        // That client's business; the next one is not to wait for it.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             sleep(ACCEPT_PAUSE).await;
             None
         }
     }
+}
+
+/// A connection in the gauge, also if its task panics.
+struct Counted(Metrics);
+
+impl Counted {
+    fn new(metrics: &Metrics) -> Self {
+        metrics.connections.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+/// What a client opened a connection with.
+enum Opening {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+    /// Nothing: so do load balancers and probes.
+    Closed,
 }
 
 #[derive(Clone)]
@@ -123,8 +153,13 @@ impl Connection {
             () = self.shutdown.cancelled() => return,
         };
         match stream {
-            Ok(Ok(Some(stream))) => self.serve_http(stream).await,
-            Ok(Ok(None)) => self.metrics.count_handshake_error("plain_http"),
+            Ok(Ok(Opening::Tls(stream))) => self.serve_http(*stream).await,
+            Ok(Ok(Opening::Plain(stream))) => {
+                self.metrics.count_handshake_error("plain_http");
+                // Whether it takes the answer is its own business.
+                let _ = timeout(self.limits.handshake, refuse(stream)).await;
+            }
+            Ok(Ok(Opening::Closed)) => self.metrics.count_handshake_error("closed"),
             Ok(Err(error)) => {
                 self.metrics.count_handshake_error("failed");
                 tracing::debug!(%error, "a TLS handshake failed");
@@ -133,28 +168,31 @@ impl Connection {
         }
     }
 
-    /// `None` for a client that does not speak TLS; it is told so.
-    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+    async fn handshake(&self, stream: TcpStream) -> io::Result<Opening> {
         stream.set_nodelay(true)?;
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Ok(Opening::Closed);
         }
         if first[0] != TLS_HANDSHAKE {
-            stream.write_all(PLAIN_HTTP_ANSWER).await?;
-            stream.shutdown().await?;
-            // Closing with unread input would reset the connection, and the answer could be lost.
-            let mut rest = [0; 4096];
-            while tokio::io::AsyncReadExt::read(&mut stream, &mut rest).await? > 0 {}
-            return Ok(None);
+            return Ok(Opening::Plain(stream));
         }
-        self.acceptor.accept(stream).await.map(Some)
+        self.acceptor.accept(stream).await.map(|stream| Opening::Tls(Box::new(stream)))
     }
 
     async fn serve_http(&self, stream: TlsStream<TcpStream>) {
         // By what was negotiated, and not by the first bytes: waiting for these would know no time limit.
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let service = TowerToHyperService::new(self.app.clone());
+        let (running, idle) = watch::channel(0_usize);
+        let router = TowerToHyperService::new(self.app.clone());
+        let service = service_fn(move |request| {
+            let running = Running::new(running.clone());
+            let answer = router.call(request);
+            async move {
+                let _running = running;
+                answer.await
+            }
+        });
         let io = TokioIo::new(stream);
         if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -164,18 +202,22 @@ impl Connection {
                 .max_concurrent_streams(250)
                 .max_header_list_size(64 * 1024)
                 .serve_connection(io, service);
-            self.drive(connection, http2::Connection::graceful_shutdown).await;
+            self.drive(connection, idle, http2::Connection::graceful_shutdown).await;
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.header)
                 .serve_connection(io, service);
-            self.drive(connection, http1::Connection::graceful_shutdown).await;
+            self.drive(connection, idle, http1::Connection::graceful_shutdown).await;
         }
     }
 
-    async fn drive<C>(&self, connection: C, end_gracefully: impl Fn(Pin<&mut C>))
-    where
+    async fn drive<C>(
+        &self,
+        connection: C,
+        running: watch::Receiver<usize>,
+        end_gracefully: impl Fn(Pin<&mut C>),
+    ) where
         C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = std::pin::pin!(connection);
@@ -183,6 +225,7 @@ impl Connection {
             ended = &mut connection => return log_end(ended),
             () = self.shutdown.cancelled() => {}
             () = sleep(self.limits.max_age) => {}
+            () = has_been_idle(running, self.limits.idle) => {}
         }
         end_gracefully(connection.as_mut());
         if let Ok(ended) = timeout(self.limits.drain, connection).await {
@@ -191,6 +234,43 @@ impl Connection {
             tracing::debug!("a connection did not end in time and is closed");
         }
     }
+}
+
+/// Tells a client that does not speak TLS that it should.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(PLAIN_HTTP_ANSWER).await?;
+    stream.shutdown().await?;
+    // Closing with unread input would reset the connection, and the answer could be lost.
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// A request that is under way.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn new(running: watch::Sender<usize>) -> Self {
+        running.send_modify(|running| *running += 1);
+        Self(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+/// Returns once no request has been under way for so long.
+async fn has_been_idle(mut running: watch::Receiver<usize>, limit: Duration) {
+    while running.wait_for(|running| *running == 0).await.is_ok() {
+        if timeout(limit, running.changed()).await.is_err() {
+            return;
+        }
+    }
+    // The connection has ended, and whoever waits will hear of it.
+    std::future::pending::<()>().await;
 }
 
 fn log_end(ended: hyper::Result<()>) {

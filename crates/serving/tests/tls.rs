@@ -44,13 +44,15 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
-    fn connector(&self) -> TlsConnector {
+    fn connector(&self, alpn: &[u8]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        TlsConnector::from(Arc::new(config))
     }
 }
 
@@ -86,7 +88,10 @@ impl Server {
                 "slow"
             }
         };
-        let app = Router::new().route("/", get(|| async { "hello" })).route("/slow", get(slow));
+        let app = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/panic", get(|| async { assert!(std::hint::black_box(false), "as the test wants") }))
+            .route("/slow", get(slow));
         let shutdown = CancellationToken::new();
         let tls = certificates.server_config().unwrap();
         let task = tokio::spawn(server::serve(listener, tls, app, limits, metrics, shutdown.clone()));
@@ -94,9 +99,13 @@ impl Server {
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {
+        self.connect_with(b"http/1.1").await
+    }
+
+    async fn connect_with(&self, alpn: &[u8]) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        self.authority.connector().connect(name, stream).await.unwrap()
+        self.authority.connector(alpn).connect(name, stream).await.unwrap()
     }
 
     fn metric(&self, line: &str) -> bool {
@@ -141,6 +150,74 @@ async fn c4_6_plain_http_is_told_to_speak_https() {
 }
 
 #[tokio::test]
+async fn c4_6_a_plain_client_that_stays_is_closed_too() {
+    let server = Server::start(Limits { handshake: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    // It has not closed its side.
+    until(|| server.metric("connections 0")).await;
+    assert!(server.metric(r#"tls_handshake_errors_total{reason="plain_http"} 1"#));
+}
+
+#[tokio::test]
+async fn c4_6_idle_connections_are_closed_but_none_with_a_request() {
+    let limits = Limits {
+        idle: Duration::from_millis(200),
+        // A connection that was wrongly taken for an idle one would be cut off while the idle ones are waited for.
+        drain: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = Server::start(limits).await;
+    let mut busy = server.connect().await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, server.arrived.notified()).await.unwrap();
+
+    let mut idle = server.connect().await;
+    request(&mut idle, "/", "hello").await;
+    assert_eq!(timeout(PATIENCE, idle.read(&mut [0])).await.unwrap().unwrap(), 0);
+
+    let mut idle = server.connect_with(b"h2").await;
+    // The preface, an empty SETTINGS frame, and the acknowledgement of the server's.
+    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0")
+        .await
+        .unwrap();
+    let mut all = vec![];
+    // It ends without an answer to the server's PING (RFC 9113, section 6.8), which is fine or not.
+    let _ = timeout(PATIENCE, idle.read_to_end(&mut all)).await.unwrap();
+    // GOAWAY is of type 7 and 8 bytes long.
+    assert!(all.windows(4).any(|frame| frame == [0, 0, 8, 7]), "no GOAWAY in {all:?}");
+
+    server.go_on.notify_one();
+    answer(&mut busy, "slow").await;
+}
+
+#[tokio::test]
+async fn c4_6_a_panic_harms_no_other_request() {
+    let server = Server::start(Limits { connections: 2, ..Limits::default() }).await;
+    for _ in 0..3 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /panic HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut rest = vec![];
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    }
+    until(|| server.metric("connections 0")).await;
+    request(&mut server.connect().await, "/", "hello").await;
+}
+
+#[tokio::test]
+async fn c6_a_request_that_takes_too_long_is_cut_off() {
+    let server = Server::start(Limits { drain: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, server.arrived.notified()).await.unwrap();
+    server.shutdown.cancel();
+    timeout(PATIENCE, server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn c4_6_stalled_clients_are_closed_and_harm_nobody() {
     let limits = Limits {
         handshake: Duration::from_millis(300),
@@ -178,7 +255,7 @@ async fn c4_6_stalled_clients_cannot_keep_all_connections() {
 
 #[tokio::test]
 async fn c6_shutdown_answers_what_is_under_way_and_takes_nothing_new() {
-    let server = Server::start(Limits::default()).await;
+    let mut server = Server::start(Limits::default()).await;
     let mut idle = server.connect().await;
     request(&mut idle, "/", "hello").await;
     let mut stream = server.connect().await;
@@ -189,6 +266,8 @@ async fn c6_shutdown_answers_what_is_under_way_and_takes_nothing_new() {
     let mut rest = vec![];
     timeout(PATIENCE, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
+    let early = timeout(Duration::from_millis(100), &mut server.task).await;
+    assert!(early.is_err(), "it did not wait for the request under way");
     server.go_on.notify_one();
     answer(&mut stream, "slow").await;
     timeout(PATIENCE, server.task).await.unwrap().unwrap();
@@ -213,9 +292,8 @@ async fn c4_7_a_symlink_swap_is_picked_up_without_dropping_a_connection() {
     }
     let follow =
         directory::follow(directory.path().into(), server.certificates.clone(), server.shutdown.clone());
-    let follow = tokio::spawn(follow);
-
     let before = served(&server.connect().await);
+    let follow = tokio::spawn(follow);
     let first = becomes_other(&server, &before).await;
     let mut open = server.connect().await;
     request(&mut open, "/", "hello").await;

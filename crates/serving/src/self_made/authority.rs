@@ -5,20 +5,9 @@
 //! published until it ends.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use rcgen::string::Ia5String;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
-};
-use x509_parser::extensions::GeneralName;
-use x509_parser::pem::Pem;
-
-/// Certificates are valid from a little earlier than they are made, for clocks that are behind.
-const BACKDATE: Duration = Duration::from_mins(5);
+use super::pair::{AuthorityError, Pair, has_ended, is_trustworthy, make_ca, make_leaf, split_bundle};
 
 /// How long things are valid.
 #[derive(Clone, Copy, Debug)]
@@ -43,41 +32,6 @@ impl Default for Lifetimes {
             check_every: Duration::from_secs(30),
         }
     }
-}
-
-/// Why something could not be made or read.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
-    /// rcgen refused.
-    #[error("cannot make a certificate: {0}")]
-    Make(#[from] rcgen::Error),
-    /// Stored state that is not what this module stores.
-    #[error("the stored certificates cannot be used: {0}")]
-    Unusable(&'static str),
-}
-
-/// A certificate with its key, in PEM, and what was read from it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
-    facts: Facts,
-}
-
-// Never the key.
-impl fmt::Debug for Pair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pair").field("facts", &self.facts).finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Facts {
-    subject: Vec<u8>,
-    issuer: Vec<u8>,
-    not_before: SystemTime,
-    not_after: SystemTime,
-    hosts: BTreeSet<String>,
 }
 
 /// All that the replicas share.
@@ -115,9 +69,28 @@ impl State {
         now: SystemTime,
         lifetimes: &Lifetimes,
     ) -> Result<Self, AuthorityError> {
-        let signer = make_ca(now, lifetimes)?;
+        Self::from_signer(make_ca(now, lifetimes)?, hosts, now, lifetimes)
+    }
+
+    /// A CA that there is, and a new certificate of it.
+    pub(crate) fn from_signer(
+        signer: Pair,
+        hosts: &BTreeSet<String>,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<Self, AuthorityError> {
         let leaf = make_leaf(&signer, hosts, now, lifetimes)?;
         Ok(Self { leaf, signer, next: None, former: vec![] })
+    }
+
+    /// Keeps publishing the CAs of that bundle: other replicas may still serve certificates of theirs.
+    pub(crate) fn also_trusting(mut self, bundle: &str, now: SystemTime) -> Self {
+        for pem in split_bundle(bundle) {
+            if is_trustworthy(&pem, now) && !split_bundle(&self.bundle()).contains(&pem) {
+                self.former.push(pem);
+            }
+        }
+        self
     }
 
     /// The CAs to be trusted, in PEM: the one that signs first.
@@ -127,29 +100,32 @@ impl State {
         std::iter::once(self.signer.certificate.as_str()).chain(next).chain(former).collect()
     }
 
-    /// The most pressing step, if one is due. `is_published` says whether the present bundle is known to be in the
-    /// webhook configuration.
+    /// Whether the certificate is of another CA than ours, so that nobody would trust it.
+    pub(crate) fn is_leaf_foreign(&self) -> bool {
+        self.leaf.facts.issuer != self.signer.facts.subject
+    }
+
+    /// The most pressing step, if one is due. `published_since` says since when the present bundle is known to be in
+    /// the webhook configuration.
     pub(crate) fn next_step(
         &self,
         hosts: &BTreeSet<String>,
         now: SystemTime,
         lifetimes: &Lifetimes,
-        is_published: bool,
+        published_since: Option<SystemTime>,
     ) -> Option<Step> {
+        let next = self.next.as_ref().filter(|next| now < next.facts.not_after);
         if now >= self.signer.facts.not_after {
-            return Some(Step::StartOver);
+            // The next one is trusted already, or will be as soon as any other.
+            return Some(if next.is_some() { Step::Promote } else { Step::StartOver });
         }
-        if let Some(next) = &self.next {
-            let announced = next.facts.not_before + BACKDATE;
-            if is_published && now >= announced + lifetimes.overlap {
-                return Some(Step::Promote);
-            }
+        if next.is_some() && published_since.is_some_and(|since| now >= since + lifetimes.overlap) {
+            return Some(Step::Promote);
         }
-        let is_foreign = self.leaf.facts.issuer != self.signer.facts.subject;
-        if is_foreign || is_due(&self.leaf.facts, now) || !hosts.is_subset(&self.leaf.facts.hosts) {
+        if self.is_leaf_foreign() || self.leaf.facts.is_due(now) || !hosts.is_subset(&self.leaf.facts.hosts) {
             return Some(Step::Renew);
         }
-        if self.next.is_none() && is_due(&self.signer.facts, now) {
+        if self.next.is_none() && self.signer.facts.is_due(now) {
             return Some(Step::Announce);
         }
         self.former.iter().any(|pem| has_ended(pem, now)).then_some(Step::Prune)
@@ -185,132 +161,6 @@ impl State {
         self.former.retain(|pem| !has_ended(pem, now));
         Ok(self)
     }
-}
-
-impl Pair {
-    /// A pair from its stored parts.
-    pub(crate) fn read(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
-        let facts = Facts::read(certificate)?;
-        let parsed = KeyPair::from_pem(key).map_err(|_| AuthorityError::Unusable("a key cannot be read"))?;
-        let public = public_key(certificate)?;
-        if rcgen::PublicKeyData::der_bytes(&parsed) != public {
-            return Err(AuthorityError::Unusable("a key is another certificate's"));
-        }
-        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), facts })
-    }
-}
-
-impl Facts {
-    fn read(certificate: &str) -> Result<Self, AuthorityError> {
-        let unusable = AuthorityError::Unusable("a certificate cannot be read");
-        let Some(Ok(pem)) = Pem::iter_from_buffer(certificate.as_bytes()).next() else {
-            return Err(unusable);
-        };
-        let Ok(x509) = pem.parse_x509() else { return Err(unusable) };
-        let time = |time: x509_parser::time::ASN1Time| {
-            UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
-        };
-        let names = x509.subject_alternative_name().ok().flatten();
-        let names = names.iter().flat_map(|names| &names.value.general_names);
-        let hosts = names.filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-                _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-            },
-            _ => None,
-        });
-        Ok(Self {
-            subject: x509.subject().as_raw().to_vec(),
-            issuer: x509.issuer().as_raw().to_vec(),
-            not_before: time(x509.validity().not_before),
-            not_after: time(x509.validity().not_after),
-            hosts: hosts.collect(),
-        })
-    }
-}
-
-/// The certificates of a bundle, each in PEM.
-pub(crate) fn split_bundle(bundle: &str) -> Vec<String> {
-    const END: &str = "-----END CERTIFICATE-----";
-    bundle
-        .split_inclusive(END)
-        .filter(|part| part.contains(END))
-        .map(|part| format!("{}\n", part.trim()))
-        .collect()
-}
-
-/// Whether that certificate of a bundle is in order and has not ended.
-pub(crate) fn is_trustworthy(pem: &str, now: SystemTime) -> bool {
-    !has_ended(pem, now)
-}
-
-fn has_ended(pem: &str, now: SystemTime) -> bool {
-    Facts::read(pem).map_or(true, |facts| now >= facts.not_after)
-}
-
-/// After two thirds of its life.
-fn is_due(facts: &Facts, now: SystemTime) -> bool {
-    let life = facts.not_after.duration_since(facts.not_before).unwrap_or_default();
-    now >= facts.not_before + life * 2 / 3
-}
-
-fn public_key(certificate: &str) -> Result<Vec<u8>, AuthorityError> {
-    let unusable = AuthorityError::Unusable("a certificate cannot be read");
-    let Some(Ok(pem)) = Pem::iter_from_buffer(certificate.as_bytes()).next() else { return Err(unusable) };
-    let Ok(x509) = pem.parse_x509() else { return Err(unusable) };
-    Ok(x509.public_key().subject_public_key.data.to_vec())
-}
-
-fn make_ca(now: SystemTime, lifetimes: &Lifetimes) -> Result<Pair, AuthorityError> {
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(vec![])?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    params.not_before = (now - BACKDATE).into();
-    params.not_after = (now + lifetimes.ca).into();
-    // A name of its own for each CA, so that chains cannot be mixed up.
-    let public = rcgen::PublicKeyData::der_bytes(&key);
-    let id = public.iter().rev().take(6).fold(0_u64, |id, byte| id << 8 | u64::from(*byte));
-    params.distinguished_name = name(&format!("pod-reloader CA {id:012x}"));
-    let certificate = params.self_signed(&key)?.pem();
-    let facts = Facts::read(&certificate)?;
-    Ok(Pair { certificate, key: key.serialize_pem(), facts })
-}
-
-fn make_leaf(
-    signer: &Pair,
-    hosts: &BTreeSet<String>,
-    now: SystemTime,
-    lifetimes: &Lifetimes,
-) -> Result<Pair, AuthorityError> {
-    let ca_key = KeyPair::from_pem(&signer.key)?;
-    let issuer = Issuer::from_ca_cert_pem(&signer.certificate, ca_key)?;
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(vec![])?;
-    params.subject_alt_names = hosts
-        .iter()
-        .map(|host| match host.parse::<IpAddr>() {
-            Ok(address) => Ok(SanType::IpAddress(address)),
-            Err(_) => Ia5String::try_from(host.as_str()).map(SanType::DnsName),
-        })
-        .collect::<Result<_, _>>()?;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    params.not_before = (now - BACKDATE).into();
-    params.not_after = (now + lifetimes.leaf).min(signer.facts.not_after).into();
-    params.distinguished_name = name("pod-reloader webhook");
-    let certificate = params.signed_by(&key, &issuer)?.pem();
-    let facts = Facts::read(&certificate)?;
-    Ok(Pair { certificate, key: key.serialize_pem(), facts })
-}
-
-fn name(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
 }
 
 #[cfg(test)]

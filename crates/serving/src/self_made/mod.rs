@@ -4,33 +4,35 @@
 //! by the version it was decided on, so whichever replica is first wins and the others follow.
 
 mod authority;
+mod objects;
+mod pace;
+mod pair;
 mod registration;
 mod secret;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use futures::StreamExt;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, ObjectList, Patch, PatchParams, PostParams, WatchParams};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use kube::{Api, Client};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-pub use authority::{AuthorityError, Lifetimes};
-use authority::{State, Step};
+pub use authority::Lifetimes;
+use authority::State;
+use objects::{Error, Object};
+use pace::Pace;
+pub use pair::AuthorityError;
+use pair::normal_host;
 
-use crate::certificate::{CertificateError, Certificates};
+use crate::certificate::Certificates;
 
-const FIELD_MANAGER: &str = "pod-reloader";
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// One look leads to few steps; more would be a bug, and must not become a storm of writes.
-const MOST_STEPS: usize = 5;
+const MOST_STEPS: usize = 3;
+/// So many lost races in a row are no longer ordinary.
+const MOST_CONFLICTS: u32 = 5;
 
 /// What is needed to make certificates.
 pub struct SelfMade {
@@ -48,31 +50,27 @@ pub struct SelfMade {
     pub lifetimes: Lifetimes,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("request for the {what} failed")]
-    Api { what: &'static str, source: Box<kube::Error> },
-    #[error("request for the {what} took too long")]
-    Timeout { what: &'static str },
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    #[error("another replica was faster")]
-    Conflict,
-}
-
-const SECRET: &str = "Secret with the certificates";
-const CONFIGURATION: &str = "MutatingWebhookConfiguration";
-
 impl SelfMade {
     /// Makes, shares, publishes and renews until shutdown.
     pub async fn run(self, certificates: Arc<Certificates>, shutdown: CancellationToken) {
-        let keeper = Keeper {
-            secrets: Api::namespaced(self.client.clone(), &self.namespace),
-            configurations: Api::all(self.client.clone()),
-            settings: self,
+        let hosts = self.default_hosts.iter().filter_map(|host| normal_host(host)).collect();
+        let mut keeper = Keeper {
+            secret: Object {
+                api: Api::namespaced(self.client.clone(), &self.namespace),
+                name: self.secret_name,
+                what: "Secret with the certificates",
+            },
+            configuration: Object {
+                api: Api::all(self.client),
+                name: self.webhook_configuration,
+                what: "MutatingWebhookConfiguration",
+            },
+            default_hosts: hosts,
+            lifetimes: self.lifetimes,
             certificates,
+            held: None,
+            published: None,
+            has_written: false,
         };
         tokio::select! {
             () = keeper.run() => {}
@@ -82,10 +80,17 @@ impl SelfMade {
 }
 
 struct Keeper {
-    settings: SelfMade,
-    secrets: Api<Secret>,
-    configurations: Api<MutatingWebhookConfiguration>,
+    secret: Object<Secret>,
+    configuration: Object<MutatingWebhookConfiguration>,
+    default_hosts: BTreeSet<String>,
+    lifetimes: Lifetimes,
     certificates: Arc<Certificates>,
+    /// What this replica knew last: it can restore a Secret that somebody deleted.
+    held: Option<State>,
+    /// The bundle that is in the configuration, and since when it is known to be.
+    published: Option<(String, SystemTime)>,
+    /// Whether the present look wrote anything.
+    has_written: bool,
 }
 
 /// The versions that a look saw, to be told when they change.
@@ -95,198 +100,153 @@ struct Seen {
 }
 
 impl Keeper {
-    async fn run(&self) {
-        let mut held = None;
-        let mut retry = FIRST_RETRY;
+    async fn run(&mut self) {
+        let mut pace = Pace::default();
+        let mut conflicts = 0;
+        let mut last_error = String::new();
         loop {
-            match self.look(&mut held).await {
+            self.has_written = false;
+            match self.look().await {
                 Ok(seen) => {
-                    retry = FIRST_RETRY;
+                    if !last_error.is_empty() {
+                        tracing::info!("the self-made certificates are in order again");
+                        last_error.clear();
+                    }
+                    conflicts = 0;
                     self.news(&seen).await;
+                    sleep(pace.after_look(self.has_written)).await;
+                }
+                Err(Error::Refused { .. }) if conflicts < MOST_CONFLICTS => {
+                    conflicts += 1;
+                    tracing::debug!("another replica wrote the certificates first");
+                    sleep(pace.after_failure()).await;
                 }
                 Err(error) => {
-                    if matches!(error, Error::Conflict) {
-                        tracing::debug!("another replica wrote the certificates first");
-                    } else {
-                        let error = &error as &dyn std::error::Error;
-                        let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-                        tracing::error!("cannot keep the self-made certificates: {error}{source}");
+                    let error = error.with_causes();
+                    if error != last_error {
+                        tracing::error!("cannot keep the self-made certificates: {error}");
+                        last_error = error;
                     }
-                    sleep(retry).await;
-                    retry = (retry * 2).min(LONGEST_RETRY);
+                    sleep(pace.after_failure()).await;
                 }
             }
         }
     }
 
-    /// Brings Secret, configuration and what is served in line. `held` is what this replica knew last.
-    async fn look(&self, held: &mut Option<State>) -> Result<Seen, Error> {
-        let mut hosts: BTreeSet<_> = self.settings.default_hosts.iter().cloned().collect();
-        let (configuration, configuration_version) =
-            self.find(&self.configurations, &self.settings.webhook_configuration, CONFIGURATION).await?;
+    /// Brings Secret, configuration and what is served in line.
+    async fn look(&mut self) -> Result<Seen, Error> {
+        let (stored, secret_version) = self.secret.find().await?;
+        let known = stored.as_ref().map(|secret| secret::from_secret(secret, SystemTime::now()));
+        // Better a certificate that is not trusted yet than none.
+        if let Some(Ok(state)) = &known
+            && !self.certificates.is_loaded()
+        {
+            self.serve(state)?;
+        }
+        let (configuration, configuration_version) = self.configuration.find().await?;
+        let mut hosts = self.default_hosts.clone();
         hosts.extend(configuration.as_ref().map(registration::hosts).unwrap_or_default());
 
-        let (stored, secret_version) = self.find(&self.secrets, &self.settings.secret_name, SECRET).await?;
-        let mut secret = match stored {
-            Some(secret) => secret,
-            None => self.create(held.as_ref(), &hosts).await?,
-        };
-        let mut state = match secret::from_secret(&secret, SystemTime::now()) {
-            Ok(state) => state,
-            Err(error) => {
-                tracing::error!(%error, "the Secret with the certificates is damaged and is made anew");
-                let state = self.remembered_or_new(held.as_ref(), &hosts)?;
-                secret = self.replace(&secret, &state).await?;
-                state
+        let (mut secret, mut state) = match (stored, known) {
+            (Some(secret), Some(Ok(state))) => (secret, state),
+            (Some(damaged), Some(Err(error))) => {
+                tracing::error!(%error, "the Secret with the certificates is damaged and is mended");
+                let state = self.restored(Some(&damaged), configuration.as_ref(), &hosts)?;
+                (self.replace(&damaged, &state).await?, state)
+            }
+            _ => {
+                let state = self.restored(None, configuration.as_ref(), &hosts)?;
+                (self.create(&state).await?, state)
             }
         };
         // First published, then served: a certificate must be trusted when it is first seen.
         self.publish(configuration, &state).await?;
         self.serve(&state)?;
-        *held = Some(state.clone());
+        self.held = Some(state.clone());
 
         for _ in 0..MOST_STEPS {
             let now = SystemTime::now();
-            let Some(step) = state.next_step(&hosts, now, &self.settings.lifetimes, true) else { break };
-            state = state.after(step, &hosts, now, &self.settings.lifetimes)?;
+            let since = self.published.as_ref().map(|(_, since)| *since);
+            let Some(step) = state.next_step(&hosts, now, &self.lifetimes, since) else { break };
+            state = state.after(step, &hosts, now, &self.lifetimes)?;
             secret = self.replace(&secret, &state).await?;
             tracing::info!(?step, "renewed the self-made certificates");
-            if matches!(step, Step::Announce | Step::StartOver | Step::Prune) {
-                let (configuration, _) = self
-                    .find(&self.configurations, &self.settings.webhook_configuration, CONFIGURATION)
-                    .await?;
-                self.publish(configuration, &state).await?;
-            }
+            self.held = Some(state.clone());
+            let (configuration, _) = self.configuration.find().await?;
+            self.publish(configuration, &state).await?;
             self.serve(&state)?;
-            *held = Some(state.clone());
         }
         Ok(Seen { secret: secret_version, configuration: configuration_version })
     }
 
     fn serve(&self, state: &State) -> Result<(), Error> {
-        self.certificates.install(state.leaf.certificate.as_bytes(), state.leaf.key.as_bytes())?;
+        // Somebody's own pair in the Secret: it is about to be replaced.
+        if !state.is_leaf_foreign() {
+            self.certificates.install(state.leaf.certificate.as_bytes(), state.leaf.key.as_bytes())?;
+        }
         Ok(())
     }
 
     /// Has the configuration trust the bundle. None yet is no failure: it comes with the installation.
     async fn publish(
-        &self,
+        &mut self,
         configuration: Option<MutatingWebhookConfiguration>,
         state: &State,
     ) -> Result<(), Error> {
-        let Some(configuration) = configuration else { return Ok(()) };
-        let Some(patch) = registration::patch(&configuration, &state.bundle()) else { return Ok(()) };
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        let name = &self.settings.webhook_configuration;
-        match timeout(REQUEST_TIMEOUT, self.configurations.patch(name, &params, &Patch::<()>::Json(patch)))
-            .await
-        {
-            Ok(Ok(_)) => {
-                tracing::info!(configuration = name, "published the CA");
-                Ok(())
-            }
-            // The guard: it changed meanwhile. Or it is gone.
-            Ok(Err(kube::Error::Api(status)))
-                if status.is_invalid() || status.is_conflict() || status.is_not_found() =>
-            {
-                Err(Error::Conflict)
-            }
-            Ok(Err(error)) => Err(Error::Api { what: CONFIGURATION, source: Box::new(error) }),
-            Err(_) => Err(Error::Timeout { what: CONFIGURATION }),
+        let bundle = state.bundle();
+        let patch = configuration.and_then(|configuration| registration::patch(&configuration, &bundle));
+        if let Some(patch) = patch {
+            self.published = None;
+            self.has_written = true;
+            self.configuration.patch(patch).await?;
+            tracing::info!(configuration = self.configuration.name, "published the CA");
         }
+        if self.published.as_ref().is_none_or(|(published, _)| *published != bundle) {
+            self.published = Some((bundle, SystemTime::now()));
+        }
+        Ok(())
     }
 
-    fn remembered_or_new(
+    /// The state for a Secret that is gone or damaged, with as little change to what is trusted as can be.
+    fn restored(
         &self,
-        held: Option<&State>,
+        damaged: Option<&Secret>,
+        configuration: Option<&MutatingWebhookConfiguration>,
         hosts: &BTreeSet<String>,
     ) -> Result<State, AuthorityError> {
-        match held {
-            // What is served already, so that nothing becomes untrusted.
-            Some(state) => Ok(state.clone()),
-            None => State::create(hosts, SystemTime::now(), &self.settings.lifetimes),
-        }
+        let now = SystemTime::now();
+        let state = match (&self.held, damaged.and_then(secret::signer)) {
+            (Some(held), _) => held.clone(),
+            (None, Some(signer)) => State::from_signer(signer, hosts, now, &self.lifetimes)?,
+            (None, None) => State::create(hosts, now, &self.lifetimes)?,
+        };
+        // Other replicas still serve what was trusted before.
+        let published = configuration.map(registration::bundle).unwrap_or_default();
+        let stored = damaged.map(secret::bundle).unwrap_or_default();
+        Ok(state.also_trusting(stored, now).also_trusting(&published, now))
     }
 
-    async fn create(&self, held: Option<&State>, hosts: &BTreeSet<String>) -> Result<Secret, Error> {
-        let state = self.remembered_or_new(held, hosts)?;
-        let secret = secret::to_secret(&self.settings.secret_name, &state);
-        let params = post_params();
-        let created = self.secrets.create(&params, &secret);
-        let created = settle(timeout(REQUEST_TIMEOUT, created).await, SECRET)?;
-        tracing::info!(secret = self.settings.secret_name, "stored self-made certificates");
-        Ok(created)
+    async fn create(&mut self, state: &State) -> Result<Secret, Error> {
+        self.has_written = true;
+        let secret = self.secret.create(&secret::to_secret(&self.secret.name, state)).await?;
+        tracing::info!(secret = self.secret.name, "stored self-made certificates");
+        Ok(secret)
     }
 
-    async fn replace(&self, before: &Secret, state: &State) -> Result<Secret, Error> {
-        let mut secret = secret::to_secret(&self.settings.secret_name, state);
-        secret.metadata.resource_version.clone_from(&before.metadata.resource_version);
-        // Not ours to change once it exists.
-        secret.type_.clone_from(&before.type_);
-        let params = post_params();
-        let replaced = self.secrets.replace(&self.settings.secret_name, &params, &secret);
-        settle(timeout(REQUEST_TIMEOUT, replaced).await, SECRET)
-    }
-
-    /// The object, if there is one, and a version to watch from.
-    async fn find<K>(
-        &self,
-        api: &Api<K>,
-        name: &str,
-        what: &'static str,
-    ) -> Result<(Option<K>, String), Error>
-    where
-        K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
-    {
-        let by_name = ListParams::default().fields(&format!("metadata.name={name}"));
-        let list: ObjectList<K> = settle(timeout(REQUEST_TIMEOUT, api.list(&by_name)).await, what)?;
-        Ok((list.items.into_iter().next(), list.metadata.resource_version.unwrap_or_default()))
+    async fn replace(&mut self, before: &Secret, state: &State) -> Result<Secret, Error> {
+        self.has_written = true;
+        self.secret.replace(&secret::updated(before, state)).await
     }
 
     /// Returns when one of the objects changed, or when it is time to look anyway.
     async fn news(&self, seen: &Seen) {
         tokio::select! {
-            () = changed(&self.secrets, &self.settings.secret_name, &seen.secret) => {}
-            () = changed(&self.configurations, &self.settings.webhook_configuration, &seen.configuration) => {}
-            () = sleep(self.settings.lifetimes.check_every) => {}
+            () = self.secret.changed(&seen.secret) => {}
+            () = self.configuration.changed(&seen.configuration) => {}
+            () = sleep(self.lifetimes.check_every) => {}
         }
     }
 }
 
-/// Returns at the first event of that object since then, or a moment after the watch failed.
-async fn changed<K>(api: &Api<K>, name: &str, since: &str)
-where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let by_name = WatchParams::default().fields(&format!("metadata.name={name}"));
-    match api.watch(&by_name, since).await {
-        Ok(events) => {
-            let is_event = |event: &Result<_, _>| !matches!(event, Ok(kube::api::WatchEvent::Bookmark(_)));
-            let mut events = std::pin::pin!(events.boxed());
-            while let Some(event) = events.next().await {
-                if is_event(&event) {
-                    break;
-                }
-            }
-        }
-        Err(_) => sleep(LONGEST_RETRY).await,
-    }
-}
-
-fn post_params() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() }
-}
-
-fn settle<T>(
-    result: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>,
-    what: &'static str,
-) -> Result<T, Error> {
-    match result {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {
-            Err(Error::Conflict)
-        }
-        Ok(Err(error)) => Err(Error::Api { what, source: Box::new(error) }),
-        Err(_) => Err(Error::Timeout { what }),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,22 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig};
 use serde_json::json;
 
+use super::pair::normal_host;
+
 /// The hosts under which the webhooks are called.
 pub(crate) fn hosts(configuration: &MutatingWebhookConfiguration) -> BTreeSet<String> {
-    configuration.webhooks.iter().flatten().flat_map(|webhook| hosts_of(&webhook.client_config)).collect()
+    let webhooks = configuration.webhooks.iter().flatten();
+    webhooks
+        .flat_map(|webhook| hosts_of(&webhook.client_config))
+        .filter_map(|host| normal_host(&host))
+        .collect()
+}
+
+/// All that the webhooks trust now.
+pub(crate) fn bundle(configuration: &MutatingWebhookConfiguration) -> String {
+    let webhooks = configuration.webhooks.iter().flatten();
+    let bundles = webhooks.filter_map(|webhook| webhook.client_config.ca_bundle.as_ref());
+    bundles.map(|bundle| String::from_utf8_lossy(&bundle.0) + "\n").collect()
 }
 
 fn hosts_of(client: &WebhookClientConfig) -> Vec<String> {
@@ -55,6 +68,8 @@ mod tests {
                 webhook("b", json!({"url": "https://127.0.0.1:9443/mutate"})),
                 webhook("c", json!({"url": "https://[::1]:9443/mutate"})),
                 webhook("d", json!({"url": "https://host.example:9443/mutate"})),
+                webhook("e", json!({"url": "https://[0:0:0:0:0:0:0:1]:9443/mutate"})),
+                webhook("f", json!({"url": "https://HOST.example.:9443/mutate"})),
             ]
         }))
         .unwrap()
@@ -71,7 +86,7 @@ mod tests {
     #[test]
     fn c4_7_only_what_differs_is_patched() {
         let patch_for_a = json!(patch(&configuration(), "A").unwrap());
-        assert_eq!(patch_for_a.as_array().unwrap().len(), 4);
+        assert_eq!(patch_for_a.as_array().unwrap().len(), 6);
         assert_eq!(patch_for_a[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
         assert_eq!(patch_for_a[1]["path"], "/webhooks/1/clientConfig/caBundle");
         let mut all_right = configuration();

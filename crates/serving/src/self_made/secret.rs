@@ -7,13 +7,24 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 
-use super::authority::{AuthorityError, Pair, State, is_trustworthy, split_bundle};
+use super::authority::State;
+use super::pair::{AuthorityError, Pair};
 
 const LEAF: (&str, &str) = ("tls.crt", "tls.key");
 const SIGNER: (&str, &str) = ("ca-signing.crt", "ca-signing.key");
 const NEXT: (&str, &str) = ("ca-next.crt", "ca-next.key");
 /// Where others look for what to trust.
 const BUNDLE: &str = "ca.crt";
+
+/// The Secret that is to take the place of that one. What others put on its metadata stays.
+pub(crate) fn updated(before: &Secret, state: &State) -> Secret {
+    let new = to_secret(before.metadata.name.as_deref().unwrap_or_default(), state);
+    let mut metadata = before.metadata.clone();
+    metadata.managed_fields = None;
+    metadata.labels.get_or_insert_default().extend(new.metadata.labels.unwrap_or_default());
+    // The type cannot be changed once it exists.
+    Secret { metadata, type_: before.type_.clone(), ..new }
+}
 
 /// The Secret that holds the state.
 pub(crate) fn to_secret(name: &str, state: &State) -> Secret {
@@ -44,22 +55,32 @@ pub(crate) fn to_secret(name: &str, state: &State) -> Secret {
 
 /// The state that the Secret holds.
 pub(crate) fn from_secret(secret: &Secret, now: SystemTime) -> Result<State, AuthorityError> {
-    let text = |key: &str| {
-        let bytes = &secret.data.as_ref()?.get(key)?.0;
-        std::str::from_utf8(bytes).ok()
+    let missing = AuthorityError::Unusable("tls.crt or the signing CA is missing");
+    let (Some(leaf), Some(signer)) = (pair(secret, LEAF)?, pair(secret, SIGNER)?) else {
+        return Err(missing);
     };
-    let pair = |(certificate, key)| match (text(certificate), text(key)) {
+    let next = pair(secret, NEXT)?;
+    Ok(State { leaf, signer, next, former: vec![] }.also_trusting(bundle(secret), now))
+}
+
+/// The CA that signs, if that part of a damaged Secret is in order: what it signed stays trusted.
+pub(crate) fn signer(secret: &Secret) -> Option<Pair> {
+    pair(secret, SIGNER).ok().flatten()
+}
+
+/// The CAs that the Secret says were published.
+pub(crate) fn bundle(secret: &Secret) -> &str {
+    text(secret, BUNDLE).unwrap_or_default()
+}
+
+fn pair(secret: &Secret, (certificate, key): (&str, &str)) -> Result<Option<Pair>, AuthorityError> {
+    match (text(secret, certificate), text(secret, key)) {
         (Some(certificate), Some(key)) => Pair::read(certificate, key).map(Some),
         (None, None) => Ok(None),
         _ => Err(AuthorityError::Unusable("a certificate or its key is missing")),
-    };
-    let missing = AuthorityError::Unusable("tls.crt or the signing CA is missing");
-    let (Some(leaf), Some(signer)) = (pair(LEAF)?, pair(SIGNER)?) else { return Err(missing) };
-    let next = pair(NEXT)?;
-    let known = [Some(&signer), next.as_ref()];
-    let is_former = |pem: &String| {
-        is_trustworthy(pem, now) && !known.iter().flatten().any(|pair| pair.certificate.trim() == pem.trim())
-    };
-    let former = split_bundle(text(BUNDLE).unwrap_or_default()).into_iter().filter(is_former).collect();
-    Ok(State { leaf, signer, next, former })
+    }
+}
+
+fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()
 }

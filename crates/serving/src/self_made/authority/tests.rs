@@ -1,9 +1,11 @@
 use super::*;
+use crate::self_made::pair::normal_host;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::time::UNIX_EPOCH;
 
 const LIFETIMES: Lifetimes = Lifetimes {
     ca: Duration::from_hours(24 * 365),
@@ -42,14 +44,14 @@ fn c4_7_a_new_certificate_is_trusted_for_its_hosts_only() {
         assert!(is_trusted(&state.bundle(), &state.leaf, host, start()), "{host}");
     }
     assert!(!is_trusted(&state.bundle(), &state.leaf, "other.ns.svc", start()));
-    assert_eq!(state.next_step(&hosts(&["127.0.0.1"]), start(), &LIFETIMES, true), None);
+    assert_eq!(state.next_step(&hosts(&["127.0.0.1"]), start(), &LIFETIMES, Some(start())), None);
 }
 
 #[test]
 fn c4_7_a_new_host_is_added_and_none_is_taken_away() {
     let state = State::create(&hosts(&["a.ns.svc"]), start(), &LIFETIMES).unwrap();
     let wanted = hosts(&["b.ns.svc"]);
-    assert_eq!(state.next_step(&wanted, start(), &LIFETIMES, true), Some(Step::Renew));
+    assert_eq!(state.next_step(&wanted, start(), &LIFETIMES, Some(start())), Some(Step::Renew));
     let state = state.after(Step::Renew, &wanted, start(), &LIFETIMES).unwrap();
     assert!(is_trusted(&state.bundle(), &state.leaf, "a.ns.svc", start()));
     assert!(is_trusted(&state.bundle(), &state.leaf, "b.ns.svc", start()));
@@ -62,15 +64,15 @@ fn c4_7_the_next_ca_signs_only_after_it_was_published_long_enough() {
     // The leaf is renewed first, as it always is due earlier.
     let due = start() + LIFETIMES.ca * 2 / 3;
     let state = state.after(Step::Renew, &wanted, due, &LIFETIMES).unwrap();
-    assert_eq!(state.next_step(&wanted, due, &LIFETIMES, true), Some(Step::Announce));
+    assert_eq!(state.next_step(&wanted, due, &LIFETIMES, Some(start())), Some(Step::Announce));
     let state = state.after(Step::Announce, &wanted, due, &LIFETIMES).unwrap();
     assert_eq!(split_bundle(&state.bundle()).len(), 2);
 
     let early = due + LIFETIMES.overlap - Duration::from_secs(1);
-    assert_eq!(state.next_step(&wanted, early, &LIFETIMES, true), None);
+    assert_eq!(state.next_step(&wanted, early, &LIFETIMES, Some(due)), None);
     let later = due + LIFETIMES.overlap;
-    assert_eq!(state.next_step(&wanted, later, &LIFETIMES, false), None, "not published");
-    assert_eq!(state.next_step(&wanted, later, &LIFETIMES, true), Some(Step::Promote));
+    assert_eq!(state.next_step(&wanted, later, &LIFETIMES, None), None, "not published");
+    assert_eq!(state.next_step(&wanted, later, &LIFETIMES, Some(due)), Some(Step::Promote));
 }
 
 #[test]
@@ -81,6 +83,7 @@ fn c4_7_no_moment_of_twenty_years_is_left_untrusted() {
     let (mut renewals, mut promotions) = (0, 0);
     // What the API server trusted and what a replica served at the look before: either may lag by one look.
     let (mut bundle_before, mut leaf_before) = (state.bundle(), state.leaf.clone());
+    let mut published_since = now;
     while now < start() + Duration::from_hours(24 * 365 * 20) {
         now += Duration::from_hours(24 * 5);
         // A promotion needs a look soon after the announcement, as there is one every half a minute.
@@ -90,11 +93,14 @@ fn c4_7_no_moment_of_twenty_years_is_left_untrusted() {
                 assert!(is_trusted(bundle, leaf, "a.ns.svc", now), "after {:?}", now.duration_since(start()));
             }
             (bundle_before, leaf_before) = (bundle, leaf);
-            let Some(step) = state.next_step(&wanted, now, &LIFETIMES, true) else { break };
+            let Some(step) = state.next_step(&wanted, now, &LIFETIMES, Some(published_since)) else { break };
             renewals += usize::from(step == Step::Renew);
             promotions += usize::from(step == Step::Promote);
             assert_ne!(step, Step::StartOver);
             state = state.after(step, &wanted, now, &LIFETIMES).unwrap();
+            if state.bundle() != bundle_before {
+                published_since = now;
+            }
         }
     }
     assert!(renewals > 50, "{renewals}");
@@ -106,10 +112,63 @@ fn c4_7_an_installation_that_slept_too_long_starts_over() {
     let wanted = hosts(&["a"]);
     let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
     let now = start() + LIFETIMES.ca + Duration::from_secs(1);
-    assert_eq!(state.next_step(&wanted, now, &LIFETIMES, true), Some(Step::StartOver));
+    assert_eq!(state.next_step(&wanted, now, &LIFETIMES, Some(start())), Some(Step::StartOver));
     let state = state.after(Step::StartOver, &wanted, now, &LIFETIMES).unwrap();
     assert!(is_trusted(&state.bundle(), &state.leaf, "a", now));
     assert_eq!(split_bundle(&state.bundle()).len(), 1);
+}
+
+#[test]
+fn c4_7_a_next_ca_that_was_published_is_not_thrown_away() {
+    let wanted = hosts(&["a"]);
+    let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    let due = start() + LIFETIMES.ca * 2 / 3;
+    let state = state.after(Step::Announce, &wanted, due, &LIFETIMES).unwrap();
+    let bundle = state.bundle();
+    let late = start() + LIFETIMES.ca + Duration::from_secs(1);
+    assert_eq!(state.next_step(&wanted, late, &LIFETIMES, None), Some(Step::Promote));
+    let state = state.after(Step::Promote, &wanted, late, &LIFETIMES).unwrap();
+    assert!(is_trusted(&bundle, &state.leaf, "a", late), "the bundle of before trusts it");
+}
+
+#[test]
+fn c4_7_short_lives_are_renewed_at_two_thirds_too() {
+    let lifetimes = Lifetimes { ca: Duration::from_secs(90), leaf: Duration::from_secs(30), ..LIFETIMES };
+    let wanted = hosts(&["a"]);
+    let state = State::create(&wanted, start(), &lifetimes).unwrap();
+    let step = |seconds| state.next_step(&wanted, start() + Duration::from_secs(seconds), &lifetimes, None);
+    assert_eq!(step(0), None);
+    assert_eq!(step(19), None);
+    assert_eq!(step(20), Some(Step::Renew));
+}
+
+#[test]
+fn c4_7_a_new_ca_stands_beside_those_that_were_trusted() {
+    let wanted = hosts(&["a"]);
+    let old = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    let ended = State::create(&wanted, start() - LIFETIMES.ca * 2, &LIFETIMES).unwrap();
+    let trusted = format!("junk\n{}{}{}{}", old.bundle(), old.bundle(), ended.bundle(), old.leaf.certificate);
+    let new = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    let new = new.also_trusting(&trusted, start()).also_trusting(&trusted, start());
+    assert_eq!(split_bundle(&new.bundle()).len(), 2, "each CA once; none that ended; no leaf");
+    assert!(is_trusted(&new.bundle(), &old.leaf, "a", start()));
+    assert!(is_trusted(&new.bundle(), &new.leaf, "a", start()));
+}
+
+#[test]
+fn hosts_have_one_way_to_be_written() {
+    for (host, normal) in [
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::A", "2001:db8::a"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("Host.Example.", "host.example"),
+    ] {
+        assert_eq!(normal_host(host).as_deref(), Some(normal));
+        let state = State::create(&hosts(&[normal]), start(), &LIFETIMES).unwrap();
+        assert_eq!(state.next_step(&hosts(&[normal]), start(), &LIFETIMES, None), None, "{host}");
+    }
+    assert_eq!(normal_host("b\u{fc}cher.example"), None);
+    assert_eq!(normal_host("."), None);
 }
 
 #[test]
