@@ -67,7 +67,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
         }
         controller.show();
     }
-    // What is half done is finished; a patch that is lost with its connection would be made again anyway.
+    // What waits for its turn is given up, what is half done is finished.
+    controller.reconciler.begin_nothing_more();
     while controller.running.join_next().await.is_some() {}
     tracing::info!("the reconciler stopped");
 }

@@ -65,6 +65,12 @@ pub(crate) struct Report {
 }
 
 impl Reconciler {
+    /// From now on no look gets as far as a request; those that are making one go on.
+    pub(crate) fn begin_nothing_more(&self) {
+        self.slots.close();
+        self.retry_slots.close();
+    }
+
     /// Looks at a workload. `failures` is how often that failed in a row.
     pub(crate) async fn reconcile(&self, snapshot: Snapshot, failures: u32) -> Report {
         let began = Instant::now();
