@@ -11,6 +11,8 @@ use pod_reloader_tests::space::let_pass;
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
 
+use crate::client::{Webhook, request};
+
 const APP: &str = "app";
 const DEPLOYMENT: Kind = Kind::Deployment;
 
@@ -111,4 +113,39 @@ async fn c5_5_failing_patches_are_retried_until_they_succeed() -> anyhow::Result
     }
     assert_ne!(space.hash(DEPLOYMENT, APP).await?, hash);
     space.expect_revisions(DEPLOYMENT, APP, 4).await
+}
+
+#[tokio::test]
+async fn c5_3_a_config_write_between_the_webhooks_read_and_the_commit_is_seen() -> anyhow::Result<()> {
+    // Not registered: the test carries the webhook's answer to the API server itself, and takes its time.
+    let mut world = World::without_operator().await?;
+    world.start_replica("leader", &["--leader-elect", "--settle-window=500ms"]).await?;
+    world.start_replica("follower", &["--leader-elect", "--settle-window=500ms"]).await?;
+    let space = Space::within(&world).await?;
+    for (i, replica) in world.replicas.iter().enumerate() {
+        let (name, settings) = (format!("app-{i}"), format!("settings-{i}"));
+        let webhook = Webhook::of(&world, replica)?;
+        space.configmap(&settings, "one").await?;
+        let object = json!(objects::listing(&name, &settings));
+        let (decided, _) = webhook.mutate(&request("CREATE", &space.name, &object, None)).await?;
+        // Nobody refers to it yet, so the watch has no reason to remember this change.
+        space.configmap(&settings, "two").await?;
+        let decided = serde_json::from_value(decided)?;
+        let before = objects::config_hash(&decided).unwrap_or_default();
+        space.create(&decided).await?;
+        space.hash_changes(DEPLOYMENT, &name, &before).await?;
+
+        // The same with a workload that is known already: the decision is older than the change, the commit newer.
+        let old = json!(space.get(DEPLOYMENT, &name).await?);
+        let mut new = old.clone();
+        new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.invalid/app:2");
+        let (decided, _) = webhook.mutate(&request("UPDATE", &space.name, &new, Some(&old))).await?;
+        space.configmap(&settings, "three").await?;
+        let annotations = json!({"metadata": {"annotations": decided["metadata"]["annotations"]},
+            "spec": {"template": {"metadata": {"annotations": decided["spec"]["template"]["metadata"]["annotations"]}}}});
+        space.patch(DEPLOYMENT, &name, annotations).await?;
+        let outdated = objects::config_hash(&serde_json::from_value(decided)?).unwrap_or_default();
+        space.hash_changes(DEPLOYMENT, &name, &outdated).await?;
+    }
+    Ok(())
 }
