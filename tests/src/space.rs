@@ -9,13 +9,16 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use kube::api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use pod_reloader_e2e::{User, eventually};
+use pod_reloader_e2e::{User, eventually, give_up};
 use serde_json::{Value, json};
 
 use crate::objects::{self, Kind};
 use crate::{PATIENCE, World};
 
 const SENTINEL: &str = "sentinel";
+
+/// How long revisions are waited for that should be there by all accounts: a patch may be on its way yet.
+const MISSING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A namespace with a random name.
 pub struct Space<'a> {
@@ -47,6 +50,12 @@ impl<'a> Space<'a> {
         };
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
         Ok(Self { world, name, client })
+    }
+
+    /// A namespace that was made before: a world whose replicas come and go cannot be borrowed all along.
+    pub async fn reopen(world: &'a World, name: &str) -> anyhow::Result<Self> {
+        let client = world.plane.client(User::Admin).await?;
+        Ok(Self { world, name: name.to_owned(), client })
     }
 
     /// The API of a kind of workload here.
@@ -153,14 +162,23 @@ impl<'a> Space<'a> {
         .await
     }
 
-    /// Asserts the number of revisions, with all that helps on failure.
+    /// Asserts the number of revisions, with all that helps on failure. Those that are still to come are waited for;
+    /// one too many fails at once.
     pub async fn expect_revisions(&self, kind: Kind, name: &str, expected: usize) -> anyhow::Result<()> {
-        let revisions = self.revisions(kind, name).await?;
-        if revisions != expected {
-            let workload = self.get(kind, name).await?;
-            bail!("expected {expected} revisions of {name}, got {revisions}: {}", json!(workload));
-        }
-        Ok(())
+        let what = format!("{expected} revisions of {} {name}", kind.name());
+        eventually(what, MISSING_PATIENCE, || async {
+            let revisions = self.revisions(kind, name).await?;
+            if revisions != expected {
+                let workload = self.get(kind, name).await?;
+                let seen = format!("{revisions} revisions: {}", json!(workload));
+                if revisions > expected {
+                    return Err(give_up(seen));
+                }
+                bail!("{seen}");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The Events of that reason on a workload: their notes.

@@ -5,3 +5,4 @@ mod hostile;
 mod process;
 mod reads;
 mod reviews;
+mod scope;
