@@ -262,16 +262,16 @@ fn with_causes_open(
     records
 }
 
-/// What the pods of a rollout see: they start without an absent object that the template does not name, so its digest
-/// is no longer what running pods saw. While they have to wait for something that the template requires, the digests
-/// are kept, so that a rollout that is undone meanwhile finds the earlier revision and what its pods saw.
+/// What the pods of a rollout see: they start without an absent object that nothing requires, so its digest is no
+/// longer what running pods saw. While they have to wait for something that the template requires, the digests are
+/// kept, so that a rollout that is undone meanwhile finds the earlier revision and what its pods saw.
 fn as_new_pods_see(
     question: &Question<'_>,
     mut records: BTreeMap<ConfigName, Record>,
 ) -> BTreeMap<ConfigName, Record> {
     if missing(question).is_empty() {
         for (name, record) in &mut records {
-            if is_absent(question, name) && question.uses.need(name).is_none() {
+            if is_absent(question, name) {
                 *record = Record::Absent;
             }
         }

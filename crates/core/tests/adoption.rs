@@ -162,3 +162,11 @@ fn c2_5_what_was_recorded_as_absent_needs_no_key_to_be_compared() {
     world.expect_one_reload(Standing, &[Disappeared(a)]);
     assert_eq!(world.recorded(&b), Record::Absent);
 }
+
+#[test]
+fn c2_5_another_key_is_recorded_even_where_nothing_is_there_to_compare() {
+    let mut world = World::listing("a").created();
+    world.key = another_key();
+    world.expect_record_only();
+    assert!(!world.ask(Standing).key_was_replaced);
+}

@@ -220,6 +220,22 @@ fn c3_pods_that_were_rolled_out_without_an_unnamed_object_are_reloaded_when_it_c
 }
 
 #[test]
+fn c3_rollout_without_an_object_is_recorded_even_where_the_hash_is_right_already() {
+    let a = cm("a");
+    let mut world = World::listing("a").requiring(&a).created();
+    world.put(&a, "1");
+    world.expect_record_only();
+    world.delete(&a);
+    world.name_in_template(&[]);
+    // The hash that was kept while it appeared is the one of its absence.
+    let verdict = world.ask(OwnersRollout).verdict;
+    assert!(matches!(verdict, Verdict::Record(_)), "{verdict:?}");
+    world.apply(&verdict);
+    world.put(&a, "1");
+    world.expect_one_reload(Standing, &[Appeared(a)]);
+}
+
+#[test]
 fn c3_while_a_rollout_waits_for_a_required_object_all_digests_are_kept_in_case_it_is_undone() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").with(&a, "1").created();

@@ -86,6 +86,25 @@ fn c2_2_same_content_in_objects_of_another_name_kind_or_namespace_gives_another_
     }
 }
 
+/// Each of these reads the same when its parts are only put one after the other.
+#[test]
+fn c2_2_the_encoding_is_unambiguous() {
+    let objects = [
+        json!({"data": {"a": "b"}}),
+        json!({"data": {"ab": ""}}),
+        json!({"data": {"": "ab"}}),
+        json!({"binaryData": {"a": "b"}}),
+        json!({"data": {"a": ""}, "type": "b"}),
+        json!({"data": {"a": "", "b": ""}}),
+        json!({"data": {"a": ""}, "binaryData": {"b": ""}}),
+        json!({"type": "ab"}),
+    ];
+    let digests = objects.map(|object| digest_of("shop", cm("a"), &sum(object)));
+    for (i, one) in digests.iter().enumerate() {
+        assert!(!digests[i + 1..].contains(one), "{i}: {digests:?}");
+    }
+}
+
 #[test]
 fn c2_2_hash_of_the_same_content_differs_by_name_kind_namespace_and_key() {
     let content = content("the same");

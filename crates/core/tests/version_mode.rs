@@ -88,6 +88,11 @@ fn c2_4_honoured_observed_config_misses_no_appearance_disappearance_or_list_chan
     world.expect_one_reload(Standing, &[Disappeared(a.clone())]);
     expect_saps(&world);
 
+    let mut world = by_version(World::listing("a").using_optionally(&a).created());
+    world.put(&a, "1");
+    world.expect_one_reload(Standing, &[Appeared(a.clone())]);
+    expect_saps(&world);
+
     // Nothing is recorded in this mode, so the next change of it would be missed if this one did not count.
     let mut world = created.clone();
     world.put(&b, "1");
