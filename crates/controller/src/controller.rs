@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Recorder;
-use crate::index::{Affected, Coverage, Index, Presence};
+use crate::index::{Affected, Coverage, Index, Presence, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -61,7 +61,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(news) = news.next() => controller.take(news),
-            (reference, failures) = controller.queue.next() => controller.start(reference, failures),
+            (reference, failures) = controller.queue.next() => controller.start(&reference, failures),
             Some(report) = controller.running.join_next() => controller.finish(report),
             () = key.changed() => controller.look_at_all(),
         }
@@ -70,21 +70,28 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     // What waits for its turn is given up, what is half done is finished.
     controller.reconciler.begin_nothing_more();
     while controller.running.join_next().await.is_some() {}
+    controller.reconciler.recorder.finish().await;
     tracing::info!("the reconciler stopped");
+}
+
+/// A look at a workload that is over.
+struct Look {
+    /// What it began with.
+    view: Arc<View>,
+    began: Instant,
+    report: Report,
 }
 
 struct Controller {
     index: Index,
     queue: Queue,
-    running: JoinSet<(WorkloadRef, Instant, Report)>,
+    running: JoinSet<Look>,
     reconciler: Arc<Reconciler>,
     metrics: Metrics,
 }
 
 impl Controller {
     fn new(settings: &Settings) -> Self {
-        let retry_slots = (settings.max_concurrent_patches / 4).max(1);
-        let slots = settings.max_concurrent_patches.saturating_sub(retry_slots).max(1);
         let reconciler = Reconciler {
             mode: settings.mode,
             key: settings.key.clone(),
@@ -97,8 +104,8 @@ impl Controller {
                 settings.metrics.clone(),
             ),
             metrics: settings.metrics.clone(),
-            slots: Semaphore::new(slots),
-            retry_slots: Semaphore::new(retry_slots),
+            slots: Semaphore::new(settings.max_concurrent_patches),
+            retry_slots: Semaphore::new((settings.max_concurrent_patches / 4).max(1)),
         };
         Self {
             index: Index::new(settings.settle_window),
@@ -214,31 +221,36 @@ impl Controller {
         }
     }
 
-    fn start(&mut self, reference: WorkloadRef, failures: u32) {
-        let Some(snapshot) = self.index.snapshot(&reference) else {
-            self.queue.done(&reference, None);
+    fn start(&mut self, reference: &WorkloadRef, failures: u32) {
+        let Some(snapshot) = self.index.snapshot(reference) else {
+            self.queue.done(reference, None);
             return;
         };
         let reconciler = self.reconciler.clone();
         let began = Instant::now();
         self.running.spawn(async move {
+            let view = snapshot.view.clone();
             let report = reconciler.reconcile(snapshot, failures).await;
-            (reference, began, report)
+            Look { view, began, report }
         });
     }
 
-    fn finish(&mut self, report: Result<(WorkloadRef, Instant, Report), JoinError>) {
-        let (reference, began, report) = match report {
-            Ok(report) => report,
+    fn finish(&mut self, look: Result<Look, JoinError>) {
+        let Look { view, began, report } = match look {
+            Ok(look) => look,
             Err(error) if error.is_cancelled() => return,
             // A bug: the process ends and starts anew rather than go on with a workload that is never looked at.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
+        let reference = view.reference.clone();
+        if let Some((object, received)) = report.refreshed
+            && self.index.is_latest(&view)
+        {
+            self.workload_is(&reference, object, received);
+        }
+        // After the workload, whose references may be others now.
         for (object, presence) in report.learned {
             self.index.learn(&object, presence);
-        }
-        if let Some((object, received)) = report.refreshed {
-            self.workload_is(&reference, object, received);
         }
         match report.outcome {
             Outcome::Done => {

@@ -4,7 +4,7 @@
 //! note: each reload has to name the references that changed.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -17,6 +17,7 @@ use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_k8s::FIELD_MANAGER;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::index::View;
 use crate::metrics::Metrics;
@@ -24,8 +25,10 @@ use crate::metrics::Metrics;
 /// The API server takes notes of up to 1 KiB.
 const MAX_NOTE: usize = 1000;
 /// Events must not delay patches: few at once, and not for long.
-const CONCURRENT_EVENTS: usize = 4;
+const CONCURRENT_EVENTS: usize = 8;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// An Event that could not be written by then is given up, so that they do not pile up.
+const EVENT_PATIENCE: Duration = Duration::from_mins(5);
 const REPORTER: &str = "pod-reloader";
 
 /// What an Event is about.
@@ -71,11 +74,12 @@ impl Reason {
     }
 }
 
-/// Writes Events.
+/// Writes Events, beside the work: whoever tells something does not wait for it.
 pub(crate) struct Recorder {
     client: Client,
     instance: String,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
+    under_way: TaskTracker,
     metrics: Metrics,
     /// The warnings that stand, so that each is told once.
     told: Mutex<HashMap<WorkloadRef, HashMap<Reason, String>>>,
@@ -84,28 +88,41 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// `instance` names this replica.
     pub(crate) fn new(client: Client, instance: String, metrics: Metrics) -> Self {
-        let slots = Semaphore::new(CONCURRENT_EVENTS);
-        Self { client, instance, slots, metrics, told: Mutex::default() }
+        let slots = Arc::new(Semaphore::new(CONCURRENT_EVENTS));
+        Self { client, instance, slots, under_way: TaskTracker::new(), metrics, told: Mutex::default() }
     }
 
     /// Writes an Event. A failure is logged and counted, nothing else: the work itself is done.
-    pub(crate) async fn tell(&self, view: &View, reason: Reason, note: String) {
-        let Ok(_slot) = self.slots.acquire().await else { return };
-        let reference = &view.reference;
+    pub(crate) fn tell(&self, view: &View, reason: Reason, note: String) {
+        let reference = view.reference.clone();
         let api = Api::<Event>::namespaced(self.client.clone(), &reference.namespace);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         let event = self.event(view, reason, note);
-        let error = match timeout(EVENT_TIMEOUT, api.create(&params, &event)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        self.metrics.count_event_error();
-        tracing::warn!(workload = %reference, reason = reason.as_str(), error, "cannot write an Event");
+        let (slots, metrics) = (self.slots.clone(), self.metrics.clone());
+        self.under_way.spawn(async move {
+            let write = async {
+                let _slot = slots.acquire().await;
+                let params =
+                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+                timeout(EVENT_TIMEOUT, api.create(&params, &event)).await
+            };
+            let error = match timeout(EVENT_PATIENCE, write).await {
+                Ok(Ok(Ok(_))) => return,
+                Ok(Ok(Err(error))) => error.to_string(),
+                Ok(Err(_)) | Err(_) => "no answer in time".to_owned(),
+            };
+            metrics.count_event_error();
+            tracing::warn!(workload = %reference, reason = reason.as_str(), error, "cannot write an Event");
+        });
+    }
+
+    /// Waits until all that was told is written, but not for long: what is left goes on as long as the process does.
+    pub(crate) async fn finish(&self) {
+        self.under_way.close();
+        timeout(EVENT_TIMEOUT, self.under_way.wait()).await.unwrap_or_default();
     }
 
     /// Writes a warning, unless the same one stands already.
-    pub(crate) async fn warn_once(&self, view: &View, reason: Reason, note: String) -> bool {
+    pub(crate) fn warn_once(&self, view: &View, reason: Reason, note: String) -> bool {
         let is_news = {
             let mut told = self.told();
             let told = told.entry(view.reference.clone()).or_default();
@@ -113,7 +130,7 @@ impl Recorder {
         };
         if is_news {
             tracing::warn!(workload = %view.reference, reason = reason.as_str(), "{note}");
-            self.tell(view, reason, note).await;
+            self.tell(view, reason, note);
         }
         is_news
     }
@@ -150,7 +167,7 @@ impl Recorder {
         Event {
             metadata: ObjectMeta {
                 namespace: Some(namespace.clone()),
-                name: Some(format!("{prefix}.{:x}", since_epoch.as_nanos())),
+                name: Some(format!("{}.{:x}", prefix.trim_end_matches(['.', '-']), since_epoch.as_nanos())),
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(Timestamp::now())),

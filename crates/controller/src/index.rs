@@ -171,6 +171,12 @@ impl Index {
         (true, orphans)
     }
 
+    /// Whether this is still the latest that is known of the workload. If not, a watch told of something since, or of
+    /// the workload's end.
+    pub(crate) fn is_latest(&self, view: &Arc<View>) -> bool {
+        self.workloads.get(&view.reference).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
+    }
+
     /// A workload is gone, or no longer ours. Returns the objects that nothing refers to any more.
     pub(crate) fn delete_workload(&mut self, reference: &WorkloadRef) -> Vec<ConfigRef> {
         let Some(entry) = self.workloads.remove(reference) else { return vec![] };
@@ -201,7 +207,10 @@ impl Index {
         match before {
             Some(before) if before == *presence => Affected::default(),
             // The first news of it. A read under way may have been earlier, so its users are looked at again.
-            None => Affected { at_once: entry.listed_by.iter().cloned().collect(), ..Affected::default() },
+            None => Affected {
+                at_once: entry.listed_by.union(&entry.required_by).cloned().collect(),
+                ..Affected::default()
+            },
             Some(before) => {
                 entry.moved_at = now;
                 entry.changed_at = Some(now);

@@ -11,6 +11,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
+use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Election {
     /// Should have a read timeout of a few seconds: a renewal that hangs is a renewal that fails.
     pub client: Client,
+    /// For watching the Lease; without that timeout, since a watch is quiet most of the time.
+    pub watch_client: Client,
     /// The Lease's namespace.
     pub namespace: String,
     /// Names this replica; must be another for each.
@@ -74,10 +77,9 @@ async fn take_part(
         tokio::select! {
             biased;
             () = stop.cancelled() => {
-                if is_leading {
-                    set(leads, false);
-                    release(manager).await;
-                }
+                // Also if it was only just taken, and not told yet; it does nothing to another one's Lease.
+                set(leads, false);
+                release(manager).await;
                 return;
             }
             changed = manager.changed() => match changed {
@@ -112,29 +114,42 @@ async fn take_part(
 
 /// Returns when a Lease that somebody held is given back or deleted.
 async fn released(election: &Election) {
-    let api = Api::<Lease>::namespaced(election.client.clone(), &election.namespace);
+    let api = Api::<Lease>::namespaced(election.watch_client.clone(), &election.namespace);
     let is_free = |lease: &Lease| {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
         holder.is_none_or(str::is_empty)
     };
+    // A Lease that was free all along is the manager's to take; waiting for it to be held first keeps us from starting
+    // over while it does.
+    let mut was_held = false;
     loop {
-        // A Lease that is free already is the manager's to take; waiting for it to be held first keeps us from
-        // starting over while it does.
-        if let Ok(Some(lease)) = api.get_opt(LEASE_NAME).await
-            && !is_free(&lease)
-        {
-            let by_name = WatchParams::default().fields(&format!("metadata.name={LEASE_NAME}")).timeout(60);
-            if let Ok(events) = api.watch(&by_name, &lease.resource_version().unwrap_or_default()).await {
-                let mut events = std::pin::pin!(events);
-                while let Ok(Some(event)) = events.try_next().await {
-                    match event {
-                        WatchEvent::Deleted(_) => return,
-                        WatchEvent::Modified(lease) | WatchEvent::Added(lease) if is_free(&lease) => return,
-                        WatchEvent::Error(_) => break,
-                        _ => {}
+        match timeout(REQUEST_TIMEOUT, api.get_opt(LEASE_NAME)).await {
+            // The manager makes it only when it is made itself.
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(lease))) if is_free(&lease) => {
+                if was_held {
+                    return;
+                }
+            }
+            Ok(Ok(Some(lease))) => {
+                was_held = true;
+                let by_name =
+                    WatchParams::default().fields(&format!("metadata.name={LEASE_NAME}")).timeout(60);
+                if let Ok(events) = api.watch(&by_name, &lease.resource_version().unwrap_or_default()).await {
+                    let mut events = std::pin::pin!(events);
+                    while let Ok(Some(event)) = events.try_next().await {
+                        match event {
+                            WatchEvent::Deleted(_) => return,
+                            WatchEvent::Modified(lease) | WatchEvent::Added(lease) if is_free(&lease) => {
+                                return;
+                            }
+                            WatchEvent::Error(_) => break,
+                            _ => {}
+                        }
                     }
                 }
             }
+            Ok(Err(_)) | Err(_) => {}
         }
         sleep(RETRY).await;
     }

@@ -7,7 +7,8 @@ use pod_reloader_core::decide::{
     Cause, Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide, needs_content,
 };
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::patch::Target;
+use pod_reloader_core::observed::Observed;
+use pod_reloader_core::patch::{NoRoom, Target};
 use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::key::KeyReader;
@@ -37,7 +38,7 @@ pub(crate) struct Reconciler {
     pub(crate) metrics: Metrics,
     /// Bounds what talks to the API server at once.
     pub(crate) slots: Semaphore,
-    /// Workloads that failed before have slots of their own, so that they hold up no others (5.5).
+    /// Workloads that failed before need one of these first, which are fewer, so that they hold up no others (5.5).
     pub(crate) retry_slots: Semaphore,
 }
 
@@ -83,12 +84,18 @@ impl Reconciler {
     async fn look(&self, snapshot: &Snapshot, failures: u32, report: &mut Report) -> Outcome {
         // Without the key nothing is decided; when it comes, every workload is looked at again.
         let Some(key) = self.key.get() else { return Outcome::Done };
-        self.warn_of_bad_names(&snapshot.view).await;
+        self.warn_of_bad_names(&snapshot.view);
 
         // From memory first: that is all that most looks need.
         let depth = self.depth(&snapshot.view);
         let remembered = self.remembered(&key, snapshot, depth);
         match self.ask(&key, &snapshot.view, &remembered).verdict {
+            // There is no room to record it, and that was told.
+            Verdict::Record(observed)
+                if record_target(&snapshot.view, observed.as_ref()).0.is_met_by(&snapshot.view.workload) =>
+            {
+                return Outcome::Done;
+            }
             Verdict::Keep if snapshot.view.workload.trigger.is_none() => {
                 let settled = [Reason::ReloadDeferred, Reason::PatchRefused, Reason::NoRoom];
                 self.recorder.resolve(&snapshot.view.reference, &settled);
@@ -100,22 +107,30 @@ impl Reconciler {
             _ => {}
         }
 
-        let slots = if failures == 0 { &self.slots } else { &self.retry_slots };
-        let Ok(slot) = slots.acquire().await else { return Outcome::Done };
+        let _retry_slot = match failures {
+            0 => None,
+            _ => match self.retry_slots.acquire().await {
+                Ok(slot) => Some(slot),
+                Err(_) => return Outcome::Done,
+            },
+        };
+        let Ok(_slot) = self.slots.acquire().await else { return Outcome::Done };
+        // It may have been replaced while this waited for its turn.
+        let Some(key) = self.key.get() else { return Outcome::Done };
         let (outcome, tidings) = self.act(&key, snapshot, report).await;
-        // Events come after the work and must not hold a slot that a patch could use.
-        drop(slot);
         for Tiding { view, reason, note } in tidings {
             match reason {
                 Reason::ConfigurationChanged | Reason::KeyReplaced => {
-                    self.recorder.tell(&view, reason, note).await;
+                    self.recorder.tell(&view, reason, note);
                 }
                 Reason::ReloadDeferred => {
-                    if self.recorder.warn_once(&view, reason, note).await {
+                    if self.recorder.warn_once(&view, reason, note) {
                         self.metrics.count_deferred();
                     }
                 }
-                _ => drop(self.recorder.warn_once(&view, reason, note).await),
+                _ => {
+                    self.recorder.warn_once(&view, reason, note);
+                }
             }
         }
         outcome
@@ -129,6 +144,11 @@ impl Reconciler {
         for _ in 0..MAX_CONFLICTS {
             let live = self.read_live(key, &view, snapshot, not_before, report).await;
             let decision = self.ask(key, &view, &live);
+            // What was decided with a key that is no longer in force must not be written; every workload is looked at
+            // again with the new one.
+            if self.key.get().as_deref() != Some(key) {
+                return (Outcome::Done, vec![]);
+            }
             match self.carry_out(&view, snapshot, &decision, report).await {
                 Step::End(outcome, tidings) => return (outcome, tidings),
                 Step::Conflict => {}
@@ -185,14 +205,14 @@ impl Reconciler {
             Verdict::Record(observed) => (
                 Target {
                     hash: workload.template.config_hash.clone(),
-                    observed: observed.as_ref().map(pod_reloader_core::observed::Observed::to_annotation),
+                    observed: observed.as_ref().map(Observed::to_annotation),
                 },
                 &[][..],
             ),
             Verdict::Reload { hash, observed, causes } => (
                 Target {
                     hash: Some(hash.as_str().to_owned()),
-                    observed: observed.as_ref().map(pod_reloader_core::observed::Observed::to_annotation),
+                    observed: observed.as_ref().map(Observed::to_annotation),
                 },
                 &causes[..],
             ),
@@ -266,13 +286,13 @@ impl Reconciler {
         }
     }
 
-    async fn warn_of_bad_names(&self, view: &View) {
+    fn warn_of_bad_names(&self, view: &View) {
         let bad = view.workload.references.bad_names();
         if bad.is_empty() {
             self.recorder.resolve(&view.reference, &[Reason::InvalidReference]);
         } else {
             let note = format!("not valid as a name and left out: {}", join(bad));
-            self.recorder.warn_once(view, Reason::InvalidReference, note).await;
+            self.recorder.warn_once(view, Reason::InvalidReference, note);
         }
     }
 
@@ -382,6 +402,12 @@ impl Reconciler {
         }
         is_missing
     }
+}
+
+/// What recording that would make of the annotations, as far as there is room.
+fn record_target(view: &View, observed: Option<&Observed>) -> (Target, Vec<NoRoom>) {
+    let hash = view.workload.template.config_hash.clone();
+    Target { hash, observed: observed.map(Observed::to_annotation) }.fitted_to(&view.workload)
 }
 
 enum Step {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ObjectMeta, PostParams, WatchParams};
+use kube::api::{Api, ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use pod_reloader_core::digest::DigestKey;
 use tokio::sync::watch;
@@ -103,9 +103,13 @@ impl KeyKeeper {
         }
     }
 
-    /// Compares the Secret with what this replica holds. Returns the resource version that was seen, if any.
+    /// Compares the Secret with what this replica holds. Returns the version to watch from, if there is one.
     async fn align(&mut self) -> Result<Option<String>, KeyError> {
-        let Some(stored) = timeout(REQUEST_TIMEOUT, self.secrets.get_opt(SECRET_NAME)).await?? else {
+        // Listed, to have a version that the watch can begin at: the Secret's own may be too old for that.
+        let list =
+            timeout(REQUEST_TIMEOUT, self.secrets.list(&ListParams::default().fields(&by_name()))).await??;
+        let seen = list.metadata.resource_version;
+        let Some(stored) = list.items.into_iter().next() else {
             let (key, story) = match self.held.clone() {
                 Some(key) => (key, "restored the digest key: its Secret had been deleted"),
                 None => (Arc::new(new_key()?), "made a new digest key"),
@@ -113,10 +117,10 @@ impl KeyKeeper {
             let secret = to_secret(&key);
             let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
             return match timeout(REQUEST_TIMEOUT, self.secrets.create(&params, &secret)).await? {
-                Ok(created) => {
+                Ok(_) => {
                     tracing::info!(id = key.id(), "{story}");
                     self.hold(key);
-                    Ok(created.resource_version())
+                    Ok(seen)
                 }
                 // Another replica was faster: see what it stored.
                 Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
@@ -124,28 +128,32 @@ impl KeyKeeper {
             };
         };
 
-        let resource_version = stored.resource_version();
-        match (from_secret(&stored), self.held.clone()) {
+        let stored_key = from_secret(&stored);
+        match (stored_key, self.held.clone()) {
             (Some(key), None) => {
                 tracing::info!(id = key.id(), "loaded the digest key");
                 self.hold(Arc::new(key));
             }
             (Some(key), Some(held)) if key == *held => self.hold(held),
+            // Under the same id it would be taken for the one that all digests were made with.
+            (Some(key), Some(held)) if key.id() == held.id() => self.repair(&stored, held).await?,
             (Some(key), Some(held)) => self.consider(key, &held),
             (None, None) => return Err(KeyError::Malformed),
-            (None, Some(held)) => {
-                let mut repaired = to_secret(&held);
-                repaired.metadata.resource_version = resource_version;
-                let params =
-                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-                let replaced = self.secrets.replace(SECRET_NAME, &params, &repaired);
-                let replaced = timeout(REQUEST_TIMEOUT, replaced).await??;
-                tracing::warn!(id = held.id(), "repaired the digest key: its Secret had been damaged");
-                self.hold(held);
-                return Ok(replaced.resource_version());
-            }
+            (None, Some(held)) => self.repair(&stored, held).await?,
         }
-        Ok(resource_version)
+        Ok(seen)
+    }
+
+    /// Puts the key that is held back into a Secret that was damaged.
+    async fn repair(&mut self, stored: &Secret, held: Arc<DigestKey>) -> Result<(), KeyError> {
+        let mut repaired = to_secret(&held);
+        repaired.metadata.resource_version = stored.resource_version();
+        repaired.type_.clone_from(&stored.type_);
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &repaired)).await??;
+        tracing::warn!(id = held.id(), "repaired the digest key: its Secret had been damaged");
+        self.hold(held);
+        Ok(())
     }
 
     fn hold(&mut self, key: Arc<DigestKey>) {
@@ -190,13 +198,19 @@ impl KeyKeeper {
             Some((_, since)) => (*since + ADOPTION_DELAY).saturating_duration_since(Instant::now()),
             None => RECHECK,
         };
-        let by_name = WatchParams::default().fields(&format!("metadata.name={SECRET_NAME}"));
         let news = async {
-            // Any event, an error or the end of the stream: reason enough to look again.
-            match self.secrets.watch(&by_name, &seen).await {
-                Ok(events) => drop(std::pin::pin!(events).next().await),
-                Err(error) => {
-                    self.metrics.count_error("digest_key", &error);
+            let params = WatchParams::default().fields(&by_name());
+            let event = match self.secrets.watch(&params, &seen).await {
+                Ok(events) => std::pin::pin!(events).next().await,
+                Err(error) => Some(Err(error)),
+            };
+            match event {
+                Some(Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_))) => {}
+                // An error, or the end of the watch: look again, but never without a pause.
+                other => {
+                    if let Some(Err(error)) = &other {
+                        self.metrics.count_error("digest_key", error);
+                    }
                     sleep(RETRY).await;
                 }
             }
@@ -204,6 +218,10 @@ impl KeyKeeper {
         // Running out of patience is no failure.
         timeout(patience, news).await.unwrap_or_default();
     }
+}
+
+fn by_name() -> String {
+    format!("metadata.name={SECRET_NAME}")
 }
 
 fn new_key() -> Result<DigestKey, KeyError> {

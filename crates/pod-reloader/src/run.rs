@@ -141,8 +141,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.leader_elect {
         let mut lease_config = config;
         lease_config.read_timeout = Some(LEASE_READ_TIMEOUT);
-        let client = connect::client(lease_config).context("cannot use the API server's configuration")?;
-        let election = Election { client, namespace, identity: instance.clone() };
+        let lease_client =
+            connect::client(lease_config).context("cannot use the API server's configuration")?;
+        let election = Election {
+            client: lease_client,
+            watch_client: client.clone(),
+            namespace,
+            identity: instance.clone(),
+        };
         tasks.spawn("leader election", leader::run(election, leads_sender, stop.clone()));
     }
     let settings = Settings {

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use pod_reloader_core::duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use crate::admit::Admitter;
@@ -24,6 +25,11 @@ pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// How much of a body that is too large is read, so that the client hears of it.
 const MOST_THROWN_AWAY: usize = 64 * 1024 * 1024;
+
+/// What all bodies that are being read or answered may take together. Without it, a few clients with many requests each
+/// could have the process killed.
+const MAX_BYTES_OF_ALL_BODIES: usize = 256 * 1024 * 1024;
+static BODY_BYTES: Semaphore = Semaphore::const_new(MAX_BYTES_OF_ALL_BODIES);
 
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,7 +82,7 @@ async fn answer(
     body: Body,
     arrived: Instant,
 ) -> Result<Response, Rejection> {
-    let body = read_body(body).await?;
+    let (body, _bytes) = read_body(body).await?;
     let complete = Instant::now();
     let request = Request::parse(&body).map_err(|error| Rejection {
         status: StatusCode::BAD_REQUEST,
@@ -93,7 +99,7 @@ async fn answer(
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Rejection> {
+async fn read_body(body: Body) -> Result<(Bytes, Held), Rejection> {
     match timeout(BODY_TIMEOUT, collect(body)).await {
         Ok(Ok(Some(body))) => Ok(body),
         Ok(Ok(None)) => Err(Rejection {
@@ -114,23 +120,36 @@ async fn read_body(body: Body) -> Result<Bytes, Rejection> {
     }
 }
 
+/// A body's part of [`BODY_BYTES`].
+type Held = Option<SemaphorePermit<'static>>;
+
 /// The body; `None` if it is too large. What is too much is read and thrown away, up to a point: closing the
 /// connection on a client that still sends would lose it the answer.
-async fn collect(mut body: Body) -> Result<Option<Bytes>, axum::Error> {
+async fn collect(mut body: Body) -> Result<Option<(Bytes, Held)>, axum::Error> {
     let mut bytes = BytesMut::new();
+    let mut held: Held = None;
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         length += data.len();
         if length <= MAX_BODY_BYTES {
+            // Waits if there is no room, within the time that a body has.
+            let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            if let Ok(more) = BODY_BYTES.acquire_many(count).await {
+                match &mut held {
+                    Some(held) => held.merge(more),
+                    None => held = Some(more),
+                }
+            }
             bytes.extend_from_slice(&data);
         } else if length <= MOST_THROWN_AWAY {
             bytes = BytesMut::new();
+            held = None;
         } else {
             return Ok(None);
         }
     }
-    Ok((length <= MAX_BODY_BYTES).then(|| bytes.freeze()))
+    Ok((length <= MAX_BODY_BYTES).then(|| (bytes.freeze(), held)))
 }
 
 /// The time for one request: what the API server gives in `?timeout=`, less a margin for the way back.

@@ -63,6 +63,27 @@ fn c1_3_a_workload_that_is_ignored_is_dropped() {
 }
 
 #[test]
+fn c5_3_what_a_reconcile_brings_back_takes_the_place_of_what_it_began_with_only() {
+    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    index.apply_workload(&reference("a"), listing("x"), now);
+    let began_with = index.snapshot(&reference("a")).unwrap().view;
+    assert!(index.is_latest(&began_with));
+    index.apply_workload(&reference("a"), listing("x,y"), now);
+    assert!(!index.is_latest(&began_with), "the watch told of another version");
+    let latest = index.snapshot(&reference("a")).unwrap().view;
+    index.delete_workload(&reference("a"));
+    assert!(!index.is_latest(&latest), "it must not come back");
+}
+
+#[test]
+fn c3_the_first_news_of_a_required_object_wakes_those_who_may_wait_for_it() {
+    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    index.apply_workload(&reference("a"), requiring("x", "needed"), now);
+    let affected = index.apply_object(&configmap("needed"), &version("1"), now);
+    assert_eq!(affected.at_once, [reference("a")]);
+}
+
+#[test]
 fn a_change_concerns_those_who_list_the_object_and_a_repetition_nobody() {
     let (mut index, now) = settled();
     index.apply_workload(&reference("b"), listing("y"), now);
