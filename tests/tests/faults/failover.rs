@@ -12,7 +12,7 @@ const DEPLOYMENT: Kind = Kind::Deployment;
 const ARGS: &[&str] = &["--leader-elect", "--settle-window=500ms"];
 
 /// Which replica leads.
-async fn leader(world: &World) -> anyhow::Result<usize> {
+pub(crate) async fn leader(world: &World) -> anyhow::Result<usize> {
     eventually("a leader", PATIENCE, || async {
         for (i, replica) in world.replicas.iter().enumerate() {
             // A replica that does not answer does not count.
@@ -29,7 +29,7 @@ async fn leader(world: &World) -> anyhow::Result<usize> {
     .await
 }
 
-async fn two_replicas() -> anyhow::Result<World> {
+pub(crate) async fn two_replicas() -> anyhow::Result<World> {
     let mut world = World::without_operator().await?;
     world.start_replica("replica-1", ARGS).await?;
     world.start_replica("replica-2", ARGS).await?;

@@ -36,7 +36,13 @@ async fn c5_7_an_api_server_that_goes_and_comes_back_loses_no_change() -> anyhow
         // Lets the controller-manager see each version; it lost its watches too.
         space.expect_revisions(DEPLOYMENT, APP, round + 2).await?;
     }
+    // And then there is peace: what asks again after an error makes a pause.
+    let mark = world.audit().mark().await?;
     space.quiesce().await?;
+    let entries = world.audit().since(mark).await?;
+    let about_key =
+        entries.iter().filter(|entry| entry.is_by(User::Operator) && entry.uri.contains("pod-reloader-key"));
+    assert!(about_key.count() < 20, "the key's Secret is asked for again and again");
     space.expect_revisions(DEPLOYMENT, APP, 3).await
 }
 

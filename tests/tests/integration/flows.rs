@@ -214,23 +214,3 @@ async fn c3_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Re
     }
     Ok(())
 }
-
-#[tokio::test]
-async fn c1_4_what_did_not_opt_in_is_none_of_our_business() -> anyhow::Result<()> {
-    let space = Space::new().await?;
-    let mark = space.world.audit().mark().await?;
-    space.configmap("private", "one").await?;
-    let stranger = objects::env_from(objects::workload(DEPLOYMENT, "stranger", json!({})), "private", false);
-    let created = space.create(&stranger).await?;
-    assert_eq!(objects::config_hash(&created), None);
-    space.configmap("private", "two").await?;
-    space.quiesce().await?;
-    let entries = space.world.audit().since(mark).await?;
-    let asked = entries.iter().filter(|entry| {
-        entry.is_by(pod_reloader_e2e::User::Operator)
-            && entry.namespace == space.name
-            && (entry.name == "private" || entry.name == "stranger")
-    });
-    assert_eq!(asked.count(), 0);
-    space.expect_revisions(DEPLOYMENT, "stranger", 1).await
-}

@@ -2,5 +2,6 @@
 
 mod flows;
 mod lifecycle;
-mod rows;
+mod lists;
+mod shared;
 mod table;
