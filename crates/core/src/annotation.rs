@@ -16,3 +16,7 @@ pub const DISABLED: &str = "pod-reloader.cs.sap.com/disabled";
 /// What the API server allows all annotations of one object to hold together: bytes of keys and values
 /// (`TotalAnnotationSizeLimitB` in apimachinery's validation).
 pub const MAX_TOTAL_BYTES: usize = 256 * 1024;
+
+/// Left free beside observed-config: the Deployment controller copies a workload's annotations to its `ReplicaSets` and
+/// adds its own, and has to stay below the limit too.
+pub const HEADROOM_BYTES: usize = 8 * 1024;

@@ -33,7 +33,7 @@ impl Target {
         let observed = entry_bytes(annotation::OBSERVED_CONFIG, workload.observed.as_deref());
         let others = workload.annotations.bytes.saturating_sub(trigger + observed);
         if others + entry_bytes(annotation::OBSERVED_CONFIG, self.observed.as_deref())
-            > annotation::MAX_TOTAL_BYTES
+            > annotation::MAX_TOTAL_BYTES - annotation::HEADROOM_BYTES
             && self.observed.take().is_some()
         {
             left_out.push(NoRoom::Observed);

@@ -191,6 +191,12 @@ impl References {
     }
 }
 
+/// Whether Kubernetes accepts this as the name of a namespace: an RFC 1123 label. Whatever comes from outside has to
+/// pass here before it becomes part of a request's path.
+pub fn is_valid_namespace(name: &str) -> bool {
+    name.len() <= 63 && !name.contains('.') && is_valid_name(name)
+}
+
 /// Whether Kubernetes accepts this as the name of a `ConfigMap` or `Secret`: an RFC 1123 subdomain
 /// (`IsDNS1123Subdomain` in apimachinery).
 fn is_valid_name(name: &str) -> bool {
@@ -244,6 +250,17 @@ mod tests {
         assert_eq!(references.bad_names().len(), 8);
         assert_eq!(references.bad_names()[0].to_string(), "configmap \"Upper\"");
         assert!(references.bad_names()[7].to_string().len() < 60);
+    }
+
+    #[test]
+    fn c4_6_a_namespace_that_is_no_name_is_told_from_one_that_is() {
+        for name in ["default", "a", "kube-system", "0-1"] {
+            assert!(is_valid_namespace(name), "{name}");
+        }
+        let long = "a".repeat(64);
+        for name in ["", "a.b", "../../secrets", "ns/secrets/key?", "v%2f..", "A", "-a", "a ", &long] {
+            assert!(!is_valid_namespace(name), "{name}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use pod_reloader_core::admission::{Admission, Baseline, classify};
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::decide::{Cause, Occasion, Question, Verdict, decide, needs_content};
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::reference::WorkloadKind;
+use pod_reloader_core::reference::{WorkloadKind, is_valid_namespace};
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
 use pod_reloader_k8s::key::KeyReader;
@@ -87,6 +87,12 @@ impl Admitter {
             let warnings = vec!["pod-reloader: the request names no namespace; it is left alone".to_owned()];
             return (Response { warnings, ..Response::default() }, Outcome::LeftAlone);
         };
+        // It becomes part of paths that are asked for with our rights.
+        if !is_valid_namespace(namespace) {
+            let warnings =
+                vec!["pod-reloader: the request's namespace is no valid name; it is left alone".to_owned()];
+            return (Response { warnings, ..Response::default() }, Outcome::LeftAlone);
+        }
         if !self.scope.contains(namespace) {
             return (Response::default(), Outcome::LeftAlone);
         }

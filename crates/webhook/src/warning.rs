@@ -42,5 +42,5 @@ pub(crate) fn left_to_reconciler(why: &str) -> String {
 /// A verdict that says that something could not be asked for.
 pub(crate) fn unknown(verdict: &Verdict) -> Option<String> {
     let Verdict::Undecided(names) = verdict else { return None };
-    Some(left_to_reconciler(&format!("{} reference(s) could not be read in time", names.len())))
+    Some(left_to_reconciler(&format!("{} reference(s) could not be read", names.len())))
 }

@@ -74,7 +74,10 @@ async fn c4_6_strange_reviews_are_allowed_with_a_warning_or_none() -> anyhow::Re
     }
     cases.push(request("UPDATE", "default", &good, None));
     cases.push(request("CREATE", "default", &json!(null), None));
-    cases.push(request("CREATE", "", &good, None));
+    // A namespace that would lead elsewhere in a path.
+    for namespace in ["", "pod-reloader/secrets/pod-reloader-key?", "../../secrets", "v%2f..", "a.b"] {
+        cases.push(request("CREATE", namespace, &good, None));
+    }
     for case in &cases {
         let (_, warnings) = webhook.mutate(case).await?;
         assert!(!warnings.is_empty(), "{case}");
