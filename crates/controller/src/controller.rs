@@ -23,6 +23,7 @@ use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::reconcile::{Outcome, Reconciler, Report};
+use crate::unanswered::Unanswered;
 use crate::watch::{News, watch_all};
 use crate::write::Writer;
 
@@ -103,6 +104,7 @@ impl Controller {
                 settings.instance.clone(),
                 settings.metrics.clone(),
             ),
+            unanswered: Unanswered::default(),
             metrics: settings.metrics.clone(),
             slots: Semaphore::new(settings.max_concurrent_patches),
             retry_slots: Semaphore::new((settings.max_concurrent_patches / 4).max(1)),
@@ -182,7 +184,7 @@ impl Controller {
     fn workload_is(&mut self, reference: &WorkloadRef, object: WorkloadObject, received: Instant) {
         let (is_ours, orphans) = self.index.apply_workload(reference, object.workload, received);
         if !is_ours {
-            self.reconciler.recorder.forget(reference);
+            self.reconciler.forget(reference);
         }
         for orphan in orphans {
             self.reconciler.reader.forget(&orphan);
@@ -193,7 +195,7 @@ impl Controller {
         for orphan in self.index.delete_workload(reference) {
             self.reconciler.reader.forget(&orphan);
         }
-        self.reconciler.recorder.forget(reference);
+        self.reconciler.forget(reference);
     }
 
     fn object_is(&mut self, object: &ConfigRef, presence: &Presence) {

@@ -22,5 +22,6 @@ pub mod metrics;
 mod queue;
 mod reconcile;
 mod tidings;
+mod unanswered;
 mod watch;
 mod write;

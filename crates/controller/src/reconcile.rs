@@ -9,7 +9,7 @@ use pod_reloader_core::decide::{
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::observed::Observed;
 use pod_reloader_core::patch::{NoRoom, Target};
-use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_core::reference::{ConfigName, ConfigRef, WorkloadRef};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::WorkloadObject;
@@ -22,6 +22,7 @@ use crate::index::{Presence, Snapshot, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::tidings::{Tiding, join, reload_note};
+use crate::unanswered::{Sent, Unanswered};
 use crate::write::{Writer, Written};
 
 /// Conflicts in a row before the workload has to wait its turn again.
@@ -35,6 +36,7 @@ pub(crate) struct Reconciler {
     pub(crate) live: LiveReads,
     pub(crate) writer: Writer,
     pub(crate) recorder: Recorder,
+    pub(crate) unanswered: Unanswered,
     pub(crate) metrics: Metrics,
     /// Bounds what talks to the API server at once.
     pub(crate) slots: Semaphore,
@@ -72,6 +74,12 @@ impl Reconciler {
         self.retry_slots.close();
     }
 
+    /// The workload is no longer ours.
+    pub(crate) fn forget(&self, reference: &WorkloadRef) {
+        self.recorder.forget(reference);
+        self.unanswered.forget(reference);
+    }
+
     /// Looks at a workload. `failures` is how often that failed in a row.
     pub(crate) async fn reconcile(&self, snapshot: Snapshot, failures: u32) -> Report {
         let began = Instant::now();
@@ -99,6 +107,7 @@ impl Reconciler {
             Verdict::Keep if snapshot.view.workload.trigger.is_none() => {
                 let settled = [Reason::ReloadDeferred, Reason::PatchRefused, Reason::NoRoom];
                 self.recorder.resolve(&snapshot.view.reference, &settled);
+                self.tell_late(&snapshot.view);
                 return Outcome::Done;
             }
             Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
@@ -198,10 +207,11 @@ impl Reconciler {
                 );
                 return Step::End(Outcome::Done, vec![Tiding::new(view, Reason::ReloadDeferred, note)]);
             }
-            Verdict::Keep => (
-                Target { hash: workload.template.config_hash.clone(), observed: workload.observed.clone() },
-                &[][..],
-            ),
+            Verdict::Keep => {
+                self.tell_late(view);
+                let (hash, observed) = (workload.template.config_hash.clone(), workload.observed.clone());
+                (Target { hash, observed }, &[][..])
+            }
             Verdict::Record(observed) => (
                 Target {
                     hash: workload.template.config_hash.clone(),
@@ -236,6 +246,11 @@ impl Reconciler {
             Written::Failed(error) => {
                 count("error");
                 tracing::warn!(workload = %view.reference, error, "cannot patch a workload; trying again later");
+                if let Some(trigger) = trigger {
+                    let note = reload_note(causes, snapshot);
+                    let (old_hash, hash) = (workload.template.config_hash.clone(), target.hash);
+                    self.unanswered.remember(&view.reference, Sent { old_hash, hash, trigger, note });
+                }
                 Step::End(Outcome::Failed, tidings)
             }
             Written::Refused(why) => {
@@ -255,6 +270,7 @@ impl Reconciler {
                     return Step::End(Outcome::Failed, tidings);
                 }
                 count("success");
+                self.unanswered.forget(&view.reference);
                 self.recorder.resolve(&view.reference, &[Reason::ReloadDeferred, Reason::PatchRefused]);
                 if decision.key_was_replaced {
                     let note =
@@ -263,27 +279,26 @@ impl Reconciler {
                 }
                 if trigger.is_some() {
                     let note = reload_note(causes, snapshot);
-                    tracing::info!(
-                        workload = %view.reference,
-                        references = join(workload.references.names()),
-                        old_hash = workload.template.config_hash.as_deref().unwrap_or("none"),
-                        new_hash = target.hash.as_deref().unwrap_or("none"),
-                        "reloaded: {note}"
-                    );
+                    log_reload(view, workload.template.config_hash.as_deref(), target.hash.as_deref(), &note);
                     if let Some(changed_at) = snapshot.changed_at {
                         self.metrics.observe_change_to_patch(changed_at.elapsed());
                     }
-                    tidings.push(Tiding::new(
-                        view,
-                        Reason::ConfigurationChanged,
-                        format!("Reload triggered: {note}"),
-                    ));
+                    tidings.push(Tiding::reload(view, &note));
                 } else {
                     tracing::info!(workload = %view.reference, "recorded the observed configuration");
                 }
                 Step::End(Outcome::Done, tidings)
             }
         }
+    }
+
+    /// Tells of a reload that was carried out although the patch got no answer.
+    fn tell_late(&self, view: &Arc<View>) {
+        let Some(sent) = self.unanswered.take_if_carried_out(view) else { return };
+        self.metrics.count_reload(view.reference.kind, sent.trigger, "success");
+        log_reload(view, sent.old_hash.as_deref(), sent.hash.as_deref(), &sent.note);
+        let Tiding { view, reason, note } = Tiding::reload(view, &sent.note);
+        self.recorder.tell(&view, reason, note);
     }
 
     fn warn_of_bad_names(&self, view: &View) {
@@ -408,6 +423,16 @@ impl Reconciler {
 fn record_target(view: &View, observed: Option<&Observed>) -> (Target, Vec<NoRoom>) {
     let hash = view.workload.template.config_hash.clone();
     Target { hash, observed: observed.map(Observed::to_annotation) }.fitted_to(&view.workload)
+}
+
+fn log_reload(view: &View, old_hash: Option<&str>, new_hash: Option<&str>, note: &str) {
+    tracing::info!(
+        workload = %view.reference,
+        references = join(view.workload.references.names()),
+        old_hash = old_hash.unwrap_or("none"),
+        new_hash = new_hash.unwrap_or("none"),
+        "reloaded: {note}"
+    );
 }
 
 enum Step {

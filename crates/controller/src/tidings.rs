@@ -20,6 +20,10 @@ impl Tiding {
         Self { view: view.clone(), reason, note }
     }
 
+    pub(crate) fn reload(view: &Arc<View>, note: &str) -> Self {
+        Self::new(view, Reason::ConfigurationChanged, format!("Reload triggered: {note}"))
+    }
+
     pub(crate) fn no_room(view: &Arc<View>, no_room: NoRoom) -> Self {
         let note = match no_room {
             NoRoom::Observed => {

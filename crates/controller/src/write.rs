@@ -27,9 +27,9 @@ pub(crate) enum Written {
     Done(Box<WorkloadObject>),
     /// Nothing differed.
     Nothing,
-    /// The workload changed since the decision: decide again.
+    /// The workload changed or went since the decision: decide again.
     Conflict,
-    /// The workload is gone, or its namespace is going.
+    /// The workload's namespace is going.
     Gone,
     /// The API server or a policy refuses it. The text is for the owner.
     Refused(String),
@@ -72,10 +72,14 @@ impl Writer {
         match self.call("patch_workload", api.patch(name, &params, &Patch::Merge(&patch))).await {
             Ok(object) => Written::Done(Box::new(object)),
             Err(Failure::Timeout) => Written::Failed("no answer in time".into()),
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_conflict() => Written::Conflict,
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Written::Gone,
-            // What a person has to look at: policies, quotas, validation. Too many requests is none of these.
-            Err(Failure::Api(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+            // Whether it is gone or a policy answers so is found out by reading it.
+            Err(Failure::Api(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
+                Written::Conflict
+            }
+            // What a person has to look at: policies, which may answer with any code, quotas, validation.
+            Err(Failure::Api(kube::Error::Api(status)))
+                if (400..500).contains(&status.code) && !matches!(status.code, 408 | 429) =>
+            {
                 Written::Refused(status.message.clone())
             }
             Err(Failure::Api(error)) => Written::Failed(error.to_string()),
