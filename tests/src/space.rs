@@ -165,6 +165,9 @@ impl<'a> Space<'a> {
     /// Asserts the number of revisions, with all that helps on failure. Those that are still to come are waited for;
     /// one too many fails at once.
     pub async fn expect_revisions(&self, kind: Kind, name: &str, expected: usize) -> anyhow::Result<()> {
+        // The controller-manager has its own patience: after an outage of the API server it may take half a minute
+        // before it watches again.
+        self.revisions(kind, name).await?;
         let what = format!("{expected} revisions of {} {name}", kind.name());
         eventually(what, MISSING_PATIENCE, || async {
             let revisions = self.revisions(kind, name).await?;
