@@ -84,6 +84,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "POD_RELOADER_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
 
+    /// Have a Deployment without pods reloaded in the operator's namespace (or the first of --namespaces) by the operator
+    /// that runs there, say how that went, and end
+    #[arg(long)]
+    pub self_test: bool,
+
     /// Log level: debug, info, error, panic, or a number, where 1 is debug and more is finer
     #[arg(long, value_name = "LEVEL", env = "POD_RELOADER_ZAP_LOG_LEVEL", value_parser = parse_level)]
     pub zap_log_level: Option<tracing::level_filters::LevelFilter>,

@@ -17,6 +17,7 @@ mod go_flags;
 mod logging;
 mod readiness;
 pub mod run;
+mod self_test;
 mod tasks;
 
 use std::process::ExitCode;

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::args::{Args, BindAddress};
 use crate::readiness::Readiness;
+use crate::self_test;
 use crate::tasks::Tasks;
 
 /// The Secret with self-made certificates, in the operator's namespace.
@@ -48,6 +49,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = api_config(&args).await?;
     let namespace =
         args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    if args.self_test {
+        let namespace = args.namespaces.first().unwrap_or(&namespace);
+        return self_test::run(config, namespace, args.settle_window, stop_signals.received()).await;
+    }
     let client = connect::client(config.clone()).context("cannot use the API server's configuration")?;
     let instance = instance_name()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, "pod-reloader starts");

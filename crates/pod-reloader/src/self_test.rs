@@ -1,0 +1,167 @@
+//! `--self-test`: what `helm test` runs. It has a Deployment without replicas reloaded, through the running webhook and
+//! reconciler, as a user's would be.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, Config};
+use pod_reloader_core::annotation;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+/// How long the webhook and the reconciler have, each; the settle window comes on top.
+const PATIENCE: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Creates a `ConfigMap` and a Deployment that lists it in `namespace`, changes the former, sees that the latter gets
+/// another hash, and deletes both; also if `stop` comes first.
+///
+/// # Errors
+/// If something of that does not happen in time, or is not allowed; the error says what was seen last.
+pub async fn run(
+    config: Config,
+    namespace: &str,
+    settle_window: Duration,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let client = Client::try_from(config).context("cannot use the API server's configuration")?;
+    let random = getrandom::u32().context("the system gave no random bytes")?;
+    let name = format!("pod-reloader-test-{random:08x}");
+    let test = Test {
+        configmaps: api(&client, namespace, "", "ConfigMap"),
+        deployments: api(&client, namespace, "apps", "Deployment"),
+        name: name.clone(),
+    };
+    println!("testing with the Deployment and the ConfigMap {name} in the namespace {namespace}");
+    let outcome = tokio::select! {
+        outcome = test.run(settle_window) => outcome,
+        () = stop => Err(anyhow!("told to stop before the end")),
+    };
+    // Nothing is left behind, whatever happened.
+    let deleted = test.clean_up().await;
+    outcome?;
+    deleted
+}
+
+struct Test {
+    configmaps: Api<DynamicObject>,
+    deployments: Api<DynamicObject>,
+    name: String,
+}
+
+impl Test {
+    async fn run(&self, settle_window: Duration) -> anyhow::Result<()> {
+        let configmap = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}, "data": {"key": "one"},
+        });
+        self.configmaps
+            .create(&PostParams::default(), &serde_json::from_value(configmap)?)
+            .await
+            .context("cannot create a ConfigMap")?;
+
+        // A webhook that was registered a moment ago may not be trusted yet.
+        let before = until(PATIENCE, || self.create_deployment()).await.context(
+            "the webhook put no hash on an opted-in Deployment: see the operator's logs, and whether the \
+             MutatingWebhookConfiguration has a caBundle",
+        )?;
+        println!("the webhook put a hash on it: {before}");
+
+        let change = Patch::Merge(json!({"data": {"key": "two"}}));
+        self.configmaps
+            .patch(&self.name, &PatchParams::default(), &change)
+            .await
+            .context("cannot change the ConfigMap")?;
+        let after = until(PATIENCE + settle_window, || self.another_hash(&before))
+            .await
+            .context("the reconciler did not reload the Deployment: see the leader's logs")?;
+        println!("the reconciler gave it another after the ConfigMap had changed: {after}");
+        Ok(())
+    }
+
+    /// Creates the Deployment and gives its hash; without one it is deleted again.
+    async fn create_deployment(&self) -> anyhow::Result<String> {
+        let labels = json!({"app": self.name});
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": self.name, "annotations": {(annotation::CONFIGMAPS): self.name}},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                        "containers": [{
+                            "name": "none",
+                            "image": "none",
+                            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                        }],
+                    },
+                },
+            },
+        });
+        let params = PostParams::default();
+        let created = self.deployments.create(&params, &serde_json::from_value(deployment)?).await?;
+        if let Some(hash) = config_hash(&created) {
+            return Ok(hash);
+        }
+        self.deployments.delete(&self.name, &DeleteParams::default()).await?;
+        bail!("a Deployment was created without a hash");
+    }
+
+    async fn another_hash(&self, before: &str) -> anyhow::Result<String> {
+        let deployment = self.deployments.get(&self.name).await?;
+        config_hash(&deployment)
+            .filter(|hash| hash != before)
+            .context("the Deployment's hash stays as it was")
+    }
+
+    async fn clean_up(&self) -> anyhow::Result<()> {
+        for objects in [&self.deployments, &self.configmaps] {
+            match objects.delete(&self.name, &DeleteParams::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot delete {} again", self.name));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn api(client: &Client, namespace: &str, group: &str, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+fn config_hash(deployment: &DynamicObject) -> Option<String> {
+    let annotations = deployment.data.pointer("/spec/template/metadata/annotations")?;
+    annotations.get(annotation::CONFIG_HASH)?.as_str().map(str::to_owned)
+}
+
+/// Tries until it works or time is up; the error is the last one.
+async fn until<T, Fut>(patience: Duration, attempt: impl Fn() -> Fut) -> anyhow::Result<T>
+where
+    Fut: Future<Output = anyhow::Result<T>>,
+{
+    let end = Instant::now() + patience;
+    let mut last_seen = String::new();
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(error) => {
+                let seen = format!("{error:#}");
+                if seen != last_seen {
+                    println!("not yet: {seen}");
+                    last_seen = seen;
+                }
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
