@@ -58,5 +58,32 @@ async fn c4_7_replicas_share_self_made_certificates_and_keep_them_trusted() -> a
     secrets.delete("pod-reloader-webhook-certificates", &DeleteParams::default()).await?;
     let restored = eventually("the certificates to be stored again", PATIENCE, published_by_all).await?;
     assert_eq!(restored, bundle);
+    world.webhook_answers().await?;
+
+    // Somebody asks for a renewal: a new certificate at once, of the same CA, and the next CA beside it.
+    let stored = || async { anyhow::Ok(secrets.get("pod-reloader-webhook-certificates").await?) };
+    let part = |secret: &Secret, key: &str| secret.data.as_ref().and_then(|data| data.get(key)).cloned();
+    let before = stored().await?;
+    let ask =
+        Patch::Merge(json!({"metadata": {"annotations": {RENEW: "now", "example.com/other": "stays"}}}));
+    secrets.patch("pod-reloader-webhook-certificates", &PatchParams::default(), &ask).await?;
+    let after = eventually("the request to be gone", PATIENCE, || async {
+        let secret = stored().await?;
+        ensure!(
+            !secret.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(RENEW)),
+            "still there"
+        );
+        Ok(secret)
+    })
+    .await?;
+    assert_ne!(part(&after, "tls.crt"), part(&before, "tls.crt"));
+    assert_eq!(part(&after, "ca-signing.crt"), part(&before, "ca-signing.crt"));
+    assert!(part(&after, "ca-next.crt").is_some());
+    assert!(after.metadata.annotations.is_some_and(|all| all.contains_key("example.com/other")));
+    let renewed = eventually("both CAs to be published", PATIENCE, published_by_all).await?;
+    assert!(renewed.0.len() > bundle.0.len() && renewed.0.starts_with(&bundle.0), "{renewed:?}");
     world.webhook_answers().await
 }
+
+/// Asks for new certificates, on the Secret.
+const RENEW: &str = "pod-reloader.cs.sap.com/renew";

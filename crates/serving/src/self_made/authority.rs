@@ -131,6 +131,21 @@ impl State {
         self.former.iter().any(|pem| has_ended(pem, now)).then_some(Step::Prune)
     }
 
+    /// The state after a renewal that somebody asked for: the present CA signs a new certificate, and the next CA is
+    /// published, to sign after the overlap.
+    pub(crate) fn renewed(
+        self,
+        hosts: &BTreeSet<String>,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<Self, AuthorityError> {
+        let state = self.after(Step::Renew, hosts, now, lifetimes)?;
+        if state.next.is_some() {
+            return Ok(state);
+        }
+        state.after(Step::Announce, hosts, now, lifetimes)
+    }
+
     /// The state after a step.
     pub(crate) fn after(
         mut self,

@@ -164,6 +164,14 @@ impl Keeper {
         self.serve(&state)?;
         self.held = Some(state.clone());
 
+        if secret::is_renewal_asked(&secret) {
+            let now = SystemTime::now();
+            state = state.renewed(&hosts, now, &self.lifetimes)?;
+            // Its replacement no longer asks.
+            secret = self.replace(&secret, &state).await?;
+            tracing::info!("renewed the self-made certificates, as the Secret's annotation asks");
+            self.follow(&state).await?;
+        }
         for _ in 0..MOST_STEPS {
             let now = SystemTime::now();
             let since = self.published.as_ref().map(|(_, since)| *since);
@@ -171,12 +179,17 @@ impl Keeper {
             state = state.after(step, &hosts, now, &self.lifetimes)?;
             secret = self.replace(&secret, &state).await?;
             tracing::info!(?step, "renewed the self-made certificates");
-            self.held = Some(state.clone());
-            let (configuration, _) = self.configuration.find().await?;
-            self.publish(configuration, &state).await?;
-            self.serve(&state)?;
+            self.follow(&state).await?;
         }
         Ok(Seen { secret: secret_version, configuration: configuration_version })
+    }
+
+    /// Has the configuration, and what is served, follow a state that was just stored.
+    async fn follow(&mut self, state: &State) -> Result<(), Error> {
+        self.held = Some(state.clone());
+        let (configuration, _) = self.configuration.find().await?;
+        self.publish(configuration, state).await?;
+        self.serve(state)
     }
 
     fn serve(&self, state: &State) -> Result<(), Error> {

@@ -13,6 +13,8 @@ use super::pair::{AuthorityError, Pair};
 const LEAF: (&str, &str) = ("tls.crt", "tls.key");
 const SIGNER: (&str, &str) = ("ca-signing.crt", "ca-signing.key");
 const NEXT: (&str, &str) = ("ca-next.crt", "ca-next.key");
+/// On the Secret, whatever its value: renew now. It goes when that is done.
+const RENEW: &str = "pod-reloader.cs.sap.com/renew";
 /// Where others look for what to trust.
 const BUNDLE: &str = "ca.crt";
 
@@ -21,6 +23,9 @@ pub(crate) fn updated(before: &Secret, state: &State) -> Secret {
     let new = to_secret(before.metadata.name.as_deref().unwrap_or_default(), state);
     let mut metadata = before.metadata.clone();
     metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(RENEW);
+    }
     metadata.labels.get_or_insert_default().extend(new.metadata.labels.unwrap_or_default());
     // The type cannot be changed once it exists.
     Secret { metadata, type_: before.type_.clone(), ..new }
@@ -51,6 +56,11 @@ pub(crate) fn to_secret(name: &str, state: &State) -> Secret {
         data: Some(data),
         ..Secret::default()
     }
+}
+
+/// Whether somebody asks for new certificates, by the annotation [`RENEW`].
+pub(crate) fn is_renewal_asked(secret: &Secret) -> bool {
+    secret.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(RENEW))
 }
 
 /// The state that the Secret holds.
