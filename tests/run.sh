@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Errors say what they mean; backtraces are long and say less.
+export RUST_BACKTRACE=0
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 began=$SECONDS

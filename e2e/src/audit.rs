@@ -30,8 +30,8 @@ pub struct Audit {
     kubeconfig: PathBuf,
 }
 
-/// A position in the audit log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A position in the audit log; by default its beginning.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
 /// One request: when it was answered or, for a watch, also when the answer began (see [`Entry::stage`]).

@@ -5,9 +5,11 @@
 
 pub mod objects;
 pub mod proxy;
+pub mod release;
 pub mod space;
 pub mod world;
 
+pub use release::Release;
 pub use space::Space;
 pub use world::{SETTLE_WINDOW, World};
 

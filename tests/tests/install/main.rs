@@ -1,0 +1,3 @@
+//! The chart, installed by Helm into a real control plane.
+
+mod rights;
