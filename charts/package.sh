@@ -3,13 +3,13 @@
 #
 # REGISTRY=registry.example.com/team makes the image of that registry the package's default, so that whoever installs
 # it from there need not say where the image is. With PUSH=1 the package is pushed to oci://$REGISTRY (`make publish`);
-# PLAIN_HTTP=1 is for registries without TLS.
+# PLAIN_HTTP=1 is for registries without TLS. OUT is another folder than target/chart.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 helm=${HELM:-e2e/bin/helm}
 [ -x "$helm" ] || command -v "$helm" >/dev/null || { echo "error: $helm is missing: run e2e/tools/build.sh helm" >&2; exit 1; }
-out=target/chart
+out=${OUT:-target/chart}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

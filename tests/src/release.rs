@@ -1,6 +1,7 @@
 //! The chart, installed by the real Helm into a control plane that has no node: the pods' part is played by processes,
 //! started as the installed Deployment says, with the service account that the chart made.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -8,11 +9,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use pod_reloader_e2e::{Helm, Operator, OperatorOptions, User};
+use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User};
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::World;
 use crate::world::operator_binary;
@@ -20,6 +23,15 @@ use crate::world::operator_binary;
 /// The chart in this repository.
 pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/pod-reloader")
+}
+
+/// The release's name.
+pub const NAME: &str = "reloader";
+
+/// `helm upgrade --install` of a chart, wherever it is.
+pub async fn upgrade(helm: &Helm, chart: &str, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
+    let fixed = ["upgrade", "--install", NAME, chart, "--namespace", namespace, "--create-namespace"];
+    helm.run(fixed.iter().chain(values)).await
 }
 
 /// A release of the chart.
@@ -30,20 +42,22 @@ pub struct Release {
     pub fullname: String,
     kubeconfig: PathBuf,
     args: Vec<String>,
+    route: Option<JoinHandle<()>>,
 }
 
 impl Release {
-    /// Installs it with the given values (`--set` and its like) and a service account token of its own.
+    /// Installs the chart of this repository with the given values (`--set` and its like).
     pub async fn install(world: &World, namespace: &str, values: &[&str]) -> anyhow::Result<Self> {
         let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
         let chart = chart();
-        let mut args =
-            vec!["upgrade", "--install", "reloader", chart.to_str().context("a path that is no UTF-8")?];
-        args.extend(["--namespace", namespace, "--create-namespace"]);
-        args.extend(values);
-        helm.run(args).await?;
-        let fullname = "reloader-pod-reloader".to_owned();
+        let chart = chart.to_str().context("a path that is no UTF-8")?;
+        upgrade(&helm, chart, namespace, values).await?;
+        Self::installed(world, namespace).await
+    }
 
+    /// What Helm has installed as [`NAME`]: how its pods are to be started, with a token of their service account.
+    pub async fn installed(world: &World, namespace: &str) -> anyhow::Result<Self> {
+        let fullname = format!("{NAME}-pod-reloader");
         let client = world.admin().await?;
         let deployment = Api::<Deployment>::namespaced(client.clone(), namespace).get(&fullname).await?;
         let pod = deployment.spec.and_then(|spec| spec.template.spec).context("a Deployment without pods")?;
@@ -65,7 +79,7 @@ impl Release {
         let mut config: Value = serde_json::from_str(&admin)?;
         config["users"][0]["user"] = json!({"token": token});
         std::fs::write(&kubeconfig, config.to_string())?;
-        Ok(Self { namespace: namespace.to_owned(), fullname, kubeconfig, args })
+        Ok(Self { namespace: namespace.to_owned(), fullname, kubeconfig, args, route: None })
     }
 
     /// The user that its pods are to the API server.
@@ -113,23 +127,47 @@ impl Release {
         Ok(directory)
     }
 
-    /// Has the API server call that replica itself: there is no node here whose Services would lead to it. All else of
-    /// the registration stays as the chart made it.
-    pub async fn route_to(&self, world: &World, replica: &Operator) -> anyhow::Result<()> {
-        let patch = json!([
-            {"op": "remove", "path": "/webhooks/0/clientConfig/service"},
-            {"op": "add", "path": "/webhooks/0/clientConfig/url", "value": replica.webhook_url()},
-        ]);
-        let kubectl = world.kubectl();
-        let target = ["patch", "mutatingwebhookconfiguration", self.fullname.as_str(), "--type=json"];
-        kubectl.run(target.into_iter().chain(["-p", &patch.to_string()])).await?;
+    /// Has the webhook's Service lead to that replica. There is no node here whose kernel would do it; but the Service's
+    /// address lies on the loopback interface ([`world`]), so that it can be listened on.
+    pub async fn route_to(&mut self, world: &World, replica: &Operator) -> anyhow::Result<()> {
+        if let Some(former) = self.route.take() {
+            former.abort();
+            // Its listener goes with it.
+            let _ = former.await;
+        }
+        let services = Api::<Service>::namespaced(world.admin().await?, &self.namespace);
+        let spec = services.get(&self.fullname).await?.spec.context("a Service without a spec")?;
+        let address = spec.cluster_ip.context("a Service without an address")?;
+        let port = spec.ports.unwrap_or_default().first().context("a Service without a port")?.port;
+        let address = format!("{address}:{port}");
+        let listener = TcpListener::bind(&address).await.with_context(|| {
+            format!("cannot stand in for the Service at {address}; run the tests as root")
+        })?;
+        let [.., webhook] = replica.ports();
+        self.route = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    if let Ok(mut replica) = TcpStream::connect((Ipv4Addr::LOCALHOST, webhook)).await {
+                        let _ = tokio::io::copy_bidirectional(&mut client, &mut replica).await;
+                    }
+                });
+            }
+        }));
         world.webhook_answers().await
     }
 }
 
+/// A control plane without an operator, whose Services have addresses on the loopback interface.
+pub async fn world() -> anyhow::Result<World> {
+    let random = getrandom::u32().ok().context("no random bytes")?.to_be_bytes();
+    let range = format!("--service-cluster-ip-range=127.{}.{}.0/24", 64 + random[0] % 128, random[1]);
+    World::without_operator_on(Options { api_server_args: vec![range], ..Options::default() }).await
+}
+
 /// A Secret with a serving certificate, as a user would bring it: its name, and the CA as a file.
 pub async fn bring_certificate(world: &World, namespace: &str) -> anyhow::Result<(String, PathBuf)> {
-    let pair = world.authority.issue(&["localhost", "127.0.0.1"])?;
+    let pair = world.authority.issue(&[&format!("{NAME}-pod-reloader.{namespace}.svc")])?;
     let encode = |text: &str| BASE64_STANDARD.encode(text);
     let secret = json!({
         "apiVersion": "v1", "kind": "List", "items": [

@@ -48,8 +48,13 @@ impl World {
 
     /// A control plane of one's own, for tests that break things. Nothing runs on it yet.
     pub async fn without_operator() -> anyhow::Result<Self> {
+        Self::without_operator_on(Options::default()).await
+    }
+
+    /// The same with a control plane as chosen.
+    pub async fn without_operator_on(options: Options) -> anyhow::Result<Self> {
         Ok(Self {
-            plane: ControlPlane::start(Options::default()).await?,
+            plane: ControlPlane::start(options).await?,
             replicas: vec![],
             authority: Authority::new("pod-reloader tests")?,
             directory: tempfile::tempdir()?,

@@ -1,3 +1,4 @@
 //! The chart, installed by Helm into a real control plane.
 
+mod distribution;
 mod rights;

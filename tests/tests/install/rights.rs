@@ -22,10 +22,10 @@ const LEASE: &str = "pod-reloader.cs.sap.com";
 
 #[tokio::test]
 async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow::Result<()> {
-    let world = World::without_operator().await?;
+    let world = release::world().await?;
     let space = Space::within(&world).await?;
-    let release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
-    let _replicas = exercise(&world, &release, &space).await?;
+    let mut release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
+    let _replicas = exercise(&world, &mut release, &space).await?;
     exercise_self_made_certificates(&world, &release).await?;
 
     let client = world.admin().await?;
@@ -37,7 +37,7 @@ async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow:
 
 #[tokio::test]
 async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -> anyhow::Result<()> {
-    let world = World::without_operator().await?;
+    let world = release::world().await?;
     let space = Space::within(&world).await?;
     let (secret, ca) = release::bring_certificate(&world, NAMESPACE).await?;
     let values = [
@@ -47,8 +47,8 @@ async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -
         &format!("--set=webhook.existingSecret={secret}"),
         &format!("--set-file=webhook.caBundle={}", ca.display()),
     ];
-    let release = Release::install(&world, NAMESPACE, &values).await?;
-    exercise(&world, &release, &space).await?;
+    let mut release = Release::install(&world, NAMESPACE, &values).await?;
+    exercise(&world, &mut release, &space).await?;
 
     let client = world.admin().await?;
     let by_release = ListParams::default().labels("app.kubernetes.io/instance=reloader");
@@ -68,7 +68,7 @@ async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -
 }
 
 /// Has everything happen for which the operator asks the API server. One of the replicas given back still runs.
-async fn exercise(world: &World, release: &Release, space: &Space<'_>) -> anyhow::Result<[Operator; 2]> {
+async fn exercise(world: &World, release: &mut Release, space: &Space<'_>) -> anyhow::Result<[Operator; 2]> {
     let mut first = release.start_replica(world, "replica-1").await?;
     let mut second = release.start_replica(world, "replica-2").await?;
     release.route_to(world, &second).await?;
