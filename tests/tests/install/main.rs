@@ -2,3 +2,4 @@
 
 mod distribution;
 mod rights;
+mod takeover;

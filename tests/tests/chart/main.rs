@@ -1,0 +1,13 @@
+//! The Helm chart: what `helm` makes of it, without a cluster. The chart's own suites (`charts/pod-reloader/tests`) say
+//! what each value does; here is what holds for all that is rendered, and what the chart must have in common with the
+//! operator.
+
+mod agreement;
+mod alerts;
+mod generated;
+mod helm;
+mod lint;
+mod objects;
+mod pods;
+mod rendering;
+mod schema;

@@ -1,0 +1,106 @@
+//! A release of SAP's chart is upgraded to this one, with the values that it has.
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
+use pod_reloader_core::config_hash::ConfigHash;
+use pod_reloader_core::decide::{Live, Lookup};
+use pod_reloader_core::reference::ConfigName;
+use pod_reloader_e2e::{Helm, User, eventually};
+use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::release::{self, NAME, upgrade};
+use pod_reloader_tests::{PATIENCE, Release, Space};
+use serde_json::json;
+
+const NAMESPACE: &str = "operators";
+const APP: &str = "app";
+const DEPLOYMENT: Kind = Kind::Deployment;
+
+#[tokio::test]
+async fn a_release_of_saps_is_upgraded_in_place_by_helm_3() -> anyhow::Result<()> {
+    takeover("helm3").await
+}
+
+#[tokio::test]
+async fn a_release_of_saps_is_upgraded_in_place_by_helm_4() -> anyhow::Result<()> {
+    takeover("helm").await
+}
+
+async fn takeover(helm: &str) -> anyhow::Result<()> {
+    let world = release::world().await?;
+    let space = Space::within(&world).await?;
+    let settings = space.configmap("settings", "one").await?;
+    let mut workload = objects::listing(APP, "settings");
+    let live = Lookup::Known(Live {
+        uid: settings.uid().context("a uid")?,
+        resource_version: settings.resource_version().context("a version")?,
+        digest: None,
+    });
+    let names = [ConfigName::configmap("settings")];
+    let saps = ConfigHash::of_versions(&space.name, &names, &[(names[0].clone(), live)].into());
+    let saps = saps.context("all is known")?.as_str().to_owned();
+    workload.data["spec"]["template"]["metadata"]["annotations"] = json!({objects::CONFIG_HASH: saps});
+    space.create(&workload).await?;
+
+    // SAP's users have it from Helm 3, most of them.
+    let kubeconfig = world.plane.kubeconfig(User::Admin);
+    let before = Helm::new("helm3", &kubeconfig, world.directory())?;
+    let predecessor = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/predecessor");
+    let values = format!("--values={predecessor}/saps-values.yaml");
+    let ca = format!("--set=caBundle={}", world.authority.pem());
+    upgrade(&before, predecessor, NAMESPACE, &[&values, &ca]).await?;
+    let client = world.admin().await?;
+    let fullname = format!("{NAME}-pod-reloader");
+    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
+    let uid = deployments.get(&fullname).await?.uid();
+
+    let chart = release::chart();
+    let chart = chart.to_str().context("a path that is no UTF-8")?;
+    let helm = Helm::new(helm, &kubeconfig, world.directory())?;
+    let notes = upgrade(&helm, chart, NAMESPACE, &[&values, "--set=settleWindow=300ms"]).await?;
+    assert!(notes.contains("SAP's image"), "{notes}");
+    let deployment = deployments.get(&fullname).await?;
+    assert_eq!(deployment.uid(), uid, "it was replaced");
+    let pod = deployment.spec.and_then(|spec| spec.template.spec).context("no pods")?;
+    let image = pod.containers[0].image.clone().unwrap_or_default();
+    assert!(image.starts_with("pod-reloader:"), "{image}");
+    assert_eq!(pod.image_pull_secrets.unwrap_or_default()[0].name, "registry");
+
+    let mut release = Release::installed(&world, NAMESPACE).await?;
+    let replica = release.start_replica(&world, "replica").await?;
+    release.route_to(&world, &replica).await?;
+    let configurations = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let webhooks = configurations.get(&fullname).await?.webhooks.unwrap_or_default();
+    let [webhook] = &webhooks[..] else { anyhow::bail!("not one webhook: {webhooks:?}") };
+    let conditions = webhook.match_conditions.iter().flatten().map(|condition| condition.name.as_str());
+    assert_eq!(conditions.collect::<Vec<_>>(), ["opted-in", "not-ignored", "not-nodes"]);
+    let secrets = Api::<Secret>::namespaced(client, NAMESPACE);
+    assert!(secrets.get_opt(&format!("{fullname}-tls")).await?.is_none(), "SAP's certificate is still there");
+
+    // Nothing restarts; SAP's hash is kept, and what it stands for recorded.
+    eventually("observed-config", PATIENCE, || async {
+        ensure!(objects::observed(&space.get(DEPLOYMENT, APP).await?).is_some(), "none");
+        Ok(())
+    })
+    .await?;
+    space.expect_new_revisions(DEPLOYMENT, APP, 0, || async { Ok(()) }).await?;
+    assert_eq!(space.hash(DEPLOYMENT, APP).await?, saps);
+    space
+        .expect_new_revisions(DEPLOYMENT, APP, 1, || async {
+            space.configmap("settings", "two").await?;
+            Ok(())
+        })
+        .await?;
+
+    // And back, if need be.
+    helm.run(["rollback", NAME, "1", "--namespace", NAMESPACE]).await?;
+    let webhooks = configurations.get(&fullname).await?.webhooks.unwrap_or_default();
+    assert_eq!(
+        webhooks.iter().map(|webhook| webhook.name.as_str()).collect::<Vec<_>>(),
+        ["mutate.apps.k8s.io"]
+    );
+    assert_eq!(deployments.get(&fullname).await?.uid(), uid);
+    Ok(())
+}
