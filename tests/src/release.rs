@@ -15,6 +15,7 @@ use kube::api::{ObjectMeta, PostParams};
 use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::World;
@@ -42,7 +43,7 @@ pub struct Release {
     pub fullname: String,
     kubeconfig: PathBuf,
     args: Vec<String>,
-    route: Option<JoinHandle<()>>,
+    route: Option<Route>,
 }
 
 impl Release {
@@ -127,14 +128,20 @@ impl Release {
         Ok(directory)
     }
 
-    /// Has the webhook's Service lead to that replica. There is no node here whose kernel would do it; but the Service's
-    /// address lies on the loopback interface ([`world`]), so that it can be listened on.
-    pub async fn route_to(&mut self, world: &World, replica: &Operator) -> anyhow::Result<()> {
-        if let Some(former) = self.route.take() {
-            former.abort();
-            // Its listener goes with it.
-            let _ = former.await;
+    /// Has the webhook's Service lead to these replicas from now on; connections that are open stay where they are, as
+    /// with a real one. There is no node here whose kernel would do it; but the Service's address lies on the loopback
+    /// interface ([`world`]), so that it can be listened on.
+    pub async fn route_to(&mut self, world: &World, replicas: &[&Operator]) -> anyhow::Result<()> {
+        let targets: Vec<_> = replicas.iter().map(|replica| replica.ports()[2]).collect();
+        if let Some(route) = &self.route {
+            route.targets.send_replace(targets);
+        } else {
+            self.route = Some(self.open_route(world, targets).await?);
         }
+        world.webhook_answers().await
+    }
+
+    async fn open_route(&self, world: &World, targets: Vec<u16>) -> anyhow::Result<Route> {
         let services = Api::<Service>::namespaced(world.admin().await?, &self.namespace);
         let spec = services.get(&self.fullname).await?.spec.context("a Service without a spec")?;
         let address = spec.cluster_ip.context("a Service without an address")?;
@@ -143,18 +150,37 @@ impl Release {
         let listener = TcpListener::bind(&address).await.with_context(|| {
             format!("cannot stand in for the Service at {address}; run the tests as root")
         })?;
-        let [.., webhook] = replica.ports();
-        self.route = Some(tokio::spawn(async move {
+        let (targets, current) = watch::channel(targets);
+        let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
+            let mut turn = 0;
             while let Ok((mut client, _)) = listener.accept().await {
+                turn += 1;
+                let target = {
+                    let targets = current.borrow();
+                    targets.get(turn % targets.len().max(1)).copied()
+                };
+                let Some(target) = target else { continue };
                 connections.spawn(async move {
-                    if let Ok(mut replica) = TcpStream::connect((Ipv4Addr::LOCALHOST, webhook)).await {
+                    if let Ok(mut replica) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await {
                         let _ = tokio::io::copy_bidirectional(&mut client, &mut replica).await;
                     }
                 });
             }
-        }));
-        world.webhook_answers().await
+        });
+        Ok(Route { targets, task })
+    }
+}
+
+/// What stands in for a Service, until it is dropped.
+struct Route {
+    targets: watch::Sender<Vec<u16>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

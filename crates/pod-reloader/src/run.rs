@@ -18,7 +18,7 @@ use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
 use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
-use pod_reloader_serving::server::{self, Limits};
+use pod_reloader_serving::server::{self, Limits, Stop};
 use pod_reloader_webhook::admit::Admitter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -139,7 +139,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));
     let tls = certificates.server_config().context("cannot set up TLS")?;
     let limits = Limits::default();
-    let serve = server::serve(webhook_listener, tls, router, limits, serving_metrics, stop_serving.clone());
+    let stop_server = Stop { soon: stop.clone(), now: stop_serving.clone() };
+    let serve = server::serve(webhook_listener, tls, router, limits, serving_metrics, stop_server);
     tasks.spawn("webhook", serve);
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);

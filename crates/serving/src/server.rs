@@ -1,11 +1,14 @@
 //! The accept loop: TLS, HTTP/1.1 and HTTP/2, limits, and an orderly end (4.6).
 
+use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,12 +40,13 @@ pub struct Limits {
     pub connections: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// For the head of a request over HTTP/1.1, and for an idle connection to send one.
+    /// For the first request to begin.
     pub header: Duration,
     /// After this time without a request a connection is asked to end, so that idle ones do not take the places of
-    /// others.
+    /// others. Longer than clients keep theirs (Go: 90 seconds): closed by us, an HTTP/1.1 connection may be lost to
+    /// the very request that is being sent on it.
     pub idle: Duration,
-    /// After this time a connection is asked to end, so that none stays for ever. Requests on it are answered.
+    /// After this time a connection is asked to end with its next request, so that none stays for ever.
     pub max_age: Duration,
     /// How long requests may take after shutdown began.
     pub drain: Duration,
@@ -61,23 +65,32 @@ impl Default for Limits {
     }
 }
 
-/// Serves the router until shutdown; then takes no more connections, answers what is under way, and returns.
+/// When the server stops.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Soon: everything is still answered, but clients are told not to come again on the same connection.
+    pub soon: CancellationToken,
+    /// Now: no more connections are taken, and what is under way is answered.
+    pub now: CancellationToken,
+}
+
+/// Serves the router until it is to stop and has answered what was under way.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     app: Router,
     limits: Limits,
     metrics: Metrics,
-    shutdown: CancellationToken,
+    stop: Stop,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let connection = Connection { acceptor: TlsAcceptor::from(tls), app, limits, metrics, shutdown };
+    let connection = Connection { acceptor: TlsAcceptor::from(tls), app, limits, metrics, stop };
     let mut tasks = JoinSet::new();
     loop {
         // Finished tasks are taken off as we go.
         while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            () = connection.shutdown.cancelled() => break,
+            () = connection.stop.now.cancelled() => break,
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else { continue };
@@ -142,7 +155,7 @@ struct Connection {
     app: Router,
     limits: Limits,
     metrics: Metrics,
-    shutdown: CancellationToken,
+    stop: Stop,
 }
 
 impl Connection {
@@ -150,7 +163,7 @@ impl Connection {
         let handshake = timeout(self.limits.handshake, self.handshake(stream));
         let stream = tokio::select! {
             stream = handshake => stream,
-            () = self.shutdown.cancelled() => return,
+            () = self.stop.now.cancelled() => return,
         };
         match stream {
             Ok(Ok(Opening::Tls(stream))) => self.serve_http(*stream).await,
@@ -183,16 +196,26 @@ impl Connection {
     async fn serve_http(&self, stream: TlsStream<TcpStream>) {
         // By what was negotiated, and not by the first bytes: waiting for these would know no time limit.
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let (running, idle) = watch::channel(0_usize);
+        let (load, observed) = watch::channel(Load::default());
+        // Set once the connection is to end with the next answer.
+        let is_last = Arc::new(AtomicBool::new(false));
         let router = TowerToHyperService::new(self.app.clone());
-        let service = service_fn(move |request| {
-            let running = Running::new(running.clone());
-            let answer = router.call(request);
-            async move {
-                let _running = running;
-                answer.await
-            }
-        });
+        let service = {
+            let is_last = is_last.clone();
+            service_fn(move |request| {
+                let running = Running::new(load.clone());
+                let answer = router.call(request);
+                let is_last = is_last.clone();
+                async move {
+                    let _running = running;
+                    let mut answer = answer.await?;
+                    if is_last.load(Ordering::Relaxed) && !is_http2 {
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(answer)
+                }
+            })
+        };
         let io = TokioIo::new(stream);
         if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -202,32 +225,57 @@ impl Connection {
                 .max_concurrent_streams(250)
                 .max_header_list_size(64 * 1024)
                 .serve_connection(io, service);
-            self.drive(connection, idle, http2::Connection::graceful_shutdown).await;
+            let mut connection = std::pin::pin!(connection);
+            let is_to_end = async {
+                // It would end before it began.
+                if self.stop.soon.is_cancelled() {
+                    self.stop.now.cancelled().await;
+                }
+                self.is_to_end(observed).await;
+            };
+            tokio::select! {
+                ended = &mut connection => return log_end(ended),
+                () = is_to_end => {}
+            }
+            // In two steps (RFC 9113, section 6.8): no request is lost between the client and us.
+            connection.as_mut().graceful_shutdown();
+            self.drain(connection).await;
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.header)
+                // Covers idle connections too, which end in better order by what follows.
+                .header_read_timeout(self.limits.idle + self.limits.header)
                 .serve_connection(io, service);
-            self.drive(connection, idle, http1::Connection::graceful_shutdown).await;
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                ended = &mut connection => return log_end(ended),
+                () = has_begun_too_late(observed.clone(), self.limits.header) => return,
+                () = self.is_to_end(observed.clone()) => {}
+            }
+            // HTTP/1.1 has no word for "send no more": a connection that is closed between two requests may be lost to
+            // the second. So its next answer says that it was the last.
+            is_last.store(true, Ordering::Relaxed);
+            tokio::select! {
+                ended = &mut connection => return log_end(ended),
+                () = self.stop.now.cancelled() => {}
+                () = has_been_idle(observed, self.limits.idle) => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            self.drain(connection).await;
         }
     }
 
-    async fn drive<C>(
-        &self,
-        connection: C,
-        running: watch::Receiver<usize>,
-        end_gracefully: impl Fn(Pin<&mut C>),
-    ) where
-        C: Future<Output = hyper::Result<()>>,
-    {
-        let mut connection = std::pin::pin!(connection);
+    /// Returns when the connection has lasted long enough.
+    async fn is_to_end(&self, load: watch::Receiver<Load>) {
         tokio::select! {
-            ended = &mut connection => return log_end(ended),
-            () = self.shutdown.cancelled() => {}
+            () = self.stop.soon.cancelled() => {}
+            () = self.stop.now.cancelled() => {}
             () = sleep(self.limits.max_age) => {}
-            () = has_been_idle(running, self.limits.idle) => {}
+            () = has_been_idle(load, self.limits.idle) => {}
         }
-        end_gracefully(connection.as_mut());
+    }
+
+    async fn drain(&self, connection: impl Future<Output = hyper::Result<()>>) {
         if let Ok(ended) = timeout(self.limits.drain, connection).await {
             log_end(ended);
         } else {
@@ -246,31 +294,48 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// What there is to do on a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    running: usize,
+    has_begun: bool,
+}
+
 /// A request that is under way.
-struct Running(watch::Sender<usize>);
+struct Running(watch::Sender<Load>);
 
 impl Running {
-    fn new(running: watch::Sender<usize>) -> Self {
-        running.send_modify(|running| *running += 1);
-        Self(running)
+    fn new(load: watch::Sender<Load>) -> Self {
+        load.send_modify(|load| {
+            load.running += 1;
+            load.has_begun = true;
+        });
+        Self(load)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
+        self.0.send_modify(|load| load.running -= 1);
     }
 }
 
 /// Returns once no request has been under way for so long.
-async fn has_been_idle(mut running: watch::Receiver<usize>, limit: Duration) {
-    while running.wait_for(|running| *running == 0).await.is_ok() {
-        if timeout(limit, running.changed()).await.is_err() {
+async fn has_been_idle(mut load: watch::Receiver<Load>, limit: Duration) {
+    while load.wait_for(|load| load.running == 0).await.is_ok() {
+        if timeout(limit, load.changed()).await.is_err() {
             return;
         }
     }
     // The connection has ended, and whoever waits will hear of it.
     std::future::pending::<()>().await;
+}
+
+/// Returns if no request has begun within that time.
+async fn has_begun_too_late(mut load: watch::Receiver<Load>, limit: Duration) {
+    if timeout(limit, load.wait_for(|load| load.has_begun)).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn log_end(ended: hyper::Result<()>) {

@@ -13,7 +13,7 @@ use axum::routing::get;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
 use pod_reloader_serving::metrics::Metrics;
-use pod_reloader_serving::server::{self, Limits};
+use pod_reloader_serving::server::{self, Limits, Stop};
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::ServerName;
@@ -25,7 +25,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -61,7 +60,7 @@ struct Server {
     authority: Authority,
     certificates: Arc<Certificates>,
     registry: Registry,
-    shutdown: CancellationToken,
+    stop: Stop,
     task: JoinHandle<()>,
     /// Lets requests to `/slow` be answered.
     go_on: Arc<Notify>,
@@ -92,10 +91,10 @@ impl Server {
             .route("/", get(|| async { "hello" }))
             .route("/panic", get(|| async { assert!(std::hint::black_box(false), "as the test wants") }))
             .route("/slow", get(slow));
-        let shutdown = CancellationToken::new();
+        let stop = Stop::default();
         let tls = certificates.server_config().unwrap();
-        let task = tokio::spawn(server::serve(listener, tls, app, limits, metrics, shutdown.clone()));
-        Self { address, authority, certificates, registry, shutdown, task, go_on, arrived }
+        let task = tokio::spawn(server::serve(listener, tls, app, limits, metrics, stop.clone()));
+        Self { address, authority, certificates, registry, stop, task, go_on, arrived }
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {
@@ -116,13 +115,13 @@ impl Server {
 }
 
 /// Sends a request over a connection that stays open, and returns the whole answer.
-async fn request(stream: &mut TlsStream<TcpStream>, path: &str, body: &str) {
+async fn request(stream: &mut TlsStream<TcpStream>, path: &str, body: &str) -> String {
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    answer(stream, body).await;
+    answer(stream, body).await
 }
 
-async fn answer(stream: &mut TlsStream<TcpStream>, body: &str) {
+async fn answer(stream: &mut TlsStream<TcpStream>, body: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(body) {
         let mut part = [0; 1024];
@@ -131,6 +130,7 @@ async fn answer(stream: &mut TlsStream<TcpStream>, body: &str) {
         text.push_str(std::str::from_utf8(&part[..n]).unwrap());
     }
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    text
 }
 
 fn served(stream: &TlsStream<TcpStream>) -> Vec<u8> {
@@ -213,7 +213,7 @@ async fn c6_a_request_that_takes_too_long_is_cut_off() {
     let mut stream = server.connect().await;
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     timeout(PATIENCE, server.arrived.notified()).await.unwrap();
-    server.shutdown.cancel();
+    server.stop.now.cancel();
     timeout(PATIENCE, server.task).await.unwrap().unwrap();
 }
 
@@ -254,6 +254,35 @@ async fn c4_6_stalled_clients_cannot_keep_all_connections() {
 }
 
 #[tokio::test]
+async fn c6_before_shutdown_clients_are_told_not_to_come_again_and_none_is_cut_off() {
+    let server = Server::start(Limits::default()).await;
+    let mut reused = server.connect().await;
+    assert!(!request(&mut reused, "/", "hello").await.contains("connection: close"));
+    let mut waiting = server.connect().await;
+    request(&mut waiting, "/", "hello").await;
+
+    server.stop.soon.cancel();
+    // It has its place in a client's pool: the next request on it is answered, as the last.
+    assert!(request(&mut reused, "/", "hello").await.contains("connection: close"));
+    assert_eq!(timeout(PATIENCE, reused.read(&mut [0])).await.unwrap().unwrap(), 0);
+    // New ones are served too, for as long as clients come.
+    let mut new = server.connect().await;
+    assert!(request(&mut new, "/", "hello").await.contains("connection: close"));
+    assert!(request(&mut waiting, "/", "hello").await.contains("connection: close"));
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_with_an_answer_and_not_between_two() {
+    let limits = Limits { max_age: Duration::from_millis(50), ..Limits::default() };
+    let server = Server::start(limits).await;
+    let mut stream = server.connect().await;
+    request(&mut stream, "/", "hello").await;
+    let closed = timeout(Duration::from_millis(200), stream.read(&mut [0])).await;
+    assert!(closed.is_err(), "it was closed between two requests");
+    assert!(request(&mut stream, "/", "hello").await.contains("connection: close"));
+}
+
+#[tokio::test]
 async fn c6_shutdown_answers_what_is_under_way_and_takes_nothing_new() {
     let mut server = Server::start(Limits::default()).await;
     let mut idle = server.connect().await;
@@ -262,7 +291,7 @@ async fn c6_shutdown_answers_what_is_under_way_and_takes_nothing_new() {
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     timeout(PATIENCE, server.arrived.notified()).await.unwrap();
 
-    server.shutdown.cancel();
+    server.stop.now.cancel();
     let mut rest = vec![];
     timeout(PATIENCE, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
@@ -291,7 +320,7 @@ async fn c4_7_a_symlink_swap_is_picked_up_without_dropping_a_connection() {
         symlink(Path::new("..data").join(name), directory.path().join(name)).unwrap();
     }
     let follow =
-        directory::follow(directory.path().into(), server.certificates.clone(), server.shutdown.clone());
+        directory::follow(directory.path().into(), server.certificates.clone(), server.stop.now.clone());
     let before = served(&server.connect().await);
     let follow = tokio::spawn(follow);
     let first = becomes_other(&server, &before).await;
@@ -317,7 +346,7 @@ async fn c4_7_a_symlink_swap_is_picked_up_without_dropping_a_connection() {
     symlink("..data/tls.key", directory.path().join("tls.key")).unwrap();
     write("..5", &server.authority.issue());
     becomes_other(&server, &second).await;
-    server.shutdown.cancel();
+    server.stop.now.cancel();
     timeout(PATIENCE, follow).await.unwrap().unwrap();
 }
 

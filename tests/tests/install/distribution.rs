@@ -40,7 +40,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     assert!(notes.contains("rollout status") && !notes.contains("has no registry"), "{notes}");
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let mut replicas = vec![release.start_replica(&world, "replica-1").await?];
-    release.route_to(&world, &replicas[0]).await?;
+    release.route_to(&world, &[&replicas[0]]).await?;
     let image = kubectl_get(&world, "{.spec.template.spec.containers[0].image}").await?;
     assert_eq!(image, format!("{repository}/pod-reloader:{}", chart_app_version()?));
 
@@ -63,7 +63,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     assert!(kubectl_get(&world, args).await?.contains("--settle-window=7s"));
     helm.run(["rollback", NAME, "1", "--namespace", NAMESPACE]).await?;
     assert!(kubectl_get(&world, args).await?.contains("--settle-window=300ms"));
-    release.route_to(&world, &replicas[0]).await?;
+    release.route_to(&world, &[&replicas[0]]).await?;
     space
         .expect_new_revisions(DEPLOYMENT, APP, 1, || async {
             space.configmap("settings", "two").await?;
@@ -94,7 +94,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     upgrade(&helm, &chart, NAMESPACE, &["--plain-http", quick]).await?;
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let replica = release.start_replica(&world, "replica-2").await?;
-    release.route_to(&world, &replica).await?;
+    release.route_to(&world, &[&replica]).await?;
     space.expect_new_revisions(DEPLOYMENT, APP, 0, || async { Ok(()) }).await
 }
 

@@ -2,4 +2,5 @@
 
 mod distribution;
 mod rights;
+mod rolling;
 mod takeover;

@@ -71,7 +71,7 @@ async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -
 async fn exercise(world: &World, release: &mut Release, space: &Space<'_>) -> anyhow::Result<[Operator; 2]> {
     let mut first = release.start_replica(world, "replica-1").await?;
     let mut second = release.start_replica(world, "replica-2").await?;
-    release.route_to(world, &second).await?;
+    release.route_to(world, &[&second]).await?;
 
     // Admission reads both kinds; the reconciler reloads all three kinds of workload, and says so.
     space.configmap("settings", "one").await?;

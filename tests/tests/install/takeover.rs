@@ -70,7 +70,7 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
 
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let replica = release.start_replica(&world, "replica").await?;
-    release.route_to(&world, &replica).await?;
+    release.route_to(&world, &[&replica]).await?;
     let configurations = Api::<MutatingWebhookConfiguration>::all(client.clone());
     let webhooks = configurations.get(&fullname).await?.webhooks.unwrap_or_default();
     let [webhook] = &webhooks[..] else { anyhow::bail!("not one webhook: {webhooks:?}") };
