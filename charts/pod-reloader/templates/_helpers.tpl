@@ -17,9 +17,16 @@ place. */}}
 {{- end }}
 {{- end }}
 
+{{/* The full name with a suffix, within the 63 characters that Services and labels may have. Takes a list of the root and
+the suffix. */}}
+{{- define "pod-reloader.suffixed" -}}
+{{- $suffix := printf "-%s" (last .) }}
+{{- include "pod-reloader.fullname" (first .) | trunc (sub 63 (len $suffix) | int) | trimSuffix "-" }}{{ $suffix }}
+{{- end }}
+
 {{- define "pod-reloader.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "pod-reloader.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "pod-reloader.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: controller
 {{- end }}
 
@@ -30,10 +37,18 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* The chart's labels and the user's, which win. Takes a list of the root and the user's. */}}
+{{- define "pod-reloader.labelsWith" -}}
+{{- $labels := include "pod-reloader.labels" (first .) | fromYaml }}
+{{- last . | default dict | mergeOverwrite $labels | toYaml }}
+{{- end }}
+
 {{/* What tells our pods from those of SAP's chart, which an upgrade leaves running for a while beside ours: their
-certificate is one that the API server no longer trusts. */}}
+certificate is one that the API server no longer trusts. A key of our own, since users set the common ones to what they
+like. */}}
 {{- define "pod-reloader.servingLabels" -}}
-app.kubernetes.io/part-of: pod-reloader
+{{ include "pod-reloader.selectorLabels" . }}
+pod-reloader/serving: "true"
 {{- end }}
 
 {{- define "pod-reloader.serviceAccountName" -}}
@@ -47,75 +62,17 @@ app.kubernetes.io/part-of: pod-reloader
 {{/* SAP's image cannot run with this chart: values that name it come from an installation that is being taken over, and
 mean "the image of the chart". */}}
 {{- define "pod-reloader.isSapsImage" -}}
-{{- if regexMatch "^[^/]+/sap/pod-reloader$" .Values.image.repository }}true{{ end }}
+{{- if regexMatch "^[^/]+/sap/pod-reloader$" (default "" .Values.image.repository) }}true{{ end }}
 {{- end }}
 
 {{- define "pod-reloader.image" -}}
 {{- $repository := .Values.image.repository }}
-{{- $tag := .Values.image.tag | toString }}
+{{- $tag := .Values.image.tag }}
 {{- if include "pod-reloader.isSapsImage" . }}
-{{- $repository = index .Chart.Annotations "pod-reloader/image-repository" | default "pod-reloader" }}
+{{- $repository = "" }}
 {{- $tag = "" }}
 {{- end }}
+{{- $repository = default (index .Chart.Annotations "pod-reloader/image-repository") $repository }}
 {{- $tag = default .Chart.AppVersion $tag }}
-{{- if contains ":" $tag }}
-{{- printf "%s@%s" $repository $tag }}
-{{- else }}
-{{- printf "%s:%s" $repository $tag }}
-{{- end }}
-{{- end }}
-
-{{/* Who makes the webhook's certificate: "cert-manager", "existing" or "self-made". */}}
-{{- define "pod-reloader.certificates" -}}
-{{- if and .Values.webhook.certManager.enabled .Values.webhook.existingSecret }}
-{{- fail "webhook.certManager.enabled and webhook.existingSecret exclude each other: the certificate comes from one of the two" }}
-{{- end }}
-{{- if .Values.webhook.certManager.enabled }}cert-manager
-{{- else if .Values.webhook.existingSecret }}existing
-{{- else }}self-made
-{{- end }}
-{{- end }}
-
-{{/* The Secret that is mounted; none if the operator makes its own certificate. */}}
-{{- define "pod-reloader.tlsSecretName" -}}
-{{- $certificates := include "pod-reloader.certificates" . }}
-{{- if eq $certificates "cert-manager" }}{{ include "pod-reloader.fullname" . }}-tls-managed
-{{- else if eq $certificates "existing" }}{{ .Values.webhook.existingSecret }}
-{{- end }}
-{{- end }}
-
-{{/* The caBundle in base64, if the values have one: PEM, or base64 of it. */}}
-{{- define "pod-reloader.caBundle" -}}
-{{- with .Values.webhook.caBundle | trim }}
-{{- if hasPrefix "-----BEGIN " . }}
-{{- printf "%s\n" . | b64enc }}
-{{- else if hasPrefix "-----BEGIN " (b64dec .) }}
-{{- . }}
-{{- else }}
-{{- fail "webhook.caBundle must be certificates in PEM form (-----BEGIN CERTIFICATE-----...), or base64 of that; try --set-file webhook.caBundle=ca.crt" }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* What goes wrong later, and is hard to understand then. */}}
-{{- define "pod-reloader.validate" -}}
-{{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) }}
-{{- fail "leaderElection.enabled must be true with more than one replica: all of them would reconcile" }}
-{{- end }}
-{{- $certificates := include "pod-reloader.certificates" . }}
-{{- $isInjected := or (hasKey .Values.webhook.annotations "cert-manager.io/inject-ca-from-secret") (hasKey .Values.webhook.annotations "cert-manager.io/inject-ca-from") }}
-{{- if and (eq $certificates "existing") (not .Values.webhook.caBundle) (not $isInjected) }}
-{{- fail "webhook.existingSecret needs webhook.caBundle, the CA that signed the certificate (--set-file webhook.caBundle=ca.crt); or have cert-manager's CA injector set it, with the annotation cert-manager.io/inject-ca-from-secret in webhook.annotations" }}
-{{- end }}
-{{- if and (eq $certificates "self-made") .Values.webhook.caBundle }}
-{{- fail "webhook.caBundle is set, but the operator makes its own CA: set webhook.existingSecret or webhook.certManager.enabled too, or leave webhook.caBundle out" }}
-{{- end }}
-{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) }}
-{{- fail "metrics.serviceMonitor.enabled needs metrics.service.enabled: a ServiceMonitor finds pods through their Service" }}
-{{- end }}
-{{- range .Values.webhook.matchConditions }}
-{{- if has .name (list "opted-in" "not-ignored") }}
-{{- fail (printf "webhook.matchConditions: the name %q is taken by the chart's own condition; choose another" .name) }}
-{{- end }}
-{{- end }}
+{{- $repository }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
 {{- end }}

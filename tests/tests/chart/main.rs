@@ -2,6 +2,8 @@
 //! what each value does; here is what holds for all that is rendered, and what the chart must have in common with the
 //! operator.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "nothing but tests, and what they share")]
+
 mod agreement;
 mod alerts;
 mod generated;

@@ -28,7 +28,10 @@ fn only_who_wants_it_gets_a_cpu_limit_or_the_nodes_network() {
             let container = &spec["containers"][0];
             let is_limited = !container["resources"]["limits"]["cpu"].is_null();
             assert_eq!(is_limited, case.values == Some("saps"), "{case:?}, pod {name}: CPU limit");
-            assert!(!container["resources"]["limits"]["memory"].is_null(), "{case:?}, pod {name}: memory limit");
+            assert!(
+                !container["resources"]["limits"]["memory"].is_null(),
+                "{case:?}, pod {name}: memory limit"
+            );
             let has_nodes_network = spec["hostNetwork"] == true;
             let wants_it = case.values == Some("own-certificate") && name.ends_with("pod-reloader");
             assert_eq!(has_nodes_network, wants_it, "{case:?}, pod {name}: the node's network");

@@ -1,0 +1,255 @@
+//! Where one object names another, or the operator: a misspelt name installs well, and works not at all.
+
+use std::fs;
+use std::process::Command;
+
+use pod_reloader_tests::world::operator_binary;
+use serde_json::{Value, json};
+
+use crate::helm::{CASES, Case, NAMESPACE, parse, render, root};
+use crate::objects::{kind, list, map, name, named, of_kind, pods, selects, text, the};
+
+/// The operator's container and the labels of its pods.
+fn operator(objects: &[Value]) -> (&Value, &Value, &Value) {
+    let template = &the(objects, "Deployment")["spec"]["template"];
+    (&template["spec"], &template["spec"]["containers"][0], &template["metadata"]["labels"])
+}
+
+/// The value of a flag in the container's arguments.
+fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+    list(&container["args"]).iter().find_map(|arg| text(arg).strip_prefix(name)?.strip_prefix('='))
+}
+
+#[test]
+fn selectors_find_the_operators_pods_and_no_others() {
+    for case in CASES {
+        let objects = render(case);
+        let (_, _, labels) = operator(&objects);
+        let mut selectors =
+            vec![("Deployment", &the(&objects, "Deployment")["spec"]["selector"]["matchLabels"])];
+        for service in of_kind(&objects, "Service") {
+            selectors.push((name(service), &service["spec"]["selector"]));
+        }
+        for budget in of_kind(&objects, "PodDisruptionBudget") {
+            selectors.push(("PodDisruptionBudget", &budget["spec"]["selector"]["matchLabels"]));
+        }
+        for policy in of_kind(&objects, "NetworkPolicy") {
+            selectors.push(("NetworkPolicy", &policy["spec"]["podSelector"]["matchLabels"]));
+        }
+        let spread = &the(&objects, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"];
+        for constraint in list(spread) {
+            selectors.push(("topologySpreadConstraints", &constraint["labelSelector"]["matchLabels"]));
+        }
+        let (_, test_labels, _) = pods(&objects).into_iter().find(|(_, other, _)| *other != labels).unwrap();
+        for (what, selector) in selectors {
+            assert!(selects(selector, labels), "{case:?}, {what}: {selector} does not select {labels}");
+            assert!(!selects(selector, test_labels), "{case:?}, {what} selects the test's pod");
+        }
+    }
+}
+
+#[test]
+fn ports_agree() {
+    for case in CASES {
+        let objects = render(case);
+        let (_, container, _) = operator(&objects);
+        for (port, flag_name) in [
+            ("metrics", "--metrics-bind-address"),
+            ("probes", "--health-probe-bind-address"),
+            ("webhooks", "--webhook-bind-address"),
+        ] {
+            let number = &named(&container["ports"], port).unwrap()["containerPort"];
+            assert_eq!(flag(container, flag_name), Some(format!(":{number}").as_str()), "{case:?}");
+        }
+        for probe in ["livenessProbe", "readinessProbe"] {
+            let port = text(&container[probe]["httpGet"]["port"]);
+            assert!(named(&container["ports"], port).is_some(), "{case:?}, {probe}: {port}");
+        }
+        for service in of_kind(&objects, "Service") {
+            for port in list(&service["spec"]["ports"]) {
+                let target = text(&port["targetPort"]);
+                assert!(
+                    named(&container["ports"], target).is_some(),
+                    "{case:?}, {}: {target}",
+                    name(service)
+                );
+            }
+        }
+        for policy in of_kind(&objects, "NetworkPolicy") {
+            let open: Vec<_> =
+                list(&policy["spec"]["ingress"]).iter().map(|rule| &rule["ports"][0]["port"]).collect();
+            assert_eq!(open, ["webhooks", "probes", "metrics"], "{case:?}");
+        }
+        for monitor in of_kind(&objects, "ServiceMonitor") {
+            let found: Vec<_> = of_kind(&objects, "Service")
+                .into_iter()
+                .filter(|service| {
+                    selects(&monitor["spec"]["selector"]["matchLabels"], &service["metadata"]["labels"])
+                })
+                .collect();
+            assert_eq!(found.len(), 1, "{case:?}: the ServiceMonitor's Services");
+            let port = text(&monitor["spec"]["endpoints"][0]["port"]);
+            assert!(named(&found[0]["spec"]["ports"], port).is_some(), "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn the_webhook_leads_to_the_service_with_a_certificate_for_it() {
+    for case in CASES {
+        let objects = render(case);
+        let (spec, container, _) = operator(&objects);
+        let configuration = the(&objects, "MutatingWebhookConfiguration");
+        let client = &configuration["webhooks"][0]["clientConfig"];
+        assert_eq!(client["service"]["path"], "/mutate", "{case:?}");
+        assert_eq!(client["service"]["namespace"], NAMESPACE, "{case:?}");
+        let services = of_kind(&objects, "Service");
+        let service =
+            services.iter().find(|service| service["metadata"]["name"] == client["service"]["name"]).unwrap();
+        let port = list(&service["spec"]["ports"])
+            .iter()
+            .find(|port| port["port"] == client["service"]["port"])
+            .unwrap();
+        assert_eq!(port["targetPort"], "webhooks", "{case:?}");
+
+        if let Some(directory) = flag(container, "--webhook-tls-directory") {
+            let mount = list(&container["volumeMounts"])
+                .iter()
+                .find(|mount| mount["mountPath"] == directory)
+                .unwrap();
+            assert!(mount["subPath"].is_null(), "{case:?}: a subPath is never updated");
+            let secret = &named(&spec["volumes"], text(&mount["name"])).unwrap()["secret"]["secretName"];
+            for certificate in of_kind(&objects, "Certificate").iter().filter(|it| it["spec"]["isCA"] != true)
+            {
+                assert_eq!(certificate["spec"]["secretName"], *secret, "{case:?}");
+                let host = format!("{}.{NAMESPACE}.svc", name(service));
+                assert!(list(&certificate["spec"]["dnsNames"]).contains(&json!(host)), "{case:?}: {host}");
+                let injected = &configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+                assert_eq!(*injected, format!("{NAMESPACE}/{}", name(certificate)), "{case:?}");
+            }
+            for reference in
+                of_kind(&objects, "Certificate").iter().map(|it| &it["spec"]["issuerRef"]["name"])
+            {
+                let issuers = of_kind(&objects, "Issuer");
+                assert!(
+                    issuers.iter().any(|issuer| issuer["metadata"]["name"] == *reference),
+                    "{case:?}: {reference}"
+                );
+            }
+        } else {
+            assert_eq!(
+                flag(container, "--webhook-configuration-name"),
+                Some(name(configuration)),
+                "{case:?}"
+            );
+            let rights = the(&objects, "ClusterRole");
+            let rule = list(&rights["rules"])
+                .iter()
+                .find(|rule| rule["resources"] == json!(["mutatingwebhookconfigurations"]));
+            assert_eq!(rule.unwrap()["resourceNames"], json!([name(configuration)]), "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn rights_are_granted_to_the_account_that_pods_use() {
+    for case in CASES {
+        let objects = render(case);
+        let accounts: Vec<_> = of_kind(&objects, "ServiceAccount").into_iter().map(name).collect();
+        let users: Vec<_> =
+            pods(&objects).iter().map(|(_, _, spec)| text(&spec["serviceAccountName"])).collect();
+        assert_eq!(accounts.len(), users.len(), "{case:?}");
+        assert!(users.iter().all(|user| accounts.contains(user)), "{case:?}: {users:?} {accounts:?}");
+        for (_, _, spec) in pods(&objects) {
+            assert_eq!(
+                spec["automountServiceAccountToken"], true,
+                "{case:?}: the accounts have none mounted"
+            );
+        }
+        for binding in objects.iter().filter(|object| kind(object).ends_with("RoleBinding")) {
+            let subject = &binding["subjects"][0];
+            assert!(users.contains(&text(&subject["name"])), "{case:?}: {subject}");
+            assert_eq!(subject["namespace"], NAMESPACE, "{case:?}");
+            let role = objects.iter().find(|role| {
+                role["kind"] == binding["roleRef"]["kind"]
+                    && role["metadata"]["name"] == binding["roleRef"]["name"]
+                    && role["metadata"]["namespace"] == binding["metadata"]["namespace"]
+            });
+            assert!(role.is_some(), "{case:?}: {binding}");
+        }
+    }
+}
+
+/// With namespaces, nothing of other namespaces can be read.
+#[test]
+fn rights_of_the_cluster_are_no_more_than_needed() {
+    for case in CASES {
+        let objects = render(case);
+        let has_namespaces = matches!(case.values, Some("everything" | "one-namespace"));
+        for role in of_kind(&objects, "ClusterRole") {
+            for rule in list(&role["rules"]) {
+                assert!(!rule.to_string().contains('*'), "{case:?}: {rule}");
+                let is_own = rule["resourceNames"].is_array();
+                assert!(is_own || !has_namespaces, "{case:?}: {rule}");
+            }
+        }
+        for role in of_kind(&objects, "Role") {
+            assert!(!role["rules"].to_string().contains('*'), "{case:?}: {role}");
+        }
+    }
+}
+
+/// Runs the operator with these arguments and one that ends it as soon as all before it were understood.
+fn understands(args: &[String]) -> Result<(), String> {
+    let output = Command::new(operator_binary().unwrap()).args(args).arg("--version").output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+#[test]
+fn the_operator_understands_its_arguments() {
+    for case in CASES {
+        for (pod, _, spec) in pods(&render(case)) {
+            let args = list(&spec["containers"][0]["args"]).iter();
+            let args: Vec<_> = args.map(|arg| text(arg).replace("$(POD_NAMESPACE)", NAMESPACE)).collect();
+            assert!(!args.is_empty());
+            assert_eq!(understands(&args), Ok(()), "{case:?}, {pod}: {args:?}");
+        }
+    }
+    for bad in ["--settle-windows=2s", "--settle-window=2", "--log-format=xml"] {
+        assert!(understands(&[bad.to_owned()]).is_err(), "{bad} is not noticed");
+    }
+}
+
+/// What the other tests exercise is what users get.
+#[test]
+fn the_webhook_matches_what_the_tests_register() {
+    let tested = fs::read_to_string(root().join("e2e/manifests/webhook.yaml")).unwrap();
+    let tested = &parse(&tested).unwrap()[0]["webhooks"][0];
+    let ours = render(Case { release: "pod-reloader", values: None });
+    let ours = &the(&ours, "MutatingWebhookConfiguration")["webhooks"][0];
+    for key in [
+        "matchConditions",
+        "rules",
+        "matchPolicy",
+        "reinvocationPolicy",
+        "sideEffects",
+        "admissionReviewVersions",
+    ] {
+        assert!(!tested[key].is_null(), "{key}");
+        assert_eq!(sorted(&ours[key]), sorted(&tested[key]), "{key}");
+    }
+}
+
+/// Maps do not keep their order, so neither does what is printed of them.
+fn sorted(value: &Value) -> String {
+    match value {
+        Value::Array(items) => items.iter().map(sorted).collect::<Vec<_>>().join("\n"),
+        Value::Object(_) => {
+            let mut entries: Vec<_> =
+                map(value).iter().map(|(key, value)| format!("{key}: {}", sorted(value))).collect();
+            entries.sort();
+            entries.join("\n")
+        }
+        other => other.to_string(),
+    }
+}

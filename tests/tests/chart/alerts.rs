@@ -1,0 +1,90 @@
+//! Alerts speak of metrics that the operator has.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::helm::{CASES, render, root};
+use crate::objects::{list, of_kind, text};
+
+const PREFIX: &str = "pod_reloader_";
+
+#[test]
+fn alerts_name_only_metrics_that_there_are() {
+    let registered = registered();
+    assert!(
+        registered.contains("pod_reloader_leader") && registered.contains("pod_reloader_reloads_total"),
+        "{registered:?}"
+    );
+    assert!(!registered.contains("pod_reloader_reloads"), "a counter has a suffix");
+    let mut rules = 0;
+    for case in CASES {
+        for object in of_kind(&render(case), "PrometheusRule") {
+            for rule in list(&object["spec"]["groups"][0]["rules"]) {
+                rules += 1;
+                let expression = text(&rule["expr"]);
+                for metric in named_in(expression) {
+                    assert!(registered.contains(&metric), "{case:?}: no {metric} among {registered:?}");
+                }
+                let open = expression.matches(['(', '{', '[']).count();
+                assert_eq!(open, expression.matches([')', '}', ']']).count(), "{expression}");
+            }
+        }
+    }
+    assert!(rules > 0);
+}
+
+/// A result that the operator never counts would make an alert that never fires.
+#[test]
+fn alerts_name_only_results_that_there_are() {
+    let reconciler = fs::read_to_string(root().join("crates/controller/src/reconcile.rs")).unwrap();
+    let mut results = 0;
+    for case in CASES {
+        for object in of_kind(&render(case), "PrometheusRule") {
+            let text = object.to_string();
+            for part in text.split("result=~\\\"").skip(1) {
+                for result in part.split("\\\"").next().unwrap().split('|') {
+                    results += 1;
+                    assert!(reconciler.contains(&format!("count(\"{result}\")")), "{case:?}: {result}");
+                }
+            }
+        }
+    }
+    assert!(results > 0);
+}
+
+fn named_in(expression: &str) -> Vec<String> {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    expression.split(|c| !is_inner(c)).filter(|word| word.starts_with(PREFIX)).map(str::to_owned).collect()
+}
+
+/// The names under which metrics are scraped, from the places in the code where they are registered.
+fn registered() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for krate in fs::read_dir(root().join("crates")).unwrap() {
+        read(&krate.unwrap().path().join("src/metrics.rs"), &mut names);
+    }
+    names
+}
+
+/// Reads `.register("name", "help", metrics.field.clone())` and `.register_with_unit("name", ..)`, and looks the field's
+/// type up.
+fn read(file: &Path, names: &mut BTreeSet<String>) {
+    let Ok(code) = fs::read_to_string(file) else { return };
+    for call in code.split("registry.register").skip(1) {
+        let name = call.split('"').nth(1).unwrap();
+        let unit = if call.starts_with("_with_unit") { "_seconds" } else { "" };
+        let field = call.split("metrics.").nth(1).unwrap().split('.').next().unwrap();
+        let declared =
+            code.lines().find(|line| line.contains(&format!("{field}: ")) && !line.contains("default()"));
+        let declared = declared.unwrap_or_else(|| panic!("{}: no {field}", file.display()));
+        let suffixes: &[&str] = if declared.contains("Counter") {
+            &["_total"]
+        } else if declared.contains("Histogram") {
+            &["_bucket", "_sum", "_count"]
+        } else {
+            &[""]
+        };
+        names.extend(suffixes.iter().map(|suffix| format!("{PREFIX}{name}{unit}{suffix}")));
+    }
+}
