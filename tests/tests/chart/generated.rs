@@ -47,7 +47,7 @@ fn chart_and_operator_have_one_version_and_one_image() {
     let read = |file| parse(&fs::read_to_string(chart().join(file)).unwrap()).unwrap().remove(0);
     let metadata = read("Chart.yaml");
     assert_eq!(metadata["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(metadata["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(metadata["appVersion"], concat!("v", env!("CARGO_PKG_VERSION")));
     // What SAP's image is replaced by.
     let repository = &read("values.yaml")["image"]["repository"];
     assert_eq!(metadata["annotations"]["pod-reloader/image-repository"], *repository);
