@@ -2,24 +2,26 @@
 //! started as the installed Deployment says, with the service account that the chart made.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
-use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User};
+use kube::{Api, ResourceExt};
+use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User, eventually};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::World;
 use crate::world::operator_binary;
+use crate::{PATIENCE, World};
 
 /// The chart in this repository.
 pub fn chart() -> PathBuf {
@@ -44,6 +46,7 @@ pub struct Release {
     kubeconfig: PathBuf,
     args: Vec<String>,
     route: Option<Route>,
+    mounts: JoinSet<()>,
 }
 
 impl Release {
@@ -80,7 +83,14 @@ impl Release {
         let mut config: Value = serde_json::from_str(&admin)?;
         config["users"][0]["user"] = json!({"token": token});
         std::fs::write(&kubeconfig, config.to_string())?;
-        Ok(Self { namespace: namespace.to_owned(), fullname, kubeconfig, args, route: None })
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            fullname,
+            kubeconfig,
+            args,
+            route: None,
+            mounts: JoinSet::new(),
+        })
     }
 
     /// The user that its pods are to the API server.
@@ -88,44 +98,55 @@ impl Release {
         format!("system:serviceaccount:{}:{}", self.namespace, self.fullname)
     }
 
-    /// Starts a replica as the Deployment says. A mounted Secret is laid out beside its log.
-    pub async fn start_replica(&self, world: &World, name: &str) -> anyhow::Result<Operator> {
+    /// Starts a replica as the Deployment says. The Secret with its certificate is laid out as the kubelet does it, and
+    /// followed until `self` is dropped.
+    pub async fn start_replica(&mut self, world: &World, name: &str) -> anyhow::Result<Operator> {
         let mut args = vec![];
-        for arg in &self.args {
+        for arg in self.args.clone() {
             // The harness chooses the addresses: many replicas share this machine.
             if arg.contains("-bind-address=") {
                 continue;
             }
             if arg.starts_with("--webhook-tls-directory=") {
-                let directory = self.mount_certificate(world, name).await?;
-                args.push(format!("--webhook-tls-directory={}", directory.display()));
+                let mount = self.mount_certificate(world, name).await?;
+                args.push(format!("--webhook-tls-directory={}", mount.directory.display()));
+                self.mounts.spawn(mount.follow());
                 continue;
             }
-            args.push(arg.clone());
+            args.push(arg);
         }
         let options = OperatorOptions::new(&operator_binary()?, &self.kubeconfig, world.plane.directory());
         Operator::spawn(&options.name(name).args(args)).await
     }
 
-    async fn mount_certificate(&self, world: &World, name: &str) -> anyhow::Result<PathBuf> {
+    async fn mount_certificate(&self, world: &World, name: &str) -> anyhow::Result<Mount> {
         let client = world.admin().await?;
         let deployments = Api::<Deployment>::namespaced(client.clone(), &self.namespace);
-        let pod = deployments
-            .get(&self.fullname)
-            .await?
-            .spec
-            .and_then(|spec| spec.template.spec)
-            .context("no pods")?;
+        let spec = deployments.get(&self.fullname).await?.spec;
+        let pod = spec.and_then(|spec| spec.template.spec).context("no pods")?;
         let volumes = pod.volumes.unwrap_or_default();
         let secret = volumes.into_iter().find(|volume| volume.name == "tls").and_then(|volume| volume.secret);
         let secret = secret.and_then(|secret| secret.secret_name).context("no Secret is mounted")?;
-        let data = Api::<Secret>::namespaced(client, &self.namespace).get(&secret).await?.data;
         let directory = world.directory().join(format!("{name}-tls"));
-        std::fs::create_dir_all(&directory)?;
-        for (key, value) in data.unwrap_or_default() {
-            std::fs::write(directory.join(key), value.0)?;
-        }
-        Ok(directory)
+        let mut mount = Mount {
+            secrets: Api::namespaced(client, &self.namespace),
+            secret,
+            directory,
+            version: String::new(),
+            generation: 0,
+        };
+        // A pod does not start before its Secret is there, with all that it mounts.
+        eventually("the Secret with the certificate", PATIENCE, || {
+            let (secrets, secret) = (mount.secrets.clone(), mount.secret.clone());
+            async move {
+                let data = secrets.get(&secret).await?.data.unwrap_or_default();
+                ensure!(data.contains_key("tls.crt"), "no tls.crt");
+                Ok(())
+            }
+        })
+        .await?;
+        mount.update().await?;
+        Ok(mount)
     }
 
     /// Has the webhook's Service lead to these replicas from now on; connections that are open stay where they are, as
@@ -169,6 +190,49 @@ impl Release {
             }
         });
         Ok(Route { targets, task })
+    }
+}
+
+/// A Secret that is mounted: each version lies in a folder of its own, and a symbolic link is swapped.
+struct Mount {
+    secrets: Api<Secret>,
+    secret: String,
+    directory: PathBuf,
+    version: String,
+    generation: usize,
+}
+
+impl Mount {
+    /// Looks every second, which is sooner than a kubelet does.
+    async fn follow(mut self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // A Secret that is gone for the moment leaves what is mounted.
+            let _ = self.update().await;
+        }
+    }
+
+    async fn update(&mut self) -> anyhow::Result<()> {
+        let secret = self.secrets.get(&self.secret).await?;
+        let version = secret.resource_version().unwrap_or_default();
+        let data = secret.data.unwrap_or_default();
+        if version == self.version || !data.contains_key("tls.crt") {
+            return Ok(());
+        }
+        self.generation += 1;
+        let name = format!("..{}", self.generation);
+        let folder = self.directory.join(&name);
+        std::fs::create_dir_all(&folder)?;
+        for (key, value) in data {
+            std::fs::write(folder.join(&key), value.0)?;
+            if self.generation == 1 {
+                symlink(Path::new("..data").join(&key), self.directory.join(&key))?;
+            }
+        }
+        symlink(&name, self.directory.join("..data_tmp"))?;
+        std::fs::rename(self.directory.join("..data_tmp"), self.directory.join("..data"))?;
+        self.version = version;
+        Ok(())
     }
 }
 

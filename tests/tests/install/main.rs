@@ -1,5 +1,6 @@
 //! The chart, installed by Helm into a real control plane.
 
+mod cert_manager;
 mod distribution;
 mod rights;
 mod rolling;
