@@ -2,13 +2,14 @@
 # Renders the chart for those who do without Helm (`make manifests`), into target/manifests:
 #   install.yaml   everything, with its Namespace: kubectl apply -f
 #   kustomize/     the same as a Kustomize base: one file per kind of object, and kustomization.yaml
-# IMAGE=registry.example.com/team/pod-reloader:1.2.3 says where the image is; VALUES is a file with values of the chart.
+# IMAGE=registry.example.com/team/pod-reloader:v1.2.3 says where the image is; VALUES is a file with values of the chart;
+# OUT is another folder than target/manifests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 helm=${HELM:-e2e/bin/helm}
 [ -x "$helm" ] || command -v "$helm" >/dev/null || { echo "error: $helm is missing: run e2e/tools/build.sh helm" >&2; exit 1; }
-out=target/manifests
+out=${OUT:-target/manifests}
 rm -rf "$out"
 mkdir -p "$out/kustomize"
 

@@ -2,6 +2,7 @@
 
 mod cert_manager;
 mod distribution;
+mod plain;
 mod rights;
 mod rolling;
 mod takeover;
