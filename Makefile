@@ -24,6 +24,42 @@ build: tools ## the release binary: target/release/pod-reloader
 control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in e2e/bin
 	@e2e/control-plane/build.sh
 
+.PHONY: chart-tools
+chart-tools: ## helm, a registry, cert-manager and what else the chart and its tests need, in e2e/bin
+	@e2e/tools/build.sh
+
+.PHONY: chart
+chart: ## the packaged chart, in target/chart (REGISTRY=...: with the image of that registry)
+	@e2e/tools/build.sh helm
+	@charts/package.sh
+
+.PHONY: chart-docs
+chart-docs: ## make the chart's README.md and values.schema.json from its values.yaml
+	@e2e/tools/build.sh helm-docs helm-values-schema
+	@charts/generate.sh
+
+.PHONY: chart-test
+chart-test: chart-tools tools ## the chart's tests alone
+	$(CARGO) build --locked -p pod-reloader
+	$(CARGO) test --locked -p pod-reloader-tests --test chart
+
+.PHONY: manifests
+manifests: ## plain manifests and a Kustomize base, in target/manifests (IMAGE=..., VALUES=...)
+	@e2e/tools/build.sh helm
+	@charts/manifests.sh
+
+.PHONY: image
+image: tools ## the image and its SBOM, in target/image, without a container engine
+	@e2e/tools/build.sh crane
+	@e2e/image/build.sh
+
+.PHONY: publish
+publish: image ## push image and chart to REGISTRY=registry.example.com/team
+	@test -n "$(REGISTRY)" || { echo "error: where to? make publish REGISTRY=registry.example.com/team"; exit 1; }
+	@e2e/tools/build.sh helm crane
+	@e2e/image/push.sh "$(REGISTRY)"
+	@REGISTRY="$(REGISTRY)" PUSH=1 charts/package.sh
+
 .PHONY: demo
 demo: control-plane build ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running)
 	$(CARGO) build --locked -p pod-reloader-e2e --bin demo
@@ -39,7 +75,7 @@ cluster: control-plane tools ## boot only the control plane, until Ctrl-C
 	@target/debug/cluster
 
 .PHONY: test
-test: control-plane tools ## all tests, against the real control plane where Kubernetes is involved
+test: control-plane chart-tools tools ## all tests, against the real control plane where Kubernetes is involved
 	@tests/run.sh
 
 .PHONY: fmt
