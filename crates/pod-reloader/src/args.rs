@@ -86,7 +86,9 @@ pub struct Args {
 
     /// Have a Deployment without pods reloaded in the operator's namespace (or the first of --namespaces) by the operator
     /// that runs there, say how that went, and end
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_SELF_TEST",
+          value_parser = parse_bool)]
     pub self_test: bool,
 
     /// Log level: debug, info, error, panic, or a number, where 1 is debug and more is finer
