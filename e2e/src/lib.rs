@@ -11,6 +11,8 @@
 //!         └── stop_api_server, pause(component), ...
 //! ```
 //!
+//! [`RealCluster::start`] boots the same with a node, on which pods run and Services answer. That takes root.
+//!
 //! Nothing here sleeps for a fixed time: everything awaits a condition ([`wait::eventually`]).
 
 pub mod audit;
@@ -19,6 +21,7 @@ pub mod claim;
 pub mod control_plane;
 pub mod helm;
 pub mod kubectl;
+pub mod node;
 pub mod operator;
 pub mod ports;
 pub mod process;
@@ -31,6 +34,7 @@ pub use authority::{Authority, Pair};
 pub use control_plane::{Component, ControlPlane, Options, User};
 pub use helm::{Helm, Registry};
 pub use kubectl::Kubectl;
+pub use node::{Image, NodePart, RealCluster};
 pub use operator::{Operator, OperatorOptions};
 pub use registration::{FailurePolicy, Registration};
 pub use tool::Tool;

@@ -206,7 +206,7 @@ impl Drop for Process {
 /// Has `sh` run `script` with `args` when we are gone, unless the returned pipe gets a line first.
 pub(crate) fn after_our_end(script: &str, args: &[&OsStr]) -> anyhow::Result<(Child, ChildStdin)> {
     let mut child = Command::new("sh")
-        .args(["-c", &format!("trap '' HUP\nread -r _ || {{ {script}; }}"), "janitor"])
+        .args(["-c", &format!("trap '' HUP\nread -r _ || {{\n{script}\n}}"), "janitor"])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -239,8 +239,7 @@ pub async fn stop_leftovers(directory: &Path) -> anyhow::Result<Vec<String>> {
         if let Some(id) = process_id.filter(|id| runs_here(*id)) {
             send_signal(id, "KILL")?;
             eventually(format!("{name} (process {id}) to end"), Duration::from_secs(10), || async move {
-                let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-                ensure!(state.is_empty() || state.contains(") Z "), "it is still running");
+                ensure!(!runs(id), "it is still running");
                 Ok(())
             })
             .await?;
@@ -250,6 +249,13 @@ pub async fn stop_leftovers(directory: &Path) -> anyhow::Result<Vec<String>> {
     }
     stopped.sort();
     Ok(stopped)
+}
+
+/// Whether a process runs.
+fn runs(process_id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
+    // After the command's name in parentheses comes the state; a zombie waits for init to reap it.
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 /// Sends a signal by name (`TERM`, `STOP`, ...) through the shell, which has `kill` built in.
@@ -293,12 +299,6 @@ mod tests {
     fn sleeper(log: &Path) -> Process {
         let env: [(&str, &str); 0] = [];
         Process::spawn("sleeper", Path::new("/bin/sleep"), ["600"], env, log).unwrap()
-    }
-
-    fn runs(process_id: u32) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
-        // After the command's name in parentheses comes the state; a zombie waits for init to reap it.
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
     }
 
     #[tokio::test]

@@ -13,6 +13,8 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 #[derive(Debug, Clone)]
 pub struct Tool {
     program: PathBuf,
+    /// Before those of each call.
+    args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: PathBuf,
 }
@@ -20,7 +22,14 @@ pub struct Tool {
 impl Tool {
     /// The given binary; commands run in `directory`.
     pub fn new(program: &Path, directory: &Path) -> Self {
-        Self { program: program.to_owned(), env: vec![], directory: directory.to_owned() }
+        Self { program: program.to_owned(), args: vec![], env: vec![], directory: directory.to_owned() }
+    }
+
+    /// The same with arguments that come before those of each call.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
     }
 
     /// The same with an environment variable.
@@ -51,11 +60,13 @@ impl Tool {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let output = self.output(&args, input).await?;
         if !output.status.success() {
+            // Some say what is wrong where others print their results.
+            let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
             bail!(
                 "{} {} failed: {}",
                 self.name(),
                 args.join(OsStr::new(" ")).to_string_lossy(),
-                String::from_utf8_lossy(&output.stderr).trim()
+                String::from_utf8_lossy(said).trim()
             );
         }
         String::from_utf8(output.stdout).with_context(|| format!("{} printed what is not UTF-8", self.name()))
@@ -67,6 +78,7 @@ impl Tool {
 
     async fn output(&self, args: &[OsString], input: &str) -> anyhow::Result<Output> {
         let mut child = Command::new(&self.program)
+            .args(&self.args)
             .args(args)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .current_dir(&self.directory)

@@ -1,10 +1,16 @@
 //! How each process is called.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 
-use super::credentials::{User, file};
+use super::{
+    credentials::{User, file},
+    place::Place,
+};
 use crate::process::Process;
 
 pub(super) const AUDIT_LOG: &str = "audit.log";
@@ -21,8 +27,11 @@ pub(super) struct Plan {
     pub(super) ports: [u16; 3],
     /// Should our etcd lose its port to that of another run, our API server must not mix up the two.
     pub(super) etcd_prefix: String,
+    pub(super) place: Place,
     pub(super) api_server_args: Vec<String>,
     pub(super) controller_manager_args: Vec<String>,
+    /// Whether the operator's user gets its rights.
+    pub(super) operator_rights: bool,
 }
 
 /// Says which binaries are missing and how to get them.
@@ -42,8 +51,14 @@ impl Plan {
         self.binaries.join(name)
     }
 
+    /// The API server's address for us.
     pub(super) fn server(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports[2])
+        format!("https://127.0.0.1:{}", self.place.outer_port(self.ports[2]))
+    }
+
+    /// The API server's address for what runs where it does.
+    pub(super) fn inner_server(&self) -> String {
+        format!("https://{}:{}", self.place.address(), self.ports[2])
     }
 
     pub(super) fn spawn_etcd(&self) -> anyhow::Result<Process> {
@@ -71,16 +86,10 @@ impl Plan {
         let mut args = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.ports[0]),
             format!("--etcd-prefix={}", self.etcd_prefix),
-            "--bind-address=127.0.0.1".to_owned(),
-            // Not taken from a network interface: there may be none. The `kubernetes` Service then has no endpoint,
-            // since loopback addresses are not allowed there.
-            "--advertise-address=127.0.0.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
             format!("--secure-port={}", self.ports[2]),
             format!("--tls-cert-file={}", self.path(file::SERVING_CERTIFICATE)),
             format!("--tls-private-key-file={}", self.path(file::SERVING_KEY)),
             format!("--cert-dir={}", self.path("apiserver-certs")),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", self.path(file::SERVICE_ACCOUNT_PUBLIC_KEY)),
             format!("--service-account-signing-key-file={}", self.path(file::SERVICE_ACCOUNT_KEY)),
@@ -94,6 +103,7 @@ impl Plan {
             // Asked to end, it would otherwise wait a minute for the controllers to close their watches.
             "--shutdown-watch-termination-grace-period=1s".to_owned(),
         ];
+        args.extend(self.place.api_server_args());
         args.extend_from_slice(&self.api_server_args);
         self.spawn("kube-apiserver", &args)
     }
@@ -131,7 +141,9 @@ impl Plan {
 
     fn spawn(&self, name: &str, args: &[String]) -> anyhow::Result<Process> {
         let env: [(&str, &str); 0] = [];
-        Process::spawn(name, &self.binary(name), args, env, &self.directory.join(format!("{name}.log")))
+        let args = args.iter().map(OsString::from).collect();
+        let (program, args) = self.place.command(&self.binary(name), args);
+        Process::spawn(name, &program, args, env, &self.directory.join(format!("{name}.log")))
     }
 
     fn path(&self, name: &str) -> String {

@@ -22,12 +22,26 @@ pub enum User {
     Guest,
     /// The controller manager, whose controllers then use service accounts of their own.
     ControllerManager,
+    /// The scheduler of a [`crate::RealCluster`].
+    Scheduler,
+    /// The kubelet of a [`crate::RealCluster`].
+    Kubelet,
+    /// kube-proxy of a [`crate::RealCluster`].
+    Proxy,
 }
 
 impl User {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Admin, Self::Editor, Self::Operator, Self::Guest, Self::ControllerManager];
+    pub const ALL: [Self; 8] = [
+        Self::Admin,
+        Self::Editor,
+        Self::Operator,
+        Self::Guest,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kubelet,
+        Self::Proxy,
+    ];
 
     /// The user name, as RBAC and the audit log show it.
     pub fn name(self) -> &'static str {
@@ -37,17 +51,28 @@ impl User {
             Self::Operator => "system:serviceaccount:pod-reloader:pod-reloader",
             Self::Guest => "guest",
             Self::ControllerManager => "system:kube-controller-manager",
+            Self::Scheduler => "system:kube-scheduler",
+            Self::Kubelet => "system:node:node",
+            Self::Proxy => "system:kube-proxy",
         }
     }
 
+    /// Whether it is a part of Kubernetes itself, which reaches the API server from where that runs.
+    fn is_component(self) -> bool {
+        matches!(self, Self::ControllerManager | Self::Scheduler | Self::Kubelet | Self::Proxy)
+    }
+
     /// What its kubeconfig file is called.
-    pub(super) fn file_name(self) -> &'static str {
+    pub(crate) fn file_name(self) -> &'static str {
         match self {
             Self::Admin => "admin.kubeconfig",
             Self::Editor => "editor.kubeconfig",
             Self::Operator => "operator.kubeconfig",
             Self::Guest => "guest.kubeconfig",
             Self::ControllerManager => "controller-manager.kubeconfig",
+            Self::Scheduler => "scheduler.kubeconfig",
+            Self::Kubelet => "kubelet.kubeconfig",
+            Self::Proxy => "proxy.kubeconfig",
         }
     }
 
@@ -57,7 +82,8 @@ impl User {
             Self::Operator => {
                 "system:serviceaccounts,system:serviceaccounts:pod-reloader,system:authenticated"
             }
-            Self::Guest | Self::ControllerManager => "system:authenticated",
+            Self::Kubelet => "system:nodes,system:authenticated",
+            Self::Guest | Self::ControllerManager | Self::Scheduler | Self::Proxy => "system:authenticated",
         }
     }
 
@@ -87,14 +113,17 @@ pub(super) struct Credentials {
 }
 
 /// Makes everything secret about a control plane and writes what its processes need into `directory`.
-pub(super) fn write(directory: &Path) -> anyhow::Result<Credentials> {
+///
+/// The API server's certificate is for `addresses` too.
+pub(super) fn write(directory: &Path, addresses: &[&str]) -> anyhow::Result<Credentials> {
     let put = |name: &str, content: &str| {
         let path = directory.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
 
     let authority = Authority::new("pod-reloader-e2e")?;
-    let serving = authority.issue(&["127.0.0.1", "localhost", "kubernetes.default.svc"])?;
+    let names = [&["127.0.0.1", "localhost", "kubernetes.default.svc"], addresses].concat();
+    let serving = authority.issue(&names)?;
     put(file::CA, &authority.pem())?;
     put(file::SERVING_CERTIFICATE, &serving.certificate)?;
     put(file::SERVING_KEY, &serving.key)?;
@@ -117,9 +146,16 @@ pub(super) fn write(directory: &Path) -> anyhow::Result<Credentials> {
 }
 
 impl Credentials {
-    /// Writes a kubeconfig for each user. JSON is YAML, so no YAML library is needed.
-    pub(super) fn write_kubeconfigs(&self, directory: &Path, server: &str) -> anyhow::Result<()> {
+    /// Writes a kubeconfig for each user: with the address `inside` for parts of Kubernetes, `outside` for the others.
+    /// JSON is YAML, so no YAML library is needed.
+    pub(super) fn write_kubeconfigs(
+        &self,
+        directory: &Path,
+        outside: &str,
+        inside: &str,
+    ) -> anyhow::Result<()> {
         for (user, token) in &self.tokens {
+            let server = if user.is_component() { inside } else { outside };
             let kubeconfig = json!({
                 "apiVersion": "v1",
                 "kind": "Config",

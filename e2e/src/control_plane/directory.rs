@@ -16,32 +16,37 @@ const KEEP: &str = "keep";
 
 /// Removed when a run ends well, kept when it panicked. A folder chosen by the caller is always kept.
 #[derive(Debug)]
-pub(super) struct RunDirectory {
+pub(crate) struct RunDirectory {
     path: PathBuf,
-    /// Removes a temporary folder if we are killed, or leave through `exit` with the control plane in a `static`.
+    /// Clears up if we are killed, or leave through `exit` with the control plane in a `static`.
     janitor: Option<(Child, ChildStdin)>,
+    temporary: bool,
 }
+
+/// Removes a temporary folder. The processes are killed at the same moment: what one of them still writes needs a
+/// second go.
+const REMOVE: &str = r#"[ -e "$1/keep" ] || rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#;
 
 /// The temporary folders in use, for the panic hook.
 static IN_USE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 impl RunDirectory {
-    pub(super) fn temporary() -> anyhow::Result<Self> {
+    /// Makes a temporary one. The shell script `last_rites`, in which `$1` is the folder, runs before it is removed.
+    pub(crate) fn temporary(last_rites: &str) -> anyhow::Result<Self> {
         let path = tempfile::Builder::new()
             .prefix("pod-reloader-e2e-")
             .tempdir()
             .context("cannot make a temporary folder")?
             .keep();
-        // The processes are killed at the same moment: what one of them still writes needs a second go.
-        let script = r#"[ -e "$1/keep" ] || rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#;
-        let janitor = after_our_end(script, &[path.as_os_str()])?;
+        let janitor = after_our_end(&format!("{last_rites}\n{REMOVE}"), &[path.as_os_str()])?;
         keep_logs_of_panics();
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-        Ok(Self { path, janitor: Some(janitor) })
+        Ok(Self { path, janitor: Some(janitor), temporary: true })
     }
 
-    /// Uses `path`, emptied first, except for what is hidden.
-    pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
+    /// Uses `path`, emptied first, except for what is hidden. The script `last_rites`, in which `$1` is the folder,
+    /// runs when it is no longer used.
+    pub(crate) fn at(path: &Path, last_rites: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()))?;
@@ -53,19 +58,23 @@ impl RunDirectory {
                 if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
             removed.with_context(|| format!("cannot remove {}, left from an earlier run", old.display()))?;
         }
-        Ok(Self { path, janitor: None })
+        let janitor = match last_rites {
+            "" => None,
+            script => Some(after_our_end(script, &[path.as_os_str()])?),
+        };
+        Ok(Self { path, janitor, temporary: false })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
+    pub(crate) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(Path::new(&name))
     }
 
     /// Keeps it beyond our end.
-    pub(super) fn keep(&self) {
+    pub(crate) fn keep(&self) {
         // Without the mark the logs are lost, which must not hide the error they belong to.
         let _ = std::fs::write(self.join(KEEP), "");
     }
@@ -74,11 +83,14 @@ impl RunDirectory {
 impl Drop for RunDirectory {
     fn drop(&mut self) {
         let Some((mut janitor, lifeline)) = self.janitor.take() else { return };
-        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.path);
+        if self.temporary {
+            IN_USE.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.path);
+        }
         // The processes have ended before: the janitor does its work now.
         drop(lifeline);
-        if let Err(error) = janitor.wait() {
-            eprintln!("{} may not have been removed: {error}", self.path.display());
+        match janitor.wait() {
+            Ok(status) if status.success() => {}
+            other => eprintln!("{} may not have been cleared up: {other:?}", self.path.display()),
         }
     }
 }

@@ -3,10 +3,11 @@
 mod commands;
 mod credentials;
 mod directory;
+mod place;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,8 +24,8 @@ pub(crate) use self::credentials::random_hex;
 use self::{
     commands::{AUDIT_LOG, Plan},
     credentials::Credentials,
-    directory::RunDirectory,
 };
+pub(crate) use self::{directory::RunDirectory, place::Place};
 use crate::{Audit, Kubectl, ports, process::Process, wait::eventually, wait::give_up};
 
 /// Generous: it takes 4 seconds on two idle cores, but tests are not the only thing that a machine does.
@@ -40,7 +41,8 @@ const OPERATOR_NAMESPACE: &str = "pod-reloader";
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The folder with `etcd`, `kube-apiserver`, `kube-controller-manager` and `kubectl`; by default `e2e/bin`, where
-    /// `e2e/control-plane/build.sh` puts them.
+    /// `e2e/control-plane/build.sh` puts them. For a [`crate::RealCluster`] also `kubelet`, `kube-proxy` and
+    /// `kube-scheduler` (`build.sh node`).
     pub binaries: Option<PathBuf>,
     /// The folder for data and logs, emptied first and kept afterwards; by default a temporary one, which is removed
     /// unless something went wrong.
@@ -73,7 +75,8 @@ pub struct ControlPlane {
     api_server: Mutex<Process>,
     etcd: Mutex<Process>,
     plan: Plan,
-    directory: RunDirectory,
+    /// Shared with whatever else runs there: it goes with the last.
+    directory: Arc<RunDirectory>,
 }
 
 impl ControlPlane {
@@ -82,22 +85,35 @@ impl ControlPlane {
     ///
     /// Fails if a binary is missing, or if a process ends or is not ready in time; the error then shows its log.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let directory = match &options.directory {
+            Some(path) => RunDirectory::at(path, "")?,
+            None => RunDirectory::temporary("")?,
+        };
+        Self::start_at(Place::Loopback, ports::free()?, Arc::new(directory), options, true).await
+    }
+
+    /// The same at a given place, with given ports there (etcd's clients, etcd's peers, API server).
+    pub(crate) async fn start_at(
+        place: Place,
+        ports: [u16; 3],
+        directory: Arc<RunDirectory>,
+        options: Options,
+        operator_rights: bool,
+    ) -> anyhow::Result<Self> {
         // Needed once more than one provider is compiled in; it may have been installed before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let binaries = options.binaries.unwrap_or_else(default_binaries);
         commands::ensure_present(&binaries)?;
-        let directory = match &options.directory {
-            Some(path) => RunDirectory::at(path)?,
-            None => RunDirectory::temporary()?,
-        };
-        let credentials = credentials::write(directory.path())?;
+        let credentials = credentials::write(directory.path(), place.certificate_addresses())?;
         let plan = Plan {
             binaries,
             directory: directory.path().to_owned(),
-            ports: ports::free()?,
+            ports,
             etcd_prefix: format!("/registry-{}", random_hex()?),
+            place,
             api_server_args: options.api_server_args,
             controller_manager_args: options.controller_manager_args,
+            operator_rights,
         };
         match Self::boot(plan, &credentials).await {
             Ok((etcd, api_server, controller_manager, plan)) => Ok(Self {
@@ -123,7 +139,11 @@ impl ControlPlane {
                 Ok((etcd, api_server, controller_manager)) => {
                     return Ok((etcd, api_server, controller_manager, plan));
                 }
-                Err(error) if format!("{error:#}").contains("address already in use") => {
+                // Nobody else is at a node.
+                Err(error)
+                    if matches!(plan.place, Place::Loopback)
+                        && format!("{error:#}").contains("address already in use") =>
+                {
                     plan.ports = ports::free()?;
                     plan.remove_traces()?;
                 }
@@ -138,7 +158,7 @@ impl ControlPlane {
         plan: &Plan,
         credentials: &Credentials,
     ) -> anyhow::Result<(Process, Process, Process)> {
-        credentials.write_kubeconfigs(&plan.directory, &plan.server())?;
+        credentials.write_kubeconfigs(&plan.directory, &plan.server(), &plan.inner_server())?;
         let mut etcd = plan.spawn_etcd()?;
         // It waits for etcd by itself.
         let mut api_server = plan.spawn_api_server()?;
@@ -156,12 +176,17 @@ impl ControlPlane {
         .map_err(|error| api_server.explain(&error))?;
 
         let mut controller_manager = plan.spawn_controller_manager()?;
-        let kubectl = Kubectl::new(&plan.binary("kubectl"), &kubeconfig, &plan.directory);
-        // Nothing is there yet to be compared with, and asking for the OpenAPI schemas takes longer than all else.
-        let args = ["create", "--validate=ignore", "-f", "-"];
-        kubectl.run_with_input(args, RBAC).await.context("the operator's rights cannot be granted")?;
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
-        let configmaps: Api<ConfigMap> = Api::namespaced(client, OPERATOR_NAMESPACE);
+        let namespace = if plan.operator_rights {
+            let kubectl = Kubectl::new(&plan.binary("kubectl"), &kubeconfig, &plan.directory);
+            // Nothing is there yet to be compared with, and asking for the OpenAPI schemas takes longer than all else.
+            let args = ["create", "--validate=ignore", "-f", "-"];
+            kubectl.run_with_input(args, RBAC).await.context("the operator's rights cannot be granted")?;
+            OPERATOR_NAMESPACE
+        } else {
+            "default"
+        };
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+        let configmaps: Api<ConfigMap> = Api::namespaced(client, namespace);
         eventually("the controllers to work", START_DEADLINE, || {
             let running = controller_manager.ensure_running();
             let (accounts, configmaps) = (accounts.clone(), configmaps.clone());
@@ -315,7 +340,7 @@ async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.with_context(context)
 }
 
-async fn ready(client: &Client) -> anyhow::Result<()> {
+pub(crate) async fn ready(client: &Client) -> anyhow::Result<()> {
     let request = Request::get("/readyz").body(Vec::new()).context("cannot build a request")?;
     let answer = client.request_text(request).await.context("no answer from /readyz")?;
     if answer != "ok" {
