@@ -24,6 +24,10 @@ build: tools ## the release binary: target/release/pod-reloader
 control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in e2e/bin
 	@e2e/control-plane/build.sh
 
+.PHONY: node
+node: ## also kubelet, kube-proxy and kube-scheduler, in e2e/bin
+	@e2e/control-plane/build.sh node
+
 .PHONY: chart-tools
 chart-tools: ## helm, a registry, cert-manager and what else the chart and its tests need, in e2e/bin
 	@e2e/tools/build.sh
@@ -74,8 +78,13 @@ cluster: control-plane tools ## boot only the control plane, until Ctrl-C
 	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
 	@target/debug/cluster
 
+.PHONY: real-cluster
+real-cluster: node tools ## boot a cluster with one node, until Ctrl-C (needs root; e2e/node/packages.sh installs what it needs)
+	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
+	@target/debug/cluster --real
+
 .PHONY: test
-test: control-plane chart-tools tools ## all tests, against the real control plane where Kubernetes is involved
+test: node chart-tools image ## all tests, against the real control plane where Kubernetes is involved
 	@tests/run.sh
 
 .PHONY: fmt
