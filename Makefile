@@ -53,8 +53,7 @@ manifests: ## plain manifests and a Kustomize base, in target/manifests (IMAGE=.
 	@charts/manifests.sh
 
 .PHONY: image
-image: tools ## the image and its SBOM, in target/image, without a container engine
-	@e2e/tools/build.sh crane
+image: tools ## the image and its bill of materials, in target/image, without a container engine
 	@e2e/image/build.sh
 
 .PHONY: publish
