@@ -28,6 +28,9 @@ pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/pod-reloader")
 }
 
+/// Of the webhook's Service.
+const WEBHOOK_PORT: u16 = 443;
+
 /// The release's name.
 pub const NAME: &str = "reloader";
 
@@ -248,11 +251,18 @@ impl Drop for Route {
     }
 }
 
-/// A control plane without an operator, whose Services have addresses on the loopback interface.
-pub async fn world() -> anyhow::Result<World> {
+/// A control plane without an operator, whose Services have addresses on the loopback interface; `None`, with a word on
+/// it, for a user who may not listen on the webhook's port there.
+pub async fn world() -> anyhow::Result<Option<World>> {
     let random = getrandom::u32().ok().context("no random bytes")?.to_be_bytes();
-    let range = format!("--service-cluster-ip-range=127.{}.{}.0/24", 64 + random[0] % 128, random[1]);
-    World::without_operator_on(Options { api_server_args: vec![range], ..Options::default() }).await
+    let (second, third) = (64 + random[0] % 128, random[1]);
+    // The range's broadcast address: no Service gets it.
+    if let Err(error) = TcpListener::bind((Ipv4Addr::new(127, second, third, 255), WEBHOOK_PORT)).await {
+        println!("skipped: port {WEBHOOK_PORT} cannot stand in for a Service ({error}); root can");
+        return Ok(None);
+    }
+    let range = format!("--service-cluster-ip-range=127.{second}.{third}.0/24");
+    World::without_operator_on(Options { api_server_args: vec![range], ..Options::default() }).await.map(Some)
 }
 
 /// A Secret with a serving certificate, as a user would bring it: its name, and the CA as a file.

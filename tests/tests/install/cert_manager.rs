@@ -22,7 +22,7 @@ const ENABLED: &str = "--set=webhook.certManager.enabled=true";
 
 #[tokio::test]
 async fn cert_manager_issues_and_renews_while_the_webhook_serves() -> anyhow::Result<()> {
-    let world = release::world().await?;
+    let Some(world) = release::world().await? else { return Ok(()) };
     let _cert_manager = start(&world).await?;
     let mut release = Release::install(&world, NAMESPACE, &[ENABLED]).await?;
     let replica = release.start_replica(&world, "replica").await?;
@@ -77,7 +77,7 @@ async fn cert_manager_issues_and_renews_while_the_webhook_serves() -> anyhow::Re
 
 #[tokio::test]
 async fn any_issuer_and_a_certificate_of_ones_own_making_do_as_well() -> anyhow::Result<()> {
-    let world = release::world().await?;
+    let Some(world) = release::world().await? else { return Ok(()) };
     let _cert_manager = start(&world).await?;
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../certs/examples");
     let kubectl = world.kubectl();
@@ -116,7 +116,7 @@ async fn any_issuer_and_a_certificate_of_ones_own_making_do_as_well() -> anyhow:
 
 #[tokio::test]
 async fn a_certificate_of_ones_own_is_replaced_while_the_webhook_serves() -> anyhow::Result<()> {
-    let world = release::world().await?;
+    let Some(world) = release::world().await? else { return Ok(()) };
     let (secret, ca) = release::bring_certificate(&world, NAMESPACE).await?;
     let values = [
         &format!("--set=webhook.existingSecret={secret}"),

@@ -22,7 +22,7 @@ const LEASE: &str = "pod-reloader.cs.sap.com";
 
 #[tokio::test]
 async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow::Result<()> {
-    let world = release::world().await?;
+    let Some(world) = release::world().await? else { return Ok(()) };
     let space = Space::within(&world).await?;
     let mut release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
     let _replicas = exercise(&world, &mut release, &space).await?;
@@ -37,7 +37,7 @@ async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow:
 
 #[tokio::test]
 async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -> anyhow::Result<()> {
-    let world = release::world().await?;
+    let Some(world) = release::world().await? else { return Ok(()) };
     let space = Space::within(&world).await?;
     let (secret, ca) = release::bring_certificate(&world, NAMESPACE).await?;
     let values = [

@@ -20,7 +20,7 @@ const NODES_NOTICE: std::time::Duration = std::time::Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_rolling_upgrade_under_writes_loses_no_admission_request() -> anyhow::Result<()> {
-    let world = release::world().await?;
+    let Some(world) = release::world().await? else { return Ok(()) };
     let space = Space::within(&world).await?;
     let mut release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
     let mut replicas =
