@@ -14,6 +14,8 @@ need conntrack conntrack
 need ip iproute2
 need mount mount
 need tar tar
+# Unpacks PostgreSQL for an image.
+need mmdebstrap mmdebstrap
 need unshare util-linux
 # Its shell and its small web server are all that is in the images of tests. It must be the static one.
 dpkg-query -W -f '${Status}' busybox-static 2>/dev/null | grep -q 'ok installed' || missing+=(busybox-static)

@@ -13,6 +13,8 @@
 //!
 //! [`RealCluster::start`] boots the same with a node, on which pods run and Services answer. That takes root.
 //!
+//! [`Testbed::shared`] is such a cluster, or any that is given, with pod-reloader installed and a namespace for each scenario.
+//!
 //! Nothing here sleeps for a fixed time: everything awaits a condition ([`wait::eventually`]).
 
 pub mod audit;
@@ -20,12 +22,14 @@ pub mod authority;
 pub mod claim;
 pub mod control_plane;
 pub mod helm;
+pub mod installation;
 pub mod kubectl;
 pub mod node;
 pub mod operator;
 pub mod ports;
 pub mod process;
 pub mod registration;
+pub mod testbed;
 pub mod tool;
 pub mod wait;
 
@@ -33,9 +37,11 @@ pub use audit::{Audit, Entry, Mark};
 pub use authority::{Authority, Pair};
 pub use control_plane::{Component, ControlPlane, Options, User};
 pub use helm::{Helm, Registry};
+pub use installation::Installation;
 pub use kubectl::Kubectl;
 pub use node::{Image, NodePart, RealCluster};
 pub use operator::{Operator, OperatorOptions};
 pub use registration::{FailurePolicy, Registration};
+pub use testbed::{SeenPod, Space, Testbed};
 pub use tool::Tool;
 pub use wait::{eventually, give_up};

@@ -15,19 +15,28 @@ use super::preconditions::{BUSYBOX, find};
 
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
-/// An image of one layer, to be written as an OCI archive.
+/// An image, to be written as an archive that is both OCI's and Docker's.
 #[derive(Debug, Clone)]
 pub struct Image {
     name: String,
     files: Vec<(PathBuf, String)>,
     links: Vec<(String, String)>,
+    layers: Vec<PathBuf>,
+    user: String,
     entrypoint: Vec<String>,
 }
 
 impl Image {
     /// An image with no files but an empty `/tmp` for everybody. `name` has to be complete: `localhost/web:1`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), files: Vec::new(), links: Vec::new(), entrypoint: Vec::new() }
+        Self {
+            name: name.into(),
+            files: Vec::new(),
+            links: Vec::new(),
+            layers: Vec::new(),
+            user: String::new(),
+            entrypoint: Vec::new(),
+        }
     }
 
     /// Debian's static busybox under all its names, so with a shell, `httpd`, `wget` and so on. It starts `sh`.
@@ -58,6 +67,20 @@ impl Image {
         self
     }
 
+    /// Puts what is in the tar archive `layer` below the files.
+    #[must_use]
+    pub fn layer(mut self, layer: PathBuf) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Who runs it: numbers of a user and a group, as in `999:999`.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = user.into();
+        self
+    }
+
     /// What a container starts.
     #[must_use]
     pub fn entrypoint<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
@@ -78,25 +101,42 @@ impl Image {
         let layout = Layout { root: scratch.path().join("layout") };
         std::fs::create_dir_all(layout.blobs()).context("cannot make a folder")?;
 
-        let content = std::fs::read(&layer).with_context(|| format!("cannot read {}", layer.display()))?;
-        let layer = layout.put("application/vnd.oci.image.layer.v1.tar", &content)?;
+        let mut layers = Vec::new();
+        for layer in self.layers.iter().chain([&layer]) {
+            layers.push(layout.put_layer(layer)?);
+        }
         let config = layout.put_json(
             "application/vnd.oci.image.config.v1+json",
             &json!({
                 "architecture": ARCHITECTURE,
                 "os": "linux",
-                "config": { "Entrypoint": self.entrypoint, "Env": ["PATH=/bin"] },
-                // The layer is not compressed: its digest is the same inside and outside.
-                "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
+                "config": { "Entrypoint": self.entrypoint, "Env": ["PATH=/bin"], "User": self.user },
+                // The layers are not compressed: their digests are the same inside and outside.
+                "rootfs": {
+                    "type": "layers",
+                    "diff_ids": layers.iter().map(|layer| &layer["digest"]).collect::<Vec<_>>(),
+                },
             }),
         )?;
         let kind = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer] });
+        let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
         let mut manifest = layout.put_json(kind, &manifest)?;
         manifest["annotations"] = json!({ "io.containerd.image.name": self.name });
         manifest["platform"] = json!({ "architecture": ARCHITECTURE, "os": "linux" });
         layout.put_file("index.json", &json!({ "schemaVersion": 2, "manifests": [manifest] }))?;
         layout.put_file("oci-layout", &json!({ "imageLayoutVersion": "1.0.0" }))?;
+        // The same once more for those who know Docker's archives only.
+        let path = |descriptor: &Value| {
+            descriptor["digest"].as_str().unwrap_or_default().replace("sha256:", "blobs/sha256/")
+        };
+        layout.put_file(
+            "manifest.json",
+            &json!([{
+                "Config": path(&config),
+                "RepoTags": [self.name],
+                "Layers": layers.iter().map(path).collect::<Vec<_>>(),
+            }]),
+        )?;
         tar(&layout.root, archive)
     }
 
@@ -135,6 +175,11 @@ struct Layout {
 impl Layout {
     fn blobs(&self) -> PathBuf {
         self.root.join("blobs/sha256")
+    }
+
+    fn put_layer(&self, layer: &Path) -> anyhow::Result<Value> {
+        let content = std::fs::read(layer).with_context(|| format!("cannot read {}", layer.display()))?;
+        self.put("application/vnd.oci.image.layer.v1.tar", &content)
     }
 
     /// Stores a blob, and describes it.

@@ -1,0 +1,256 @@
+//! Where the scenarios run: a cluster with pod-reloader installed and the applications' images at hand.
+//!
+//! That is a [`RealCluster`] of our own, or any cluster that is given (`make e2e KUBECONFIG=...`). Whatever scenarios look
+//! at, they see through the API server, as a user would, so that they need not know which it is.
+//!
+//! ```text
+//! Testbed::shared ──> scenario() ──> Space      a namespace for each; many at once
+//!                └──> operation() ──> Turn      the operator and the node; nobody else meanwhile
+//! ```
+
+mod pods;
+mod space;
+mod writes;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use self::{
+    pods::SeenPod,
+    space::{PATIENCE, Space},
+    writes::{Writes, under_writes},
+};
+use crate::{
+    Helm, Kubectl, Options, RealCluster, Registry, User,
+    control_plane::default_binaries,
+    installation::{self, Installation, image_archive, operator_image, publish_chart, root},
+    node,
+};
+
+/// Names the kubeconfig of a cluster to use instead of one of our own.
+const KUBECONFIG: &str = "POD_RELOADER_E2E_KUBECONFIG";
+/// Names the registry that the given cluster pulls images from. Without it, they have to be on its nodes.
+const REGISTRY: &str = "POD_RELOADER_E2E_REGISTRY";
+
+/// The image names of the manifests in `docs/examples` begin with it.
+const EXAMPLE_IMAGES: &str = "localhost/pod-reloader-e2e/";
+
+/// One cluster for all tests of a binary.
+static SHARED: OnceCell<Option<Testbed>> = OnceCell::const_new();
+
+/// A cluster with pod-reloader.
+#[derive(Debug)]
+pub struct Testbed {
+    // Dropped in this order.
+    installation: Installation,
+    kubectl: Kubectl,
+    kubeconfig: PathBuf,
+    /// What the images' names begin with.
+    images: String,
+    turns: RwLock<()>,
+    /// Only held.
+    _registry: Option<Registry>,
+    own: Option<RealCluster>,
+    _directory: tempfile::TempDir,
+}
+
+/// A part of a test that has the operator and the node for itself.
+#[derive(Debug)]
+pub struct Turn {
+    /// Where it is.
+    pub bed: &'static Testbed,
+    _guard: RwLockWriteGuard<'static, ()>,
+}
+
+impl Testbed {
+    /// The cluster that all tests of this binary share. `None`, and a line that says why, if none can run here.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub async fn shared() -> anyhow::Result<Option<&'static Self>> {
+        let make = || async {
+            if let Some(kubeconfig) = env::var_os(KUBECONFIG) {
+                return Self::given(kubeconfig.as_ref()).await.map(Some);
+            }
+            match node::available() {
+                Ok(()) => Self::own(Options::default()).await.map(Some),
+                Err(_) => Ok(None),
+            }
+        };
+        let bed = SHARED.get_or_try_init(make).await.context("there is no cluster to run on")?;
+        if bed.is_none()
+            && let Err(why) = node::available()
+        {
+            println!("skipped: {why}");
+        }
+        Ok(bed.as_ref())
+    }
+
+    /// Boots a cluster of our own and installs pod-reloader there. Secrets are encrypted at rest.
+    ///
+    /// # Errors
+    /// If it does not come up, or if an image is missing.
+    pub async fn own(mut options: Options) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let encryption = directory.path().join("encryption.yaml");
+        std::fs::write(&encryption, include_str!("../../manifests/encryption.yaml"))
+            .context("cannot write the configuration for encryption")?;
+        options.api_server_args.push(format!("--encryption-provider-config={}", encryption.display()));
+        let images = [Some(operator_image()?), Some(apps_image()?), postgres_image().ok()];
+        let cluster = RealCluster::start(options).await?;
+        for image in images.into_iter().flatten() {
+            cluster.import_image(&image).await?;
+        }
+        let registry = Registry::start(directory.path()).await?;
+        let chart = publish_chart(directory.path(), registry.address()).await?;
+        // The node has it from an archive, under the name that it would have in Docker's own registry.
+        let values = ["--plain-http", "--set=image.repository=docker.io/library/pod-reloader"];
+        let kubeconfig = cluster.kubeconfig(User::Admin);
+        let bed = Self {
+            installation: Installation::new(
+                Helm::new("helm", &kubeconfig, directory.path())?,
+                cluster.kubectl(User::Admin),
+                chart,
+                values.map(ToOwned::to_owned).to_vec(),
+            ),
+            kubectl: cluster.kubectl(User::Admin),
+            kubeconfig,
+            images: EXAMPLE_IMAGES.to_owned(),
+            turns: RwLock::default(),
+            _registry: Some(registry),
+            own: Some(cluster),
+            _directory: directory,
+        };
+        bed.installation.upgrade(&[]).await.context("pod-reloader was not installed")?;
+        Ok(bed)
+    }
+
+    /// Uses the cluster that is given, and installs pod-reloader there unless it is.
+    async fn given(kubeconfig: &Path) -> anyhow::Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("no {}", kubeconfig.display()))?;
+        let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let kubectl = Kubectl::new(&default_binaries().join("kubectl"), &kubeconfig, directory.path());
+        let (registry, chart, values, images) = if let Ok(address) = env::var(REGISTRY) {
+            let address = address.trim_end_matches('/').to_owned();
+            (None, format!("oci://{address}/{}", installation::NAME), vec![], format!("{address}/"))
+        } else {
+            let registry = Registry::start(directory.path()).await?;
+            let chart = publish_chart(directory.path(), registry.address()).await?;
+            let values = ["--plain-http", "--set=image.repository=docker.io/library/pod-reloader"];
+            (Some(registry), chart, values.map(ToOwned::to_owned).to_vec(), EXAMPLE_IMAGES.to_owned())
+        };
+        let helm = Helm::new("helm", &kubeconfig, directory.path())?;
+        let bed = Self {
+            installation: Installation::new(helm, kubectl.clone(), chart, values),
+            kubectl,
+            kubeconfig,
+            images,
+            turns: RwLock::default(),
+            _registry: registry,
+            own: None,
+            _directory: directory,
+        };
+        bed.kubectl.run(["version"]).await.context("the cluster does not answer")?;
+        if !bed.installation.exists().await? {
+            bed.installation.upgrade(&[]).await.context("pod-reloader was not installed")?;
+        }
+        bed.installation.is_ready().await?;
+        Ok(bed)
+    }
+
+    /// A namespace for a scenario, beside others. `None` if there is no cluster.
+    pub async fn scenario(name: &str) -> anyhow::Result<Option<Space>> {
+        let Some(bed) = Self::shared().await? else { return Ok(None) };
+        let guard: RwLockReadGuard<'static, ()> = bed.turns.read().await;
+        Space::make(bed, name, Some(guard)).await.map(Some)
+    }
+
+    /// Waits until no scenario runs, and keeps it so. `None` if there is no cluster.
+    pub async fn operation() -> anyhow::Result<Option<Turn>> {
+        let Some(bed) = Self::shared().await? else { return Ok(None) };
+        Ok(Some(Turn { bed, _guard: bed.turns.write().await }))
+    }
+
+    /// A client for the administrator, without retries. It belongs to the async runtime in which it was made.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        let file = Kubeconfig::read_from(&self.kubeconfig).context("cannot read the kubeconfig")?;
+        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .context("cannot use the kubeconfig")?;
+        config.default_retry = false;
+        Client::try_from(config).context("cannot make a client")
+    }
+
+    /// pod-reloader.
+    pub fn installation(&self) -> &Installation {
+        &self.installation
+    }
+
+    /// `kubectl` as the administrator.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    /// The cluster, if it is our own: only then its node and its files can be reached.
+    pub fn own_cluster(&self) -> Option<&RealCluster> {
+        self.own.as_ref()
+    }
+
+    /// Manifests with the names that the images have here.
+    fn localized(&self, manifests: &str) -> String {
+        manifests.replace(EXAMPLE_IMAGES, &self.images)
+    }
+
+    /// Stops what is ours.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        match self.own {
+            Some(cluster) => cluster.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Turn {
+    /// A namespace meanwhile.
+    pub async fn space(&self, name: &str) -> anyhow::Result<Space> {
+        Space::make(self.bed, name, None).await
+    }
+}
+
+/// The applications' image.
+fn apps_image() -> anyhow::Result<PathBuf> {
+    image_archive("apps.tar", "e2e-images")
+}
+
+/// PostgreSQL's image, if it could be made.
+pub fn postgres_image() -> anyhow::Result<PathBuf> {
+    image_archive("postgres.tar", "e2e-images")
+}
+
+/// The manifests of an example: a file or a folder in `docs/examples`.
+fn example(path: &str) -> anyhow::Result<String> {
+    let path = root().join("docs/examples").join(path);
+    if path.is_file() {
+        return std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    }
+    let entries = std::fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    ensure!(!files.is_empty(), "no manifests in {}", path.display());
+    let mut all = Vec::new();
+    for file in files {
+        all.push(std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(all.join("---\n"))
+}

@@ -1,0 +1,4 @@
+//! The scenarios of `docs/examples` and the operator's own troubles, on a cluster whose pods really run.
+
+mod flask;
+mod sap_readme;
