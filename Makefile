@@ -25,8 +25,9 @@ control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in 
 	@e2e/control-plane/build.sh
 
 .PHONY: node
-node: ## also kubelet, kube-proxy and kube-scheduler, in e2e/bin
+node: ## also kubelet, kube-proxy, kube-scheduler and CoreDNS, in e2e/bin
 	@e2e/control-plane/build.sh node
+	@e2e/tools/build.sh coredns
 
 .PHONY: chart-tools
 chart-tools: ## helm, a registry, cert-manager and what else the chart and its tests need, in e2e/bin

@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$here/../bin
 caches=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/pod-reloader/tools
-all=(helm helm-unittest helm-docs helm-values-schema registry crane cert-manager helm3)
+all=(coredns helm helm-unittest helm-docs helm-values-schema registry crane cert-manager helm3)
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -54,6 +54,10 @@ describe() {
         ;;
     helm-values-schema)
         package=. version= flags=
+        ;;
+    coredns)
+        module=github.com/coredns/coredns package=. version=$(pinned "$1" $module)
+        flags=
         ;;
     registry)
         module=github.com/distribution/distribution/v3 package=$module/cmd/registry version=$(pinned "$1" $module)

@@ -28,11 +28,13 @@ pub enum User {
     Kubelet,
     /// kube-proxy of a [`crate::RealCluster`].
     Proxy,
+    /// The DNS server of a [`crate::RealCluster`].
+    Dns,
 }
 
 impl User {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Admin,
         Self::Editor,
         Self::Operator,
@@ -41,6 +43,7 @@ impl User {
         Self::Scheduler,
         Self::Kubelet,
         Self::Proxy,
+        Self::Dns,
     ];
 
     /// The user name, as RBAC and the audit log show it.
@@ -54,12 +57,13 @@ impl User {
             Self::Scheduler => "system:kube-scheduler",
             Self::Kubelet => "system:node:node",
             Self::Proxy => "system:kube-proxy",
+            Self::Dns => "system:coredns",
         }
     }
 
     /// Whether it is a part of Kubernetes itself, which reaches the API server from where that runs.
     fn is_component(self) -> bool {
-        matches!(self, Self::ControllerManager | Self::Scheduler | Self::Kubelet | Self::Proxy)
+        matches!(self, Self::ControllerManager | Self::Scheduler | Self::Kubelet | Self::Proxy | Self::Dns)
     }
 
     /// What its kubeconfig file is called.
@@ -73,6 +77,7 @@ impl User {
             Self::Scheduler => "scheduler.kubeconfig",
             Self::Kubelet => "kubelet.kubeconfig",
             Self::Proxy => "proxy.kubeconfig",
+            Self::Dns => "dns.kubeconfig",
         }
     }
 
@@ -83,7 +88,9 @@ impl User {
                 "system:serviceaccounts,system:serviceaccounts:pod-reloader,system:authenticated"
             }
             Self::Kubelet => "system:nodes,system:authenticated",
-            Self::Guest | Self::ControllerManager | Self::Scheduler | Self::Proxy => "system:authenticated",
+            Self::Guest | Self::ControllerManager | Self::Scheduler | Self::Proxy | Self::Dns => {
+                "system:authenticated"
+            }
         }
     }
 

@@ -21,6 +21,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 use kube::{Api, Client};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 pub(crate) use self::namespaces::Entry;
 use self::{
@@ -48,6 +52,10 @@ pub(crate) mod network {
     pub(crate) const SERVICES: &str = "10.96.0.0/16";
     /// The first address of the Services.
     pub(crate) const KUBERNETES_SERVICE: &str = "10.96.0.1";
+    /// Where pods ask for names.
+    pub(crate) const DNS_SERVICE: &str = "10.96.0.10";
+    /// Where the DNS server says whether it is ready.
+    pub(super) const DNS_READY: u16 = 8181;
     /// etcd's clients, etcd's peers, API server.
     pub(super) const PORTS: [u16; 3] = [2379, 2380, 6443];
 }
@@ -69,7 +77,7 @@ pub struct RealCluster {
 #[derive(Debug)]
 struct RunningNode {
     // Dropped in this order: the namespaces take with them what is still running there.
-    parts: [(NodePart, Mutex<Option<Inmate>>); 4],
+    parts: [(NodePart, Mutex<Option<Inmate>>); 5],
     forwarder: Forwarder,
     namespaces: Namespaces,
     programs: Programs,
@@ -112,11 +120,14 @@ impl RealCluster {
         let (control_plane, prepared) = tokio::join!(control_plane, node.start_containerd(true));
         prepared?;
         let cluster = Self { control_plane: control_plane?, node };
-        for part in [NodePart::Kubelet, NodePart::Proxy, NodePart::Scheduler] {
+        for part in [NodePart::Kubelet, NodePart::Proxy, NodePart::Scheduler, NodePart::Dns] {
             cluster.node.spawn(part)?;
         }
+        let dns = cluster.directory().join(programs::DNS_MANIFEST);
+        cluster.kubectl(User::Admin).run(["apply", "-f", &dns.display().to_string()]).await?;
         cluster.node_ready().await?;
         cluster.services_answer().await?;
+        cluster.names_are_known().await?;
         Ok(cluster)
     }
 
@@ -191,6 +202,10 @@ impl RealCluster {
                 self.node_ready().await
             }
             NodePart::Proxy | NodePart::Scheduler => self.node.spawn(part),
+            NodePart::Dns => {
+                self.node.spawn(part)?;
+                self.names_are_known().await
+            }
         }
     }
 
@@ -226,6 +241,20 @@ impl RealCluster {
         let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
         let lease = leases.get_opt(network::NODE_NAME).await?;
         Ok(lease.and_then(|lease| lease.spec?.renew_time).map(|time| format!("{time:?}")))
+    }
+
+    async fn names_are_known(&self) -> anyhow::Result<()> {
+        let address = self.forward(&format!("{}:{}", network::NODE, network::DNS_READY))?;
+        eventually("the DNS server to be ready", DEADLINE, || async {
+            self.node.ensure_running().map_err(|error| give_up(format!("{error:#}")))?;
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            ensure!(answer.starts_with("HTTP/1.0 200"), "{answer:?}");
+            Ok(())
+        })
+        .await
     }
 
     async fn services_answer(&self) -> anyhow::Result<()> {

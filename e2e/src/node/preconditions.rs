@@ -14,7 +14,7 @@ const PROGRAMS: [&str; 10] =
     ["containerd", "ctr", "runc", "iptables", "nft", "conntrack", "ip", "unshare", "nsenter", "tar"];
 const PLUGINS: [&str; 4] = ["ptp", "host-local", "portmap", "loopback"];
 const PLUGIN_FOLDER: &str = "/usr/lib/cni";
-const NODE_BINARIES: [&str; 3] = ["kubelet", "kube-proxy", "kube-scheduler"];
+const NODE_BINARIES: [&str; 4] = ["kubelet", "kube-proxy", "kube-scheduler", "coredns"];
 pub(super) const BUSYBOX: &str = "/bin/busybox";
 
 /// Why there can be no [`crate::RealCluster`] on this machine.
@@ -47,11 +47,7 @@ pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
     }
     let missing: Vec<_> = NODE_BINARIES.into_iter().filter(|name| !binaries.join(name).is_file()).collect();
     if !missing.is_empty() {
-        reasons.push(format!(
-            "{} lacks {} (run e2e/control-plane/build.sh node)",
-            binaries.display(),
-            missing.join(", ")
-        ));
+        reasons.push(format!("{} lacks {} (run make node)", binaries.display(), missing.join(", ")));
     }
     let mut missing: Vec<_> = PROGRAMS.into_iter().filter(|name| find(name).is_err()).collect();
     missing.extend(PLUGINS.into_iter().filter(|name| !Path::new(PLUGIN_FOLDER).join(name).is_file()));
@@ -119,7 +115,7 @@ mod tests {
     fn what_is_missing_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let text = check(folder.path()).unwrap_err().to_string();
-        assert!(text.contains("lacks kubelet, kube-proxy, kube-scheduler"), "{text}");
+        assert!(text.contains("lacks kubelet, kube-proxy, kube-scheduler, coredns"), "{text}");
     }
 
     #[test]

@@ -21,13 +21,17 @@ use crate::{
     wait::{eventually, give_up},
 };
 
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("containerd.toml", include_str!("../../node/containerd.toml")),
     ("cni/pods.conflist", include_str!("../../node/cni.conflist")),
     ("kubelet.yaml", include_str!("../../node/kubelet.yaml")),
     ("kube-proxy.yaml", include_str!("../../node/kube-proxy.yaml")),
+    ("Corefile", include_str!("../../node/Corefile")),
+    (DNS_MANIFEST, include_str!("../../node/dns.yaml")),
 ];
 const SANDBOX_IMAGE: &str = "localhost/pod-reloader-e2e/sandbox:1";
+/// What makes the DNS server the cluster's.
+pub(super) const DNS_MANIFEST: &str = "dns.yaml";
 const SOCKET: &str = "/run/node/containerd/containerd.sock";
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -42,10 +46,13 @@ pub enum NodePart {
     Proxy,
     /// Gives pods to the node.
     Scheduler,
+    /// Tells pods the addresses of Services.
+    Dns,
 }
 
 impl NodePart {
-    pub(super) const ALL: [Self; 4] = [Self::Containerd, Self::Kubelet, Self::Proxy, Self::Scheduler];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Containerd, Self::Kubelet, Self::Proxy, Self::Scheduler, Self::Dns];
 
     fn name(self) -> &'static str {
         match self {
@@ -53,6 +60,7 @@ impl NodePart {
             Self::Kubelet => "kubelet",
             Self::Proxy => "kube-proxy",
             Self::Scheduler => "kube-scheduler",
+            Self::Dns => "coredns",
         }
     }
 }
@@ -70,11 +78,14 @@ impl Programs {
     pub(super) fn write_configuration(&self) -> anyhow::Result<()> {
         std::fs::create_dir_all(self.directory.join("cni")).context("cannot make the folder cni")?;
         for (name, template) in TEMPLATES {
+            let user = if name == "Corefile" { User::Dns } else { User::Proxy };
             let text = template
                 .replace("${DIRECTORY}", &self.path(""))
                 .replace("${SANDBOX_IMAGE}", SANDBOX_IMAGE)
                 .replace("${PODS}", network::PODS)
-                .replace("${KUBECONFIG}", &self.path(User::Proxy.file_name()));
+                .replace("${NODE}", network::NODE)
+                .replace("${DNS_SERVICE}", network::DNS_SERVICE)
+                .replace("${KUBECONFIG}", &self.path(user.file_name()));
             let path = self.directory.join(name);
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
@@ -107,6 +118,7 @@ impl Programs {
                     "--secure-port=0".to_owned(),
                 ],
             ),
+            NodePart::Dns => (self.binaries.join(name), vec![format!("-conf={}", self.path("Corefile"))]),
         };
         let (program, args) = self.entry.to_node(&program, args.into_iter().map(OsString::from).collect());
         let log = self.directory.join(format!("{name}.log"));
