@@ -107,11 +107,7 @@ impl Asker {
     pub(crate) async fn ask(&self, method: Method, url: &str) -> anyhow::Result<String> {
         let request = Request::builder().method(method).uri(url).body(Empty::new()).context("a bad URL")?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| {
-                // The cause says more than "client error (Connect)".
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                anyhow::anyhow!("{error}: {cause}")
-            })?;
+            let response = self.client.request(request).await?;
             let status = response.status();
             let body = response.into_body().collect().await.context("the answer broke off")?.to_bytes();
             let body = String::from_utf8_lossy(&body).into_owned();

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use axum::{
     Router,
     extract::{RawQuery, State},
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// How long it takes to become ready.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     warm_up: u64,
+    /// Write what it saw to this file and end, as an init container does, instead of serving.
+    #[arg(long, value_name = "PATH")]
+    write_to: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let web = Web { instance: Instance::new(), at_start: args.read(), args };
     let listen = web.args.listen.clone();
     tokio::time::sleep(Duration::from_millis(web.args.warm_up)).await;
+    if let Some(path) = &web.args.write_to {
+        let seen = format!("{}\n", web.at_start);
+        return std::fs::write(path, seen).with_context(|| format!("cannot write {}", path.display()));
+    }
     let router = Router::new()
         .route("/", get(show))
         .route("/slow", get(slow))

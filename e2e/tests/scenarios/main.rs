@@ -1,4 +1,5 @@
 //! The scenarios of `docs/examples` and the operator's own troubles, on a cluster whose pods really run.
 
+mod crashing;
 mod flask;
 mod sap_readme;
