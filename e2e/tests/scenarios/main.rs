@@ -2,4 +2,6 @@
 
 mod crashing;
 mod flask;
+mod rollouts;
 mod sap_readme;
+mod strategies;
