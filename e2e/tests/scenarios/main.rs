@@ -1,5 +1,6 @@
 //! The scenarios of `docs/examples` and the operator's own troubles, on a cluster whose pods really run.
 
+mod containers;
 mod crashing;
 mod flask;
 mod rollouts;
