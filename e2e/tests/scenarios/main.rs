@@ -2,6 +2,8 @@
 
 mod containers;
 mod crashing;
+mod csi;
+mod encrypted;
 mod flask;
 mod rollouts;
 mod sap_readme;
