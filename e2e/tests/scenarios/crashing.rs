@@ -82,6 +82,11 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
     let pods = space.pods("app").await?;
     ensure!(pods.len() == 3 && first.iter().all(|pod| pods.contains(pod)), "{pods:?}");
     let during = space.nothing_failed().await?;
+    // The hash says what is in the Secret, and undoing brings no Secret back.
+    let wrong = space.config_hash("deployment/app").await?;
+    space.kubectl(&["rollout", "undo", "deployment/app"]).await?;
+    space.settle().await?;
+    ensure!(space.config_hash("deployment/app").await? == wrong && space.pods("app").await?.len() == 3);
 
     space.set("secret/pin", "PIN", "4321").await?;
     eventually("the hash to return", PATIENCE, || async {
