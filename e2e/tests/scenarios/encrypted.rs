@@ -28,15 +28,13 @@ async fn a_secret_is_nowhere_in_clear() -> anyhow::Result<()> {
         let found = forms.iter().find(|form| place.text.contains(*form));
         ensure!(found.is_none(), "{} shows {found:?}", place.name);
     }
-    match space.bed.own_cluster() {
-        Some(cluster) => files(&space, cluster, &forms, &note).await,
-        None => {
-            println!(
-                "skipped: the files of etcd and the API server's logs are out of reach in a cluster that is given"
-            );
-            Ok(())
-        }
-    }
+    let Some(cluster) = space.bed.own_cluster() else {
+        println!(
+            "skipped: the files of etcd and the API server's logs are out of reach in a cluster that is given"
+        );
+        return Ok(());
+    };
+    files(&space, cluster, &forms, &note).await
 }
 
 /// A text to look into, and what must be there: a search that finds nothing at all proves nothing.

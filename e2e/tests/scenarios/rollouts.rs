@@ -91,6 +91,31 @@ async fn undo_brings_back_the_template_but_not_the_configuration() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn undo_brings_back_the_lists_of_a_deployment() -> anyhow::Result<()> {
+    let Some(space) = Testbed::scenario("lists").await? else { return Ok(()) };
+    deploy(&space).await?;
+    let (hash, list) =
+        (space.config_hash(APP).await?, r".metadata.annotations.pod-reloader\.cs\.sap\.com/secrets");
+    space.kubectl(&["create", "secret", "generic", "other", "--from-literal=key=value"]).await?;
+    space.kubectl(&["annotate", APP, "pod-reloader.cs.sap.com/secrets=other"]).await?;
+    space.hash_changes(APP, &hash).await?;
+    space.rolled_out(APP).await?;
+    ensure!(space.field(APP, list).await? == "other" && space.revisions(APP).await? == 2);
+
+    // Kubernetes keeps a Deployment's annotations with each revision, and the lists are some.
+    undo(&space, "1").await?;
+    space.settle().await?;
+    ensure!(space.field(APP, list).await?.is_empty(), "the list is still there");
+    ensure!(space.config_hash(APP).await? == hash);
+    ensure!(space.revisions(APP).await? == 2 && space.field(APP, REVISION).await? == "3");
+    let pods = space.pods("app").await?;
+    space.set("secret/other", "key", "another value").await?;
+    space.settle().await?;
+    ensure!(space.pods("app").await? == pods, "reloaded for what is on no list");
+    Ok(())
+}
+
+#[tokio::test]
 async fn reloads_of_a_paused_deployment_wait_until_it_is_resumed() -> anyhow::Result<()> {
     let Some(space) = Testbed::scenario("pause").await? else { return Ok(()) };
     deploy(&space).await?;
