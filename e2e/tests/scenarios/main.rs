@@ -1,4 +1,5 @@
 //! The scenarios of `docs/examples` and the operator's own troubles, on a cluster whose pods really run.
 
 mod flask;
+mod operations;
 mod sap_readme;
