@@ -78,13 +78,41 @@ cluster: control-plane tools ## boot only the control plane, until Ctrl-C
 	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
 	@target/debug/cluster
 
-.PHONY: real-cluster
-real-cluster: node tools ## boot a cluster with one node, until Ctrl-C (needs root; e2e/node/packages.sh installs what it needs)
+.PHONY: e2e-images
+e2e-images: tools ## the images of the examples' applications, in target/image, without a container engine
+	@e2e/apps/build.sh
+
+# Debian's packages are installed if that is possible; what is still missing is said.
+.PHONY: node-packages
+node-packages:
+	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || e2e/node/packages.sh
+
+.PHONY: real-up
+real-up: node-packages node chart-tools image e2e-images ## boot a cluster with a node and pod-reloader, in the background (needs root)
 	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
-	@target/debug/cluster --real
+	@target/debug/cluster --real --install --background
+
+.PHONY: real-down
+real-down: ## stop that cluster, and remove what is left of it
+	@$(CARGO) run --quiet --locked -p pod-reloader-e2e --bin cluster -- --stop
+
+# Only what is said on the command line: the KUBECONFIG of somebody's shell is somebody's cluster.
+GIVEN := $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(abspath $(KUBECONFIG)))
+.PHONY: e2e
+ifeq ($(GIVEN),)
+e2e: node-packages node chart-tools image e2e-images ## the scenarios of docs/examples, on a cluster of their own (needs root) or on KUBECONFIG=... (REGISTRY=...: with images from there)
+	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
+	@target/debug/cluster --check
+	@tests/run.sh -p pod-reloader-e2e --test scenarios --test installation --test real_cluster
+else
+e2e: control-plane image e2e-images
+	@e2e/tools/build.sh helm registry crane
+	$(if $(REGISTRY),@$(MAKE) publish && e2e/apps/push.sh "$(REGISTRY)")
+	@POD_RELOADER_E2E_KUBECONFIG="$(GIVEN)" POD_RELOADER_E2E_REGISTRY="$(REGISTRY)" tests/run.sh -p pod-reloader-e2e --test scenarios
+endif
 
 .PHONY: test
-test: node chart-tools image ## all tests, against the real control plane where Kubernetes is involved
+test: node chart-tools image e2e-images ## all tests, against the real control plane where Kubernetes is involved
 	@tests/run.sh
 
 .PHONY: fmt

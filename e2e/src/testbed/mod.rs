@@ -78,7 +78,7 @@ impl Testbed {
     /// If it does not come up.
     pub async fn shared() -> anyhow::Result<Option<&'static Self>> {
         let make = || async {
-            if let Some(kubeconfig) = env::var_os(KUBECONFIG) {
+            if let Some(kubeconfig) = variable(KUBECONFIG) {
                 return Self::given(kubeconfig.as_ref()).await.map(Some);
             }
             match node::available() {
@@ -140,7 +140,7 @@ impl Testbed {
         let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("no {}", kubeconfig.display()))?;
         let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
         let kubectl = Kubectl::new(&default_binaries().join("kubectl"), &kubeconfig, directory.path());
-        let (registry, chart, values, images) = if let Ok(address) = env::var(REGISTRY) {
+        let (registry, chart, values, images) = if let Some(address) = variable(REGISTRY) {
             let address = address.trim_end_matches('/').to_owned();
             (None, format!("oci://{address}/{}", installation::NAME), vec![], format!("{address}/"))
         } else {
@@ -225,6 +225,11 @@ impl Turn {
     pub async fn space(&self, name: &str) -> anyhow::Result<Space> {
         Space::make(self.bed, name, None).await
     }
+}
+
+/// A variable that is set to something.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The applications' image.

@@ -26,7 +26,6 @@ async fn harms_nobody(
 ) -> anyhow::Result<()> {
     let ((), writes) = under_writes(space.client(), &space.name, "app", act).await?;
     println!("{} writes, none refused", writes.stored);
-    ensure!(writes.stored > 50, "hardly anything was written: {writes:?}");
     space.settle().await?;
     ensure!(space.pods("app").await? == pods, "the application was restarted");
     Ok(())
