@@ -39,7 +39,7 @@ RUN --mount=type=cache,id=cargo-registry-$TARGETARCH,target=/usr/local/cargo/reg
     && cp target/*-unknown-linux-gnu/release/pod-reloader /pod-reloader
 
 FROM scratch
-ARG VERSION=0.1.0
+ARG VERSION=1.0.0
 ARG REVISION
 ARG CREATED
 COPY --from=build --chmod=755 /pod-reloader /pod-reloader

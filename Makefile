@@ -65,9 +65,9 @@ publish: image ## push image and chart to REGISTRY=registry.example.com/team
 	@REGISTRY="$(REGISTRY)" PUSH=1 charts/package.sh
 
 .PHONY: demo
-demo: control-plane build ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running)
+demo: $(if $(REAL),real-ready,control-plane build) ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running; REAL=1: with a node and pods, needs root)
 	$(CARGO) build --locked -p pod-reloader-e2e --bin demo
-	@target/debug/demo --operator target/release/pod-reloader $(if $(KEEP),--keep)
+	@target/debug/demo $(if $(REAL),--real,--operator target/release/pod-reloader) $(if $(KEEP),--keep)
 
 .PHONY: demo-stop
 demo-stop: ## end what `make demo KEEP=1` left running
@@ -78,13 +78,45 @@ cluster: control-plane tools ## boot only the control plane, until Ctrl-C
 	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
 	@target/debug/cluster
 
-.PHONY: real-cluster
-real-cluster: node tools ## boot a cluster with one node, until Ctrl-C (needs root; e2e/node/packages.sh installs what it needs)
+.PHONY: e2e-images
+e2e-images: tools ## the images of the examples' applications, in target/image, without a container engine
+	@e2e/apps/build.sh
+
+# Debian's packages are installed if that is possible; what is still missing is said.
+.PHONY: node-packages
+node-packages:
+	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || e2e/node/packages.sh
+
+# All that a cluster with a node and pod-reloader takes.
+.PHONY: real-ready
+real-ready: node-packages node image e2e-images
+	@e2e/tools/build.sh helm registry
 	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
-	@target/debug/cluster --real
+	@target/debug/cluster --check
+
+.PHONY: real-up
+real-up: real-ready ## boot a cluster with a node and pod-reloader, in the background (needs root)
+	@target/debug/cluster --real --install --background
+
+.PHONY: real-down
+real-down: ## stop that cluster, and remove what is left of it
+	@$(CARGO) run --quiet --locked -p pod-reloader-e2e --bin cluster -- --stop
+
+# Only what is said on the command line: the KUBECONFIG of somebody's shell is somebody's cluster.
+GIVEN := $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(abspath $(KUBECONFIG)))
+.PHONY: e2e
+ifeq ($(GIVEN),)
+e2e: real-ready chart-tools ## the scenarios of docs/examples, on a cluster of their own (needs root) or on KUBECONFIG=... (REGISTRY=...: with images from there)
+	@tests/run.sh -p pod-reloader-e2e --test scenarios --test installation --test real_cluster
+else
+e2e: control-plane image e2e-images
+	@e2e/tools/build.sh helm registry crane
+	$(if $(REGISTRY),@$(MAKE) publish && e2e/apps/push.sh "$(REGISTRY)")
+	@POD_RELOADER_E2E_KUBECONFIG="$(GIVEN)" POD_RELOADER_E2E_REGISTRY="$(REGISTRY)" tests/run.sh -p pod-reloader-e2e --test scenarios
+endif
 
 .PHONY: test
-test: node chart-tools image ## all tests, against the real control plane where Kubernetes is involved
+test: node chart-tools image e2e-images ## all tests, against the real control plane where Kubernetes is involved
 	@tests/run.sh
 
 .PHONY: fmt

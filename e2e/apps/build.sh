@@ -3,6 +3,7 @@
 # take, without a container engine:
 #
 #   target/image/apps.tar       our applications, one static program
+#   target/image/apps-next.tar   the same under another name
 #   target/image/postgres.tar   Debian's PostgreSQL (takes mmdebstrap and root; left out, with the reason, without them)
 set -euo pipefail
 
@@ -27,6 +28,9 @@ RUSTFLAGS='-C target-feature=+crt-static' "$cargo" build --release --locked --pa
 mkdir -p target/image
 "$target_dir/debug/pack" --name localhost/pod-reloader-e2e/apps:1 --file "$target_dir/$target/release/apps=/apps" \
     --entrypoint /apps target/image/apps.tar
+# The next release of a demonstration, which differs by nothing but its name.
+"$target_dir/debug/pack" --name localhost/pod-reloader-e2e/apps:2 --file "$target_dir/$target/release/apps=/apps" \
+    --entrypoint /apps target/image/apps-next.tar
 
 # What is in it hardly changes. It is built once for each version of what builds it.
 version=$(cat "${BASH_SOURCE[0]}" e2e/apps/postgres/* | sha256sum | cut -c1-12)

@@ -60,9 +60,11 @@ pod-reloader/serving: "true"
 {{- end }}
 
 {{/* SAP's image cannot run with this chart: values that name it come from an installation that is being taken over, and
-mean "the image of the chart". */}}
+mean "the image of the chart". It is known by its repository, also in mirrors that keep the registry's name, and by its
+tag: SAP's are v0.x.y, and ours never were. */}}
 {{- define "pod-reloader.isSapsImage" -}}
-{{- if regexMatch "^[^/]+/sap/pod-reloader$" (default "" .Values.image.repository) }}true{{ end }}
+{{- $isSapsRepository := regexMatch "(^|/)ghcr[^/]*/sap/pod-reloader$" (default "" .Values.image.repository) }}
+{{- if or $isSapsRepository (regexMatch "^v?0[.][0-9]+[.][0-9]+" (default "" .Values.image.tag)) }}true{{ end }}
 {{- end }}
 
 {{- define "pod-reloader.image" -}}

@@ -107,7 +107,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             ],
             lifetimes: Lifetimes::default(),
         };
-        tasks.spawn("self-made certificates", self_made.run(certificates.clone(), stop_serving.clone()));
+        // Not while it winds down: whatever comes after it, another way to the certificates or another release, may have
+        // the configuration trust another CA.
+        tasks.spawn("self-made certificates", self_made.run(certificates.clone(), stop.clone()));
     }
 
     let readiness = Readiness {

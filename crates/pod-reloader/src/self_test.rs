@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 /// How long the webhook and the reconciler have, each; the settle window comes on top.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Creates a `ConfigMap` and a Deployment that lists it in `namespace`, changes the former, sees that the latter gets

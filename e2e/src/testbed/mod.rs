@@ -44,6 +44,9 @@ const REGISTRY: &str = "POD_RELOADER_E2E_REGISTRY";
 /// The image names of the manifests in `docs/examples` begin with it.
 const EXAMPLE_IMAGES: &str = "localhost/pod-reloader-e2e/";
 
+/// Nodes have it from an archive, under the name that it would have in Docker's own registry.
+const PRELOADED_OPERATOR: &str = "--set=image.repository=docker.io/library/pod-reloader";
+
 /// One cluster for all tests of a binary.
 static SHARED: OnceCell<Option<Testbed>> = OnceCell::const_new();
 
@@ -78,7 +81,7 @@ impl Testbed {
     /// If it does not come up.
     pub async fn shared() -> anyhow::Result<Option<&'static Self>> {
         let make = || async {
-            if let Some(kubeconfig) = env::var_os(KUBECONFIG) {
+            if let Some(kubeconfig) = variable(KUBECONFIG) {
                 return Self::given(kubeconfig.as_ref()).await.map(Some);
             }
             match node::available() {
@@ -105,15 +108,15 @@ impl Testbed {
         std::fs::write(&encryption, include_str!("../../manifests/encryption.yaml"))
             .context("cannot write the configuration for encryption")?;
         options.api_server_args.push(format!("--encryption-provider-config={}", encryption.display()));
-        let images = [Some(operator_image()?), Some(apps_image()?), postgres_image().ok()];
+        let apps = [image_archive("apps.tar", "e2e-images")?, image_archive("apps-next.tar", "e2e-images")?];
+        let images = [operator_image()?].into_iter().chain(apps).chain(postgres_image().ok());
         let cluster = RealCluster::start(options).await?;
-        for image in images.into_iter().flatten() {
+        for image in images {
             cluster.import_image(&image).await?;
         }
         let registry = Registry::start(directory.path()).await?;
         let chart = publish_chart(directory.path(), registry.address()).await?;
-        // The node has it from an archive, under the name that it would have in Docker's own registry.
-        let values = ["--plain-http", "--set=image.repository=docker.io/library/pod-reloader"];
+        let values = ["--plain-http", PRELOADED_OPERATOR];
         let kubeconfig = cluster.kubeconfig(User::Admin);
         let bed = Self {
             installation: Installation::new(
@@ -140,16 +143,20 @@ impl Testbed {
         let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("no {}", kubeconfig.display()))?;
         let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
         let kubectl = Kubectl::new(&default_binaries().join("kubectl"), &kubeconfig, directory.path());
-        let (registry, chart, values, images) = if let Ok(address) = env::var(REGISTRY) {
+        let (registry, chart, mut values, images) = if let Some(address) = variable(REGISTRY) {
             let address = address.trim_end_matches('/').to_owned();
             (None, format!("oci://{address}/{}", installation::NAME), vec![], format!("{address}/"))
         } else {
             let registry = Registry::start(directory.path()).await?;
             let chart = publish_chart(directory.path(), registry.address()).await?;
-            let values = ["--plain-http", "--set=image.repository=docker.io/library/pod-reloader"];
-            (Some(registry), chart, values.map(ToOwned::to_owned).to_vec(), EXAMPLE_IMAGES.to_owned())
+            (Some(registry), chart, vec!["--plain-http".to_owned()], EXAMPLE_IMAGES.to_owned())
         };
         let helm = Helm::new("helm", &kubeconfig, directory.path())?;
+        let release = Installation::new(helm.clone(), kubectl.clone(), chart.clone(), values.clone());
+        let exists = release.exists().await.context("the cluster does not answer")?;
+        if !exists && registry.is_some() {
+            values.push(PRELOADED_OPERATOR.to_owned());
+        }
         let bed = Self {
             installation: Installation::new(helm, kubectl.clone(), chart, values),
             kubectl,
@@ -160,8 +167,7 @@ impl Testbed {
             own: None,
             _directory: directory,
         };
-        bed.kubectl.run(["version"]).await.context("the cluster does not answer")?;
-        if !bed.installation.exists().await? {
+        if !exists {
             bed.installation.upgrade(&[]).await.context("pod-reloader was not installed")?;
         }
         bed.installation.is_ready().await?;
@@ -201,6 +207,11 @@ impl Testbed {
         &self.kubectl
     }
 
+    /// The administrator's kubeconfig file.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// The cluster, if it is our own: only then its node and its files can be reached.
     pub fn own_cluster(&self) -> Option<&RealCluster> {
         self.own.as_ref()
@@ -227,9 +238,9 @@ impl Turn {
     }
 }
 
-/// The applications' image.
-fn apps_image() -> anyhow::Result<PathBuf> {
-    image_archive("apps.tar", "e2e-images")
+/// A variable that is set to something.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// PostgreSQL's image, if it could be made.

@@ -17,7 +17,8 @@ pub struct SeenPod {
 }
 
 impl SeenPod {
-    pub(super) fn of(pod: &Pod) -> Self {
+    /// What is seen of a pod.
+    pub fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let mut containers = status.container_statuses.unwrap_or_default();
         containers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -5,6 +5,7 @@ mod crashing;
 mod csi;
 mod encrypted;
 mod flask;
+mod operations;
 mod rollouts;
 mod sap_readme;
 mod strategies;

@@ -59,6 +59,22 @@ async fn all_differ(
     .await
 }
 
+/// Waits until the controllers have nothing more to write about the workloads: each such event asks for a fresh look.
+async fn controllers_rest(space: &Space<'_>) -> anyhow::Result<()> {
+    eventually("all workloads to be as their controllers leave them", PATIENCE, || async {
+        for deployment in list::<Deployment>(space).await? {
+            let status = deployment.status.clone().unwrap_or_default();
+            let seen = status.observed_generation == deployment.metadata.generation;
+            // There is no node: pods stay pending.
+            let rests = status.updated_replicas == Some(1) && status.unavailable_replicas == Some(1);
+            let is_ours = deployment.name_any().starts_with("app-");
+            ensure!(!is_ours || (seen && rests), "{}: {status:?}", deployment.name_any());
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// How many reloads each workload was told of.
 async fn events_each(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, usize>> {
     let list = list::<Event>(space).await?;
@@ -93,6 +109,7 @@ async fn c5_6_a_change_makes_one_revision_and_one_event_of_each_of_many() -> any
     create_all(&space, COUNT).await?;
     let before = hashes(&space).await?;
     assert_eq!(before.len(), COUNT);
+    controllers_rest(&space).await?;
     space.quiesce().await?;
 
     let mark = world.audit().mark().await?;

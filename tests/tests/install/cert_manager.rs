@@ -136,6 +136,65 @@ async fn a_certificate_of_ones_own_is_replaced_while_the_webhook_serves() -> any
     world.webhook_answers().await
 }
 
+/// Helm 4 applies on the server's side, where what somebody else has written is a conflict.
+#[tokio::test]
+async fn a_release_changes_over_to_a_certificate_of_ones_own_and_back() -> anyhow::Result<()> {
+    let Some(world) = release::world().await? else { return Ok(()) };
+    let mut self_made = Release::install(&world, NAMESPACE, &[]).await?;
+    let first = self_made.start_replica(&world, "self-made").await?;
+    self_made.route_to(&world, &[&first]).await?;
+    let self_made_bundle =
+        eventually("the operator to publish its CA and to own nothing", PATIENCE, || async {
+            let configuration = configuration(&world).await?;
+            let fields = configuration.metadata.managed_fields.unwrap_or_default();
+            ensure!(
+                fields.iter().all(|entry| entry.manager.as_deref() != Some("pod-reloader")),
+                "{fields:?}"
+            );
+            bundle(&configuration.data).context("no caBundle")
+        })
+        .await?;
+
+    let (secret, ca) = release::bring_certificate(&world, NAMESPACE).await?;
+    let values = [
+        &format!("--set=webhook.existingSecret={secret}"),
+        &format!("--set-file=webhook.caBundle={}", ca.display()),
+    ];
+    let values: Vec<_> = values.iter().map(|value| value.as_str()).collect();
+    let mut own = Release::install(&world, NAMESPACE, &values).await?;
+    let second = own.start_replica(&world, "own").await?;
+    // The first one still runs, as during a rolling upgrade: it must not take its CA back there.
+    drop(self_made);
+    own.route_to(&world, &[&second]).await?;
+    let own_bundle = bundle(&configuration(&world).await?.data).context("no caBundle")?;
+    ensure!(own_bundle != self_made_bundle, "the old CA");
+
+    let mut again = Release::install(&world, NAMESPACE, &["--reset-values"]).await?;
+    let third = again.start_replica(&world, "self-made-again").await?;
+    drop(own);
+    again.route_to(&world, &[&third]).await?;
+    eventually("the self-made CA to be trusted", PATIENCE, || async {
+        let bundle = bundle(&configuration(&world).await?.data).context("no caBundle")?;
+        ensure!(bundle == self_made_bundle, "not {self_made_bundle} but {bundle}");
+        Ok(())
+    })
+    .await
+}
+
+async fn configuration(world: &World) -> anyhow::Result<DynamicObject> {
+    let kind = kube::core::GroupVersionKind::gvk(
+        "admissionregistration.k8s.io",
+        "v1",
+        "MutatingWebhookConfiguration",
+    );
+    let api = Api::all_with(world.admin().await?, &kube::core::ApiResource::from_gvk(&kind));
+    Ok(api.get(FULLNAME).await?)
+}
+
+fn bundle(configuration: &serde_json::Value) -> Option<String> {
+    configuration["webhooks"][0]["clientConfig"]["caBundle"].as_str().map(ToOwned::to_owned)
+}
+
 /// cert-manager's own controllers and CA injector, beside the control plane.
 async fn start(world: &World) -> anyhow::Result<Process> {
     let bin = pod_reloader_e2e::control_plane::default_binaries();

@@ -187,11 +187,14 @@ async fn c2_4_mode_version_is_saps_own() -> anyhow::Result<()> {
             let name = kind.name().to_lowercase();
             space.configmap(&name, "one").await?;
             space.create(&objects::workload(kind, &name, json!({}))).await?;
+            // A controller that is slow makes one revision of several changes.
+            space.expect_revisions(kind, &name, 1).await?;
             let annotations = json!({"metadata": {"annotations": {objects::CONFIGMAPS: name}}});
             let patched = space.patch(kind, &name, annotations).await?;
             assert_eq!(objects::config_hash(&patched), Some(saps_hash(&space, &name).await?));
             assert_eq!(objects::annotation(&patched, objects::OBSERVED_CONFIG), None);
             let before = space.hash(kind, &name).await?;
+            space.expect_revisions(kind, &name, 2).await?;
             space.configmap(&name, "two").await?;
             let after = space.hash_changes(kind, &name, &before).await?;
             assert_eq!(after, saps_hash(&space, &name).await?);

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use authority::Lifetimes;
 use authority::State;
-use objects::{Error, Object};
+use objects::{Error, FIELD_MANAGER, Object};
 use pace::Pace;
 pub use pair::AuthorityError;
 use pair::normal_host;
@@ -207,7 +207,13 @@ impl Keeper {
         state: &State,
     ) -> Result<(), Error> {
         let bundle = state.bundle();
-        let patch = configuration.and_then(|configuration| registration::patch(&configuration, &bundle));
+        let patch = configuration.as_ref().and_then(|found| registration::patch(found, &bundle));
+        if patch.is_none()
+            && let Some(disown) = configuration.and_then(|found| registration::disown(&found, FIELD_MANAGER))
+        {
+            self.has_written = true;
+            self.configuration.patch(disown).await?;
+        }
         if let Some(patch) = patch {
             self.published = None;
             self.has_written = true;

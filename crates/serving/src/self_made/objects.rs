@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::pair::AuthorityError;
 use crate::certificate::CertificateError;
 
-const FIELD_MANAGER: &str = "pod-reloader";
+pub(crate) const FIELD_MANAGER: &str = "pod-reloader";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a watch, objects are read that often.
 const POLL: Duration = Duration::from_secs(5);

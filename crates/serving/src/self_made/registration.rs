@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::json;
 
 use super::pair::normal_host;
@@ -55,6 +56,27 @@ pub(crate) fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) 
     Some(serde_json::from_value(operations.into()).expect("these are operations of a JSON Patch"))
 }
 
+/// The patch by which we give up the ownership of what we wrote, guarded by the version that was read; `None` if we have
+/// none.
+///
+/// Otherwise Helm 4, which applies on the server's side, could not have the webhook trust another CA when somebody changes
+/// over to a certificate of their own: that would be a conflict with us, in the middle of an upgrade.
+pub(crate) fn disown(
+    configuration: &MutatingWebhookConfiguration,
+    manager: &str,
+) -> Option<json_patch::Patch> {
+    let entries = configuration.metadata.managed_fields.iter().flatten();
+    let is_ours = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Update")
+    };
+    let index = entries.into_iter().position(is_ours)?;
+    let operations = json!([
+        {"op": "test", "path": "/metadata/resourceVersion", "value": configuration.metadata.resource_version},
+        {"op": "remove", "path": format!("/metadata/managedFields/{index}")},
+    ]);
+    Some(serde_json::from_value(operations).expect("these are operations of a JSON Patch"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +103,22 @@ mod tests {
         let expected =
             ["127.0.0.1", "::1", "host.example", "svc.ns", "svc.ns.svc", "svc.ns.svc.cluster.local"];
         assert_eq!(hosts, expected);
+    }
+
+    #[test]
+    fn only_our_own_updates_are_disowned() {
+        let mut owned = configuration();
+        assert_eq!(disown(&owned, "us"), None);
+        let entry = |manager: &str, operation: &str| ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            operation: Some(operation.to_owned()),
+            ..ManagedFieldsEntry::default()
+        };
+        let entries = vec![entry("helm", "Apply"), entry("us", "Apply"), entry("us", "Update")];
+        owned.metadata.managed_fields = Some(entries);
+        let patch = json!(disown(&owned, "us").unwrap());
+        assert_eq!(patch[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
+        assert_eq!(patch[1], json!({"op": "remove", "path": "/metadata/managedFields/2"}));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `make demo`: what pod-reloader does, shown on a real control plane with real `kubectl` commands.
 
+mod audience;
 mod narrator;
 mod stage;
 mod story;
@@ -18,6 +19,9 @@ struct Args {
     /// The built operator.
     #[arg(long, value_name = "FILE", default_value = "target/release/pod-reloader")]
     operator: PathBuf,
+    /// On a cluster with a node, on which pods run. Takes root and what e2e/node/packages.sh installs.
+    #[arg(long)]
+    real: bool,
     /// Leave the cluster and the operator running in the background.
     #[arg(long)]
     keep: bool,
@@ -48,7 +52,11 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(
-        args.operator.is_file(),
+        !(args.real && args.keep),
+        "a node cannot be left running by the demo: `make real-up` starts a cluster with a node that stays"
+    );
+    ensure!(
+        args.real || args.operator.is_file(),
         "there is no operator at {}: build it first (cargo build --release -p pod-reloader)",
         args.operator.display()
     );
@@ -72,7 +80,12 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn perform(args: &Args, claim: &Claim) -> anyhow::Result<ExitCode> {
     let logs = format!("logs: {}", claim.directory().display());
     let mut narrator = Narrator::new();
-    let stage = match Stage::build(&args.operator, claim.directory(), &mut narrator).await {
+    let built = if args.real {
+        Stage::build_real(claim.directory(), &mut narrator).await
+    } else {
+        Stage::build(&args.operator, claim.directory(), &mut narrator).await
+    };
+    let stage = match built {
         Ok(stage) => stage,
         Err(error) => return Err(error.context(format!("the stage could not be set ({logs})"))),
     };

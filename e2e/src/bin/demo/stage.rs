@@ -16,7 +16,7 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use pod_reloader_e2e::{
-    ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, User, eventually,
+    ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, Testbed, User, eventually,
 };
 use serde_json::json;
 
@@ -30,11 +30,18 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Dropping it stops everything.
 pub(crate) struct Stage {
     // Dropped in this order.
-    operators: Vec<Operator>,
-    control_plane: ControlPlane,
+    ground: Ground,
     client: Client,
     /// As the user of the story.
     pub(crate) kubectl: Kubectl,
+}
+
+/// What the story is played on.
+enum Ground {
+    /// No node: the operator runs as two processes beside the control plane.
+    ControlPlane { operators: Vec<Operator>, control_plane: Box<ControlPlane> },
+    /// A node on which pods run, the operator's among them.
+    Node(Box<Testbed>),
 }
 
 /// What a Deployment looks like from outside.
@@ -89,14 +96,44 @@ impl Stage {
 
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/demo");
         let kubectl = control_plane.kubectl(User::Editor).in_directory(&manifests);
-        let mut stage = Self { operators, control_plane, client, kubectl };
+        let ground = Ground::ControlPlane { operators, control_plane: Box::new(control_plane) };
+        let stage = Self { ground, client, kubectl };
         stage.webhook_answers().await?;
         narrator.met("their webhook is registered with a certificate of their own making, and answers");
         Narrator::note("(The kubectl commands below run in e2e/manifests/demo.)");
         Ok(stage)
     }
 
-    async fn webhook_answers(&mut self) -> anyhow::Result<()> {
+    /// Boots a cluster with a node, and has Helm install the operator there.
+    pub(crate) async fn build_real(directory: &Path, narrator: &mut Narrator) -> anyhow::Result<Self> {
+        Narrator::chapter("Setting the stage");
+        let begun = Instant::now();
+        let options = Options { directory: Some(directory.to_owned()), ..Options::default() };
+        let bed = Testbed::own(options).await?;
+        let cluster = bed.own_cluster().context("a cluster of our own")?;
+        let client = cluster.control_plane().client_without_retries(User::Admin).await?;
+        let version = client.apiserver_version().await.context("the API server does not tell its version")?;
+        let took = begun.elapsed().as_secs_f64();
+        narrator.met(&format!(
+            "a Kubernetes {} cluster with a node, and pod-reloader installed from an OCI registry ({took:.1} s)",
+            version.git_version
+        ));
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/demo-real");
+        let kubectl = cluster.kubectl(User::Editor).in_directory(&manifests);
+        Narrator::run(&kubectl, &["get", "pods", "--namespace=pod-reloader"]).await?;
+        Narrator::note("(The kubectl commands below run in e2e/manifests/demo-real.)");
+        Ok(Self { ground: Ground::Node(Box::new(bed)), client, kubectl })
+    }
+
+    /// Where pods run, if they do.
+    pub(crate) fn node(&self) -> Option<&Testbed> {
+        match &self.ground {
+            Ground::ControlPlane { .. } => None,
+            Ground::Node(bed) => Some(bed),
+        }
+    }
+
+    async fn webhook_answers(&self) -> anyhow::Result<()> {
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         eventually("the operators to fill in the caBundle", DEADLINE, || async {
             let configuration = configurations.get(Registration::DEFAULT_NAME).await?;
@@ -188,9 +225,17 @@ impl Stage {
     }
 
     /// Stops the operators in good order, then everything else.
-    pub(crate) async fn strike(mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
+    pub(crate) async fn strike(self, narrator: &mut Narrator) -> anyhow::Result<()> {
+        let mut operators = match self.ground {
+            Ground::ControlPlane { operators, .. } => operators,
+            Ground::Node(bed) => {
+                bed.stop().await?;
+                narrator.met("the cluster is gone");
+                return Ok(());
+            }
+        };
         let mut bad = Vec::new();
-        for operator in &mut self.operators {
+        for operator in &mut operators {
             let status = operator.terminate(DEADLINE).await?;
             if !status.success() {
                 bad.push(format!("{status} (log: {})", operator.log().display()));
@@ -204,20 +249,26 @@ impl Stage {
         Ok(())
     }
 
-    /// Leaves everything running.
+    /// Leaves everything running. Not for a node, which ends with us.
     pub(crate) fn detach(self) -> PathBuf {
-        let kubeconfig = self.control_plane.kubeconfig(User::Admin);
-        for operator in self.operators {
+        let (operators, control_plane) = match self.ground {
+            Ground::ControlPlane { operators, control_plane } => (operators, control_plane),
+            Ground::Node(bed) => return bed.kubeconfig().to_owned(),
+        };
+        let kubeconfig = control_plane.kubeconfig(User::Admin);
+        for operator in operators {
             operator.detach();
         }
-        self.control_plane.detach();
+        control_plane.detach();
         kubeconfig
     }
 
     /// Says where to look for the reason of an error.
     fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
-        let logs: Vec<_> =
-            self.operators.iter().map(|operator| operator.log().display().to_string()).collect();
+        let Ground::ControlPlane { operators, .. } = &self.ground else {
+            return anyhow!("{error:#}");
+        };
+        let logs: Vec<_> = operators.iter().map(|operator| operator.log().display().to_string()).collect();
         anyhow!("{error:#} (the operators' logs: {})", logs.join(", "))
     }
 }

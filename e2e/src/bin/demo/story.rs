@@ -1,6 +1,7 @@
 //! The example of the README of SAP's pod-reloader, as a user would live through it.
 
 use crate::{
+    audience::Audience,
     narrator::Narrator,
     stage::{Rollout, Stage},
 };
@@ -22,9 +23,14 @@ pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> anyhow::Resu
     );
     stage.let_things_settle().await?;
     now = unchanged(stage, narrator, &now, "being created makes one revision, not two").await?;
+    let mut audience = Audience::of(stage, narrator).await?;
 
     Narrator::chapter("2. Somebody changes a password");
-    Narrator::note("(This cluster has no node: new pods stay pending, so the old ones are not taken away.)");
+    if audience.is_none() {
+        Narrator::note(
+            "(This cluster has no node: new pods stay pending, so the old ones are not taken away.)",
+        );
+    }
     let patch = r#"{"stringData":{"somekey":"second password"}}"#;
     Narrator::run(kubectl, &["patch", "secret", "my-secret", "-p", patch]).await?;
     stage.revisions(NAME, 2).await?;
@@ -51,23 +57,33 @@ pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> anyhow::Resu
         "an Event says which Secret it was, and not what is in it",
         &format!("the Event should name my-secret and nothing of its content, but says: {event}"),
     );
+    if let Some(audience) = &mut audience {
+        audience.sees(stage, narrator, "second password", "first setting").await?;
+    }
 
     Narrator::chapter("3. A deployment tool writes its manifest again, which knows nothing of the hash");
     Narrator::run(kubectl, &["replace", "--save-config", "-f", "deployment.yaml"]).await?;
     stage.let_things_settle().await?;
     now = unchanged(stage, narrator, &now, "the hash was put back before the write was stored: no restart")
         .await?;
+    if let Some(audience) = &audience {
+        audience.sees_nothing(narrator).await?;
+    }
 
     Narrator::chapter("4. A release changes the setting and the image together");
+    let image = now.image.clone();
     Narrator::run(kubectl, &["apply", "-f", "next-release.yaml"]).await?;
     stage.revisions(NAME, 3).await?;
     stage.let_things_settle().await?;
     now = one_more(stage, narrator, &now).await?;
     narrator.expect(
-        now.image == "ubuntu:24.04",
+        now.image != image,
         "both arrived in the same one",
-        &format!("the image should be ubuntu:24.04, but is {}", now.image),
+        &format!("the image should be another, but is {}", now.image),
     );
+    if let Some(audience) = &mut audience {
+        audience.sees(stage, narrator, "second password", "second setting").await?;
+    }
 
     Narrator::chapter("5. Nothing that a pod could see changes");
     Narrator::run(kubectl, &["label", "configmap", "my-configmap", "reviewed=yes"]).await?;
@@ -82,6 +98,9 @@ pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> anyhow::Resu
     Narrator::run(kubectl, &["create", "configmap", "my-configmap", literal]).await?;
     stage.let_things_settle().await?;
     unchanged(stage, narrator, &now, "it is back with the same content: no restart").await?;
+    if let Some(audience) = &audience {
+        audience.sees_nothing(narrator).await?;
+    }
     Ok(())
 }
 
