@@ -54,7 +54,7 @@ if [ ! -s "$files" ]; then
             usr/lib/postgresql/15/lib/{bitcode,llvmjit*} var/cache var/lib/apt var/lib/dpkg
         ln -sf dash bin/sh
         # Debian's are scripts in Perl that look for a cluster of theirs.
-        ln -sf ../lib/postgresql/15/bin/{psql,pg_isready} usr/bin/
+        ln -sf /usr/lib/postgresql/15/bin/{psql,pg_isready} bin/
         mkdir -p tmp var/lib/postgresql/data
         chmod 1777 tmp var/lib/postgresql/data
         printf '%s\n' root:x:0:0:root:/root:/bin/sh postgres:x:999:999:PostgreSQL:/var/lib/postgresql:/bin/sh >etc/passwd
