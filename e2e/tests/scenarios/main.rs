@@ -2,4 +2,5 @@
 
 mod flask;
 mod operations;
+mod postgres;
 mod sap_readme;
