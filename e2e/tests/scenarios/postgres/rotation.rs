@@ -6,10 +6,11 @@ use anyhow::{Context as _, ensure};
 use pod_reloader_e2e::{SeenPod, eventually, testbed::PATIENCE};
 use serde_json::{Value, json};
 
-use super::shop::{API, Shop};
+use super::shop::{API, Shop, WRITES, is_rewritten};
 
-/// How long a request is under way. Long enough for both pods to be replaced meanwhile, shorter than their grace period.
-const SLOW: &str = "20000";
+/// How long a request is under way, in milliseconds. Long enough for both pods to be told to go meanwhile, and shorter
+/// than the minute that they then have.
+const SLOW: &str = "40000";
 
 #[tokio::test]
 async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> anyhow::Result<()> {
@@ -42,6 +43,7 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
     );
 
     let after = shop.snapshot().await?;
+    is_rewritten(space, WRITES).await?;
     shop.nothing_happened_since(&after, "a second reload").await?;
     ensure!(after.api.revisions == before.api.revisions + 1, "{before:#?} became {after:#?}");
     ensure!(after.api.pods.iter().all(|pod| !before.api.pods.contains(pod)), "{after:#?}");
@@ -56,10 +58,31 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
     let refused = shop.log_in("first-password").await.err().context("the old password still opens")?;
     ensure!(format!("{refused:#}").contains("password authentication failed"), "{refused:#}");
 
+    the_secret_first(&shop).await?;
+
     // Also after the last of the old pods has gone.
     let total = requests(&counted) + 100;
     space.get_until("hammer", "/", "more requests", |counts| requests(counts) > total).await?;
     println!("{} requests, none failed", space.nothing_failed().await?);
+    Ok(())
+}
+
+/// The other way round: new pods are not let in until the database is told, and that stops the rollout.
+async fn the_secret_first(shop: &Shop) -> anyhow::Result<()> {
+    let before = shop.snapshot().await?;
+    shop.seal("third-password").await?;
+    eventually("a new pod that is not let in", PATIENCE, || async {
+        let pods = shop.space.pods("api").await?;
+        ensure!(before.api.pods.iter().all(|pod| pods.contains(pod)), "an old one is gone: {pods:#?}");
+        ensure!(pods.iter().any(|pod| !pod.ready && pod.restarts > 0), "{pods:#?}");
+        Ok(())
+    })
+    .await?;
+    shop.sql("ALTER ROLE shop PASSWORD 'third-password'").await?;
+    let after = shop.snapshot().await?;
+    ensure!(after.api.revisions == before.api.revisions + 1, "{before:#?} became {after:#?}");
+    ensure!(after.api.pods.iter().all(|pod| !before.api.pods.contains(pod)), "{after:#?}");
+    ensure!(after.bystanders == before.bystanders, "{before:#?} became {after:#?}");
     Ok(())
 }
 

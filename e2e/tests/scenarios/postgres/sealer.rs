@@ -1,11 +1,9 @@
 //! A controller that owns the Secret and writes it all the time.
 
 use anyhow::{Context as _, ensure};
-use pod_reloader_e2e::{Space, Testbed, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{Testbed, eventually, testbed::PATIENCE};
 
-use super::shop::{API, Shop, make_sealer};
-
-const SECRET: &str = "secret/database";
+use super::shop::{API, SECRET, Shop, WRITES, is_rewritten, make_sealer};
 
 #[tokio::test]
 async fn a_controller_that_rewrites_its_secret_all_the_time_causes_nothing() -> anyhow::Result<()> {
@@ -14,9 +12,8 @@ async fn a_controller_that_rewrites_its_secret_all_the_time_causes_nothing() -> 
     let before = shop.snapshot().await?;
     ensure!(before.api.revisions == 1, "{before:#?}");
 
-    is_rewritten(space, 5).await?;
     space.kubectl(&["label", SECRET, "team=shop"]).await?;
-    is_rewritten(space, 1).await?;
+    is_rewritten(space, WRITES).await?;
     shop.nothing_happened_since(&before, "the same content written anew").await?;
 
     // What it owns goes with its owner. Running pods have what they need; new ones could not start.
@@ -29,7 +26,7 @@ async fn a_controller_that_rewrites_its_secret_all_the_time_causes_nothing() -> 
     .await?;
     shop.nothing_happened_since(&before, "the Secret deleted").await?;
     space.apply("postgres/3-database.yaml").await?;
-    is_rewritten(space, 2).await?;
+    is_rewritten(space, WRITES).await?;
     shop.nothing_happened_since(&before, "the Secret made again as it was").await?;
 
     let events = space.reload_events(API).await?;
@@ -79,19 +76,3 @@ spec:
   encryptedData:
     password: ZHJvd3NzYXAtdHNyaWY=
 ";
-
-/// Waits until the Secret was written so many times more.
-async fn is_rewritten(space: &Space, times: usize) -> anyhow::Result<()> {
-    let mut last = String::new();
-    // The first look only tells what to compare with.
-    for time in 0..=times {
-        last = eventually(format!("write {time} of {SECRET}"), PATIENCE, || async {
-            let path = r".metadata.annotations.seal\.example\.com/written";
-            let written = space.field(SECRET, path).await?;
-            ensure!(!written.is_empty() && written != last, "written at {written}");
-            Ok(written)
-        })
-        .await?;
-    }
-    Ok(())
-}

@@ -10,6 +10,12 @@ use pod_reloader_e2e::{
 use serde_json::json;
 
 pub(super) const API: &str = "deployment/api";
+pub(super) const SECRET: &str = "secret/database";
+
+/// A Secret that is written every second is never quiet. pod-reloader waits for that, but not longer than five settle
+/// windows, ten seconds (3.1): what so many writes have not caused, no write will.
+pub(super) const WRITES: usize = 12;
+
 /// Those that have not opted in, by the label of their pods.
 const BYSTANDERS: [(&str, &str); 3] = [
     ("postgres", "statefulset/postgres"),
@@ -122,6 +128,22 @@ pub(super) async fn make_sealer(space: &Space) -> anyhow::Result<()> {
     space.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", kind]).await?;
     space.apply("postgres/2-sealer.yaml").await?;
     space.rolled_out("deployment/sealer").await
+}
+
+/// Waits until the Secret was written so many times more.
+pub(super) async fn is_rewritten(space: &Space, times: usize) -> anyhow::Result<()> {
+    let mut last = String::new();
+    // The first look only tells what to compare with.
+    for time in 0..=times {
+        last = eventually(format!("write {time} of {SECRET}"), PATIENCE, || async {
+            let path = r".metadata.annotations.seal\.example\.com/written";
+            let written = space.field(SECRET, path).await?;
+            ensure!(!written.is_empty() && written != last, "written at {written}");
+            Ok(written)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Base64 of the value written backwards, as the page makes it with `rev` and `base64`.
