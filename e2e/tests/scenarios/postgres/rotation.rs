@@ -10,7 +10,7 @@ use super::shop::{API, Shop, WRITES, is_rewritten};
 
 /// How long a request is under way, in milliseconds. Long enough for both pods to be told to go meanwhile, and shorter
 /// than the minute that they then have.
-const SLOW: &str = "40000";
+const SLOW: u64 = 40_000;
 
 #[tokio::test]
 async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> anyhow::Result<()> {
@@ -92,7 +92,7 @@ impl Shop {
         let path = format!("/slow?ms={SLOW}");
         let answer = self.space.get_from_pod(&format!("{}:8080", pod.name), &path).await?;
         let end = Instant::now();
-        ensure!(answer["slow"].to_string() == SLOW && answer["pod"] == pod.name.as_str(), "{answer}");
+        ensure!(answer["slow"] == SLOW && answer["pod"] == pod.name.as_str(), "{answer}");
         Ok(end)
     }
 
