@@ -57,6 +57,8 @@ if [ ! -s "$files" ]; then
         rm -rf usr/share/{doc,man,locale,i18n,perl*} usr/bin/perl* usr/lib/*/perl* usr/lib/*/lib{perl,LLVM,z3}* \
             usr/lib/postgresql/15/lib/{bitcode,llvmjit*} var/cache var/lib/apt var/lib/dpkg
         ln -sf dash bin/sh
+        # Debian's are scripts in Perl that look for a cluster of theirs.
+        ln -sf /usr/lib/postgresql/15/bin/{psql,pg_isready} bin/
         mkdir -p tmp var/lib/postgresql/data
         chmod 1777 tmp var/lib/postgresql/data
         printf '%s\n' root:x:0:0:root:/root:/bin/sh postgres:x:999:999:PostgreSQL:/var/lib/postgresql:/bin/sh >etc/passwd
@@ -66,4 +68,4 @@ if [ ! -s "$files" ]; then
     mv "$files.tmp" "$files"
 fi
 "$target_dir/debug/pack" --name localhost/pod-reloader-e2e/postgres:15 --layer "$files" --user 999:999 \
-    --entrypoint /entrypoint.sh target/image/postgres.tar
+    --stop-signal SIGINT --entrypoint /entrypoint.sh target/image/postgres.tar

@@ -13,5 +13,5 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     rm "$password"
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
 fi
-# In the foreground it ends on SIGTERM without waiting for idle clients (SIGINT's meaning); SIGTERM alone would wait.
+# On SIGTERM it would wait until all clients have gone. The image's stop signal is SIGINT, on which it sends them away.
 exec postgres -c listen_addresses='*' -c unix_socket_directories=/tmp -c fsync=off "$@"

@@ -1,6 +1,9 @@
 //! Keeps items in PostgreSQL. Like most that talk to a database, it reads address and password once, at its start.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::{
@@ -11,7 +14,7 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::http::{Instance, Listen, answer, parameter, serve};
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     listen: Listen,
     #[command(flatten)]
     connection: Connection,
+    /// How many items to show at most.
+    #[arg(long, env = "ITEMS_LIMIT", default_value_t = 100)]
+    limit: i64,
 }
 
 impl Connection {
@@ -62,32 +68,77 @@ impl Connection {
     }
 }
 
+/// As many as are ever used, opened at the start, and opened again only when one broke: whoever keeps connections does
+/// not notice that the password changes.
+const CONNECTIONS: usize = 5;
+
+/// Connections that are kept open.
+struct Pool {
+    connection: Connection,
+    idle: Mutex<Vec<Client>>,
+    places: Semaphore,
+}
+
+/// A connection, given back when it is dropped.
+struct Lent<'a> {
+    client: Option<Client>,
+    pool: &'a Pool,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    async fn open(connection: Connection) -> anyhow::Result<Self> {
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS {
+            idle.push(connection.open().await?);
+        }
+        Ok(Self { connection, idle: Mutex::new(idle), places: Semaphore::new(CONNECTIONS) })
+    }
+
+    async fn lend(&self) -> anyhow::Result<Lent<'_>> {
+        let place = self.places.acquire().await.context("no connections")?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let client = match idle {
+            Some(client) if !client.is_closed() => client,
+            _ => self.connection.open().await?,
+        };
+        Ok(Lent { client: Some(client), pool: self, _place: place })
+    }
+}
+
+impl Lent<'_> {
+    fn client(&self) -> anyhow::Result<&Client> {
+        self.client.as_ref().context("it was given back")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        // Before its place is.
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.client.take());
+    }
+}
+
 struct Api {
     instance: Instance,
-    connection: Connection,
-    /// Kept open, and opened again when it broke: with the password that was read at the start.
-    client: Mutex<Arc<Client>>,
+    pool: Pool,
+    limit: i64,
 }
 
 impl Api {
-    async fn client(&self) -> anyhow::Result<Arc<Client>> {
-        let mut client = self.client.lock().await;
-        if client.is_closed() {
-            *client = Arc::new(self.connection.open().await?);
-        }
-        Ok(client.clone())
-    }
-
     async fn items(&self) -> anyhow::Result<Value> {
-        let rows = self.client().await?.query("SELECT name FROM items ORDER BY name", &[]).await;
-        let names: Vec<String> = rows.context("cannot read items")?.iter().map(|row| row.get(0)).collect();
+        let lent = self.pool.lend().await?;
+        let query = "SELECT name FROM items ORDER BY name LIMIT $1";
+        let rows = lent.client()?.query(query, &[&self.limit]).await.context("cannot read items")?;
+        let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         Ok(json!(names))
     }
 
     async fn slow(&self, milliseconds: u32) -> anyhow::Result<Value> {
+        let lent = self.pool.lend().await?;
         let seconds = f64::from(milliseconds) / 1000.0;
-        let done = self.client().await?.execute("SELECT pg_sleep($1)", &[&seconds]).await;
-        done.context("the query failed").map(|_| json!(milliseconds))
+        lent.client()?.execute("SELECT pg_sleep($1)", &[&seconds]).await.context("the query failed")?;
+        Ok(json!(milliseconds))
     }
 
     fn respond(&self, name: &str, outcome: anyhow::Result<Value>) -> Response {
@@ -106,15 +157,16 @@ impl Api {
     }
 }
 
-/// Serves `/items`, `/slow?ms=` and, for the probe, `/ready`. Ends at once if it cannot reach the database.
+/// Serves `/items`, `/slow?ms=` and, for the probes, `/ready` and `/live`. Ends at once if it cannot reach the database.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let instance = Instance::new();
-    let client = Mutex::new(Arc::new(args.connection.open().await?));
-    let api = Arc::new(Api { instance, connection: args.connection, client });
+    let api = Arc::new(Api { instance, pool: Pool::open(args.connection).await?, limit: args.limit });
     let items = async |State(api): State<Arc<Api>>| api.respond("items", api.items().await);
     let router = Router::new()
         .route("/items", get(items))
         .route("/ready", get(items))
+        // Another process would not reach the database either.
+        .route("/live", get(async || "live\n"))
         .route("/slow", get(slow))
         .with_state(api);
     serve(&args.listen, router).await

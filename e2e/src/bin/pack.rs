@@ -21,6 +21,9 @@ struct Args {
     /// Who runs it, by number.
     #[arg(long)]
     user: Option<String>,
+    /// The signal that asks a container to end, unless SIGTERM.
+    #[arg(long)]
+    stop_signal: Option<String>,
     /// What a container starts.
     #[arg(long)]
     entrypoint: String,
@@ -49,6 +52,9 @@ fn run(args: Args) -> anyhow::Result<()> {
     }
     if let Some(user) = args.user {
         image = image.user(user);
+    }
+    if let Some(signal) = args.stop_signal {
+        image = image.stop_signal(signal);
     }
     image.write(&args.archive)?;
     println!("{} is {}", image.name(), args.archive.display());

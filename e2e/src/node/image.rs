@@ -23,6 +23,7 @@ pub struct Image {
     links: Vec<(String, String)>,
     layers: Vec<PathBuf>,
     user: String,
+    stop_signal: Option<String>,
     entrypoint: Vec<String>,
 }
 
@@ -35,6 +36,7 @@ impl Image {
             links: Vec::new(),
             layers: Vec::new(),
             user: String::new(),
+            stop_signal: None,
             entrypoint: Vec::new(),
         }
     }
@@ -81,6 +83,13 @@ impl Image {
         self
     }
 
+    /// The signal that asks a container to end, where it is not `SIGTERM`.
+    #[must_use]
+    pub fn stop_signal(mut self, signal: impl Into<String>) -> Self {
+        self.stop_signal = Some(signal.into());
+        self
+    }
+
     /// What a container starts.
     #[must_use]
     pub fn entrypoint<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
@@ -105,12 +114,16 @@ impl Image {
         for layer in self.layers.iter().chain([&layer]) {
             layers.push(layout.put_layer(layer)?);
         }
+        let mut run = json!({ "Entrypoint": self.entrypoint, "Env": ["PATH=/bin"], "User": self.user });
+        if let Some(signal) = &self.stop_signal {
+            run["StopSignal"] = json!(signal);
+        }
         let config = layout.put_json(
             "application/vnd.oci.image.config.v1+json",
             &json!({
                 "architecture": ARCHITECTURE,
                 "os": "linux",
-                "config": { "Entrypoint": self.entrypoint, "Env": ["PATH=/bin"], "User": self.user },
+                "config": run,
                 // The layers are not compressed: their digests are the same inside and outside.
                 "rootfs": {
                     "type": "layers",

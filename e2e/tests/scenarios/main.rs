@@ -6,6 +6,7 @@ mod csi;
 mod encrypted;
 mod flask;
 mod operations;
+mod postgres;
 mod rollouts;
 mod sap_readme;
 mod strategies;

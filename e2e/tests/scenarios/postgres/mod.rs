@@ -1,0 +1,6 @@
+//! docs/examples/postgres.md: a database, an API and a frontend, and a controller that owns the Secret.
+
+mod immutable;
+mod rotation;
+mod sealer;
+mod shop;
