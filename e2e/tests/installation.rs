@@ -1,23 +1,22 @@
 //! An installation as a user makes it, on a real node: the image, the chart from an OCI registry, `helm test`, upgrades
 //! under writes, certificates that the kubelet brings, and the end.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use pod_reloader_e2e::control_plane::default_binaries;
+use pod_reloader_e2e::installation::{NAME, operator_image, publish_chart};
 use pod_reloader_e2e::process::Process;
-use pod_reloader_e2e::{Helm, Image, Kubectl, Options, RealCluster, Registry, Tool, User, eventually, node};
+use pod_reloader_e2e::testbed::under_writes;
+use pod_reloader_e2e::{
+    Helm, Image, Installation, Kubectl, Options, RealCluster, Registry, User, eventually, node,
+};
 use serde_json::json;
 
 const DEADLINE: Duration = Duration::from_mins(3);
-const NAMESPACE: &str = "pod-reloader";
-const NAME: &str = "pod-reloader";
 const APP: &str = include_str!("real-cluster/app.yaml");
 
 #[tokio::test]
@@ -32,45 +31,40 @@ async fn an_installation_works_upgrades_and_goes() -> anyhow::Result<()> {
     Image::busybox("localhost/app:1")?.write(&busybox)?;
     cluster.import_image(&busybox).await?;
     let registry = Registry::start(cluster.directory()).await?;
-    let chart = publish(cluster.directory(), registry.address()).await?;
-    let installation = Installation {
-        helm: Helm::new("helm", &cluster.kubeconfig(User::Admin), cluster.directory())?,
+    // The node has it from an archive, under the name that it would have in Docker's own registry.
+    let values = ["--plain-http", "--set=image.repository=docker.io/library/pod-reloader"];
+    let trial = Trial {
+        operator: Installation::new(
+            Helm::new("helm", &cluster.kubeconfig(User::Admin), cluster.directory())?,
+            cluster.kubectl(User::Admin),
+            publish_chart(cluster.directory(), registry.address()).await?,
+            values.map(ToOwned::to_owned).to_vec(),
+        ),
         kubectl: cluster.kubectl(User::Editor),
-        chart,
         cluster,
     };
-    installation.is_made().await?;
-    installation.reloads_pods().await?;
-    installation.is_upgraded_under_writes().await?;
-    Box::pin(installation.gets_certificates_from_cert_manager()).await?;
-    installation.goes().await?;
-    installation.cluster.stop().await
+    trial.is_made().await?;
+    trial.reloads_pods().await?;
+    trial.is_upgraded_under_writes().await?;
+    Box::pin(trial.gets_certificates_from_cert_manager()).await?;
+    trial.goes().await?;
+    trial.cluster.stop().await
 }
 
-struct Installation {
-    helm: Helm,
+struct Trial {
+    operator: Installation,
     kubectl: Kubectl,
-    chart: String,
     cluster: RealCluster,
 }
 
-impl Installation {
-    async fn upgrade(&self, values: &[&str]) -> anyhow::Result<()> {
-        // The node has it from an archive, under the name that it would have in Docker's own registry.
-        let image = format!("--set=image.repository=docker.io/library/{NAME}");
-        let fixed = ["upgrade", "--install", NAME, &self.chart, "--plain-http", "--namespace", NAMESPACE];
-        let waiting = ["--create-namespace", "--wait", "--timeout=180s", &image];
-        self.helm.run(fixed.iter().chain(&waiting).chain(values)).await?;
-        Ok(())
-    }
-
+impl Trial {
     async fn is_made(&self) -> anyhow::Result<()> {
         // The namespace takes nothing less than the restricted profile.
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE,
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME,
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
         self.kubectl.run_with_input(["apply", "-f", "-"], &namespace.to_string()).await?;
-        self.upgrade(&[]).await?;
-        let log = self.helm.run(["test", NAME, "--namespace", NAMESPACE, "--logs", "--timeout=180s"]).await?;
+        self.operator.upgrade(&[]).await?;
+        let log = self.operator.helm(&["test", NAME, "--logs", "--timeout=180s"]).await?;
         ensure!(log.contains("gave it another after the ConfigMap had changed"), "{log}");
         Ok(())
     }
@@ -101,22 +95,21 @@ impl Installation {
 
     /// Twice without a change, and once with one, while somebody writes all the time.
     async fn is_upgraded_under_writes(&self) -> anyhow::Result<()> {
-        let before = self.operator().await?;
+        let before = self.operator_state().await?;
         let pods = self.app_pods().await?;
-        self.upgrade(&[]).await?;
-        self.upgrade(&[]).await?;
-        ensure!(self.operator().await? == before, "an upgrade without a change made one");
+        self.operator.upgrade(&[]).await?;
+        self.operator.upgrade(&[]).await?;
+        ensure!(self.operator_state().await? == before, "an upgrade without a change made one");
         self.under_writes(async {
-            self.upgrade(&["--set=log.level=debug"]).await?;
-            ensure!(self.operator().await? != before, "nothing was upgraded");
+            self.operator.upgrade(&["--set=log.level=debug"]).await?;
+            ensure!(self.operator_state().await? != before, "nothing was upgraded");
             // As a drain does it.
-            let pod = self.operator_pods().await?.remove(0);
-            let pods = Api::<Pod>::namespaced(self.cluster.client(User::Admin).await?, NAMESPACE);
-            pods.delete(&pod, &DeleteParams::default()).await?;
-            self.operator_is_ready().await
+            let pod = self.operator.pods().await?.remove(0);
+            self.operator.kubectl(&["delete", "pod", &pod, "--wait=false"]).await?;
+            self.operator.is_ready().await
         })
         .await?;
-        self.helm.run(["rollback", NAME, "1", "--namespace", NAMESPACE, "--wait"]).await?;
+        self.operator.helm(&["rollback", NAME, "1", "--wait"]).await?;
         ensure!(self.app_pods().await? == pods, "the application restarted");
         Ok(())
     }
@@ -131,10 +124,10 @@ impl Installation {
         let env = [("NO_COLOR", "1")];
         let _cert_manager =
             Process::spawn("cert-manager", &bin.join("cert-manager"), [kubeconfig], env, &log)?;
-        self.upgrade(&["--set=webhook.certManager.enabled=true"]).await?;
+        self.operator.upgrade(&["--set=webhook.certManager.enabled=true"]).await?;
         let pods = self.app_pods().await?;
         self.under_writes(Box::pin(async {
-            let secrets = Api::<Secret>::namespaced(self.cluster.client(User::Admin).await?, NAMESPACE);
+            let secrets = Api::<Secret>::namespaced(self.cluster.client(User::Admin).await?, NAME);
             let before = self.certificates_served().await?;
             secrets.delete(&format!("{NAME}-tls-managed"), &DeleteParams::default()).await?;
             // The kubelet takes a minute or two.
@@ -154,40 +147,16 @@ impl Installation {
 
     async fn goes(&self) -> anyhow::Result<()> {
         let pods = self.app_pods().await?;
-        self.helm.run(["uninstall", NAME, "--namespace", NAMESPACE, "--wait"]).await?;
+        self.operator.helm(&["uninstall", NAME, "--wait"]).await?;
         ensure!(self.app_pods().await? == pods, "the application restarted");
         self.kubectl.run(["annotate", "deployment", "app", "example.com/written=yes"]).await?;
         ensure!(self.greeting().await? == "two");
         Ok(())
     }
 
-    /// Has somebody write an opted-in workload all along; a write that is refused is an error.
     async fn under_writes(&self, act: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         let client = self.cluster.control_plane().client_without_retries(User::Editor).await?;
-        let api = Api::<Deployment>::default_namespaced(client);
-        let done = AtomicBool::new(false);
-        let written = AtomicUsize::new(0);
-        let write = async {
-            for turn in 0.. {
-                if done.load(Ordering::Relaxed) {
-                    break;
-                }
-                let patch = Patch::Merge(json!({"metadata": {"labels": {"turn": turn.to_string()}}}));
-                api.patch("app", &PatchParams::default(), &patch)
-                    .await
-                    .with_context(|| format!("write {turn}"))?;
-                written.fetch_add(1, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        };
-        let act = async {
-            let outcome = act.await;
-            done.store(true, Ordering::Relaxed);
-            outcome
-        };
-        tokio::try_join!(write, act)?;
-        ensure!(written.load(Ordering::Relaxed) > 50, "hardly anything was written");
-        Ok(())
+        under_writes(client, "default", "app", act).await.map(drop)
     }
 
     async fn greeting(&self) -> anyhow::Result<String> {
@@ -225,35 +194,18 @@ impl Installation {
         Ok(seen)
     }
 
-    /// The operator's pods that are to stay.
-    async fn operator_pods(&self) -> anyhow::Result<Vec<String>> {
-        let pods = Api::<Pod>::namespaced(self.cluster.client(User::Admin).await?, NAMESPACE);
-        let pods = pods.list(&ListParams::default().labels("app.kubernetes.io/component=controller")).await?;
-        let staying = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        Ok(staying.map(ResourceExt::name_any).collect())
-    }
-
     /// The operator's pods and its webhook's certificate.
-    async fn operator(&self) -> anyhow::Result<String> {
-        let mut pods = self.operator_pods().await?;
-        pods.sort();
+    async fn operator_state(&self) -> anyhow::Result<String> {
         let bundle = "jsonpath={.webhooks[*].clientConfig.caBundle}";
-        Ok(pods.join(" ")
-            + &self.kubectl.run(["get", "mutatingwebhookconfiguration", NAME, "-o", bundle]).await?)
-    }
-
-    async fn operator_is_ready(&self) -> anyhow::Result<()> {
-        let deployment = format!("deployment/{NAME}");
-        self.kubectl.run(["rollout", "status", &deployment, "-n", NAMESPACE, "--timeout=120s"]).await?;
-        Ok(())
+        let pods = self.operator.pods().await?.join(" ");
+        Ok(pods + &self.kubectl.run(["get", "mutatingwebhookconfiguration", NAME, "-o", bundle]).await?)
     }
 
     /// How many certificates each of the operator's pods has taken up.
     async fn certificates_served(&self) -> anyhow::Result<Vec<(String, u64)>> {
         let mut served = vec![];
-        for pod in self.operator_pods().await? {
-            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics");
-            let metrics = self.kubectl.run(["get", "--raw", &path]).await?;
+        for pod in self.operator.pods().await? {
+            let metrics = self.operator.metrics(&pod).await?;
             let name = r#"pod_reloader_certificate_reloads_total{result="success"} "#;
             let count = metrics.lines().find_map(|line| line.strip_prefix(name)).context("no such metric")?;
             served.push((pod, count.parse()?));
@@ -261,29 +213,4 @@ impl Installation {
         ensure!(served.len() == 2, "{served:?}");
         Ok(served)
     }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// What `make image` makes.
-fn operator_image() -> anyhow::Result<PathBuf> {
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let name = format!("pod-reloader-{}-linux-{architecture}.tar", env!("CARGO_PKG_VERSION"));
-    let path = root().join("target/image").join(name);
-    ensure!(path.exists(), "{} is missing: run make image", path.display());
-    Ok(path)
-}
-
-/// `make publish`, but for the image.
-async fn publish(directory: &Path, registry: &str) -> anyhow::Result<String> {
-    let package = Tool::new(&root().join("charts/package.sh"), &root())
-        .env("REGISTRY", format!("{registry}/charts"))
-        .env("PUSH", "1")
-        .env("PLAIN_HTTP", "1")
-        .env("OUT", directory.join("chart"))
-        .env("HELM_CONFIG_HOME", directory.join("publisher"));
-    package.run([""; 0]).await?;
-    Ok(format!("oci://{registry}/charts/pod-reloader"))
 }
