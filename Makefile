@@ -109,9 +109,9 @@ ifeq ($(GIVEN),)
 e2e: real-ready chart-tools ## the scenarios of docs/examples, on a cluster of their own (needs root) or on KUBECONFIG=... (REGISTRY=...: with images from there)
 	@tests/run.sh -p pod-reloader-e2e --test scenarios --test installation --test real_cluster
 else
-e2e: control-plane image e2e-images
+e2e: control-plane e2e-images $(if $(REGISTRY),publish,image)
 	@e2e/tools/build.sh helm registry crane
-	$(if $(REGISTRY),@$(MAKE) publish && e2e/apps/push.sh "$(REGISTRY)")
+	$(if $(REGISTRY),@e2e/apps/push.sh "$(REGISTRY)")
 	@POD_RELOADER_E2E_KUBECONFIG="$(GIVEN)" POD_RELOADER_E2E_REGISTRY="$(REGISTRY)" tests/run.sh -p pod-reloader-e2e --test scenarios
 endif
 
