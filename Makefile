@@ -65,6 +65,7 @@ publish: image ## push image and chart to REGISTRY=registry.example.com/team
 	@REGISTRY="$(REGISTRY)" PUSH=1 charts/package.sh
 
 .PHONY: demo
+override REAL := $(filter-out 0 no false,$(REAL))
 demo: $(if $(REAL),real-ready,control-plane build) ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running; REAL=1: with a node and pods, needs root)
 	$(CARGO) build --locked -p pod-reloader-e2e --bin demo
 	@target/debug/demo $(if $(REAL),--real,--operator target/release/pod-reloader) $(if $(KEEP),--keep)
@@ -107,7 +108,7 @@ GIVEN := $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(abspath $(KU
 .PHONY: e2e
 ifeq ($(GIVEN),)
 e2e: real-ready chart-tools ## the scenarios of docs/examples, on a cluster of their own (needs root) or on KUBECONFIG=... (REGISTRY=...: with images from there)
-	@tests/run.sh -p pod-reloader-e2e --test scenarios --test installation --test real_cluster
+	@POD_RELOADER_E2E_KUBECONFIG= tests/run.sh -p pod-reloader-e2e --test scenarios --test installation --test real_cluster
 else
 e2e: control-plane e2e-images $(if $(REGISTRY),publish,image)
 	@e2e/tools/build.sh helm registry crane

@@ -53,8 +53,11 @@ if [ ! -s "$files" ]; then
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     # Only unpacked: none of the packages' scripts run.
-    mmdebstrap --quiet --format=directory --variant=extract --include=postgresql-15,coreutils,dash,libc-bin bookworm "$scratch" \
-        /etc/apt/sources.list.d/debian.sources
+    if ! mmdebstrap --quiet --format=directory --variant=extract --include=postgresql-15,coreutils,dash,libc-bin bookworm \
+        "$scratch" /etc/apt/sources.list.d/debian.sources; then
+        echo "no image of PostgreSQL: it takes the package sources of Debian 12, in /etc/apt/sources.list.d/debian.sources"
+        exit 0
+    fi
     (
         cd "$scratch"
         # What a server does not need: most of it is the compiler for queries.

@@ -1,14 +1,29 @@
 //! What the programs of this crate share: one run at a time in a fixed folder, ended by a signal.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::process::stop_leftovers;
+
+/// Another process has the folder.
+#[derive(Debug)]
+pub struct InUse {
+    directory: PathBuf,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is in use: end the other run first (Ctrl-C where it runs)", self.directory.display())
+    }
+}
+
+impl std::error::Error for InUse {}
 
 /// The exclusive use of a run folder, given back when dropped or when the process ends.
 #[derive(Debug)]
@@ -19,7 +34,10 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims `e2e/run/NAME`. Fails if another process has it.
+    /// Claims `e2e/run/NAME`.
+    ///
+    /// # Errors
+    /// [`InUse`] if another process has it; others if the folder cannot be used.
     pub fn take(name: &str) -> anyhow::Result<Self> {
         let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("run");
         std::fs::create_dir_all(&runs)
@@ -33,9 +51,7 @@ impl Claim {
             .with_context(|| format!("cannot open {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("{} is in use: end the other run first (Ctrl-C where it runs)", directory.display())
-            }
+            Err(TryLockError::WouldBlock) => Err(InUse { directory }.into()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("cannot lock {}", path.display()))
             }

@@ -38,14 +38,15 @@ struct Counts {
     instances: BTreeMap<String, u64>,
 }
 
-/// Starts to count with the first answer, and serves the counts at `/`.
+/// How long to wait for the first answer before trying again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts to hammer, and to count, after the first answer; serves the counts at `/`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let instance = Instance::new();
     let counts = Arc::new(Mutex::new(Counts::default()));
     let asker = Asker::new();
-    for _ in 0..args.workers {
-        tokio::spawn(ask(args.clone(), asker.clone(), counts.clone()));
-    }
+    tokio::spawn(hammer(args.clone(), asker, counts.clone()));
     let show = async move || {
         let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut body = instance.to_json();
@@ -59,6 +60,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     serve(&args.listen, router).await
 }
 
+/// Whom we ask may start after us: that is no failure of theirs.
+async fn hammer(args: Args, asker: Asker, counts: Arc<Mutex<Counts>>) {
+    while asker.ask(Method::GET, &args.url).await.is_err() {
+        tokio::time::sleep(PATIENCE).await;
+    }
+    for _ in 0..args.workers {
+        tokio::spawn(ask(args.clone(), asker.clone(), counts.clone()));
+    }
+}
+
 async fn ask(args: Args, asker: Asker, counts: Arc<Mutex<Counts>>) {
     loop {
         let outcome = asker.ask(Method::GET, &args.url).await;
@@ -69,10 +80,6 @@ async fn ask(args: Args, asker: Asker, counts: Arc<Mutex<Counts>>) {
 
 impl Counts {
     fn add(&mut self, outcome: anyhow::Result<String>) {
-        if self.requests == 0 && outcome.is_err() {
-            // Whom we ask may start after us.
-            return;
-        }
         self.requests += 1;
         match outcome {
             Ok(body) => {

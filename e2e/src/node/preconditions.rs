@@ -45,6 +45,10 @@ pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
         // Nothing else would make sense.
         return Err(Unavailable { reasons: vec!["this is not Linux".to_owned()] });
     }
+    if !rustix::process::geteuid().is_root() && binaries == crate::control_plane::default_binaries() {
+        // What root has built is missing for others only.
+        return Err(Unavailable { reasons: vec!["it takes root".to_owned()] });
+    }
     let missing: Vec<_> = NODE_BINARIES.into_iter().filter(|name| !binaries.join(name).is_file()).collect();
     if !missing.is_empty() {
         reasons.push(format!("{} lacks {} (run make node)", binaries.display(), missing.join(", ")));

@@ -59,8 +59,11 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
     space.apply("crashing/1-secret.yaml").await?;
     space.set("secret/pin", "PIN", "4321").await?;
     space.apply("crashing/2-env.yaml").await?;
-    space.apply("hammer.yaml").await?;
     space.rolled_out("deployment/app").await?;
+    // Not before: pods may take long to start beside those of other tests.
+    let deadline = r#"{"spec": {"progressDeadlineSeconds": 20}}"#;
+    space.kubectl(&["patch", "deployment/app", "--patch", deadline]).await?;
+    space.apply("hammer.yaml").await?;
     space.rolled_out("deployment/hammer").await?;
     let (first, hash) = (space.pods("app").await?, space.config_hash("deployment/app").await?);
     let two = |counts: &serde_json::Value| {

@@ -67,8 +67,13 @@ async fn sees(space: &Space, value: &str) -> anyhow::Result<()> {
 async fn log_tells_the_story(space: &Space) -> anyhow::Result<()> {
     let logs = space.bed.installation().logs().await?;
     let ours: Vec<_> = logs.lines().filter(|line| line.contains(&space.name)).collect();
-    let reload = ours.iter().filter(|line| line.contains("secret/random-env-secret")).count();
-    ensure!(reload >= 1, "no line names the Secret: {ours:#?}");
+    let hash = space.config_hash("deployment/app").await?;
+    let tells = |what: &str, hash: &str| ours.iter().any(|line| line.contains(what) && line.contains(hash));
+    ensure!(tells("the webhook set the config hash", "\"app\""), "nothing tells of the opting in: {ours:#?}");
+    ensure!(
+        tells("reloaded: secret/random-env-secret changed", &hash),
+        "nothing tells of the reload: {ours:#?}"
+    );
     for value in ["foo-bar", "Zm9vLWJhcg"] {
         ensure!(!logs.contains(value), "the log has the Secret's content");
     }

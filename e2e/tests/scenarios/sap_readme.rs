@@ -8,8 +8,8 @@ async fn the_service_answers_all_along_while_a_deployment_is_reloaded() -> anyho
     let Some(space) = Testbed::scenario("readme").await? else { return Ok(()) };
     space.apply("sap-readme/1-config.yaml").await?;
     space.apply("sap-readme/2-deployment.yaml").await?;
-    space.apply("hammer.yaml").await?;
     space.rolled_out("deployment/app").await?;
+    space.apply("hammer.yaml").await?;
     space.rolled_out("deployment/hammer").await?;
     let first = space.pods("app").await?;
     ensure!(first.len() == 3, "{first:?}");

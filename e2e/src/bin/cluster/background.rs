@@ -8,11 +8,23 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use pod_reloader_e2e::{claim::Claim, eventually, give_up};
+use pod_reloader_e2e::{
+    claim::{Claim, InUse},
+    eventually, give_up,
+};
 
 /// Images are imported and pods started, on slow machines too.
 const START_DEADLINE: Duration = Duration::from_mins(10);
 const STOP_DEADLINE: Duration = Duration::from_mins(2);
+
+/// The cluster's folder, or `None` if another process has it.
+fn take() -> anyhow::Result<Option<Claim>> {
+    match Claim::take("cluster") {
+        Ok(claim) => Ok(Some(claim)),
+        Err(error) if error.is::<InUse>() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// Files beside the cluster's folder, by which the programs know of each other.
 pub(crate) struct Background {
@@ -33,7 +45,7 @@ impl Background {
 
     /// Starts the program again with the same arguments but `--background`, and waits until its cluster is up.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
-        let Ok(claim) = Claim::take("cluster") else {
+        let Some(claim) = take()? else {
             let text =
                 eventually("the cluster that is being started", START_DEADLINE, || async { self.text() })
                     .await?;
@@ -70,7 +82,7 @@ impl Background {
 
     /// Stops whatever serves, and removes what one that was killed has left.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
-        if Claim::take("cluster").is_err() {
+        if take()?.is_none() {
             let id = fs::read_to_string(&self.id).context("a cluster runs, but nobody knows whose it is")?;
             let status = Command::new("kill").args(["-TERM", id.trim()]).status().context("no kill")?;
             ensure!(status.success(), "process {} cannot be stopped", id.trim());
