@@ -23,8 +23,8 @@ impl Audience {
     pub(crate) async fn of(stage: &Stage, narrator: &mut Narrator) -> anyhow::Result<Option<Self>> {
         let Some(bed) = stage.node() else { return Ok(None) };
         let mut audience = Self { client: bed.client().await?, pods: vec![] };
-        stage.kubectl.run(["apply", "-f", "../../../docs/examples/hammer.yaml"]).await?;
         audience.sees(stage, narrator, "first password", "first setting").await?;
+        stage.kubectl.run(["apply", "-f", "../../../docs/examples/hammer.yaml"]).await?;
         stage.kubectl.run(["rollout", "status", "deployment/hammer", "--timeout=120s"]).await?;
         Narrator::note("From now on a client sends requests to the Service all the time.");
         Ok(Some(audience))
