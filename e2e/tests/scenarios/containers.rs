@@ -104,7 +104,7 @@ async fn seen(space: &Space, pod: &str) -> anyhow::Result<Value> {
     let proxy = space.get_from_pod(&format!("{pod}:8081"), "/").await?;
     let mut app = app["at_start"].clone();
     let files = app["files"].as_object_mut().context("no files")?;
-    let prepared = files.remove("/work/prepared.json").context("the init container left nothing")?;
+    let prepared = files.remove("/prepared/seen.json").context("the init container left nothing")?;
     let prepare: Value = serde_json::from_str(prepared.as_str().unwrap_or_default())?;
     Ok(json!({"prepare": prepare, "app": app, "proxy": proxy["at_start"]}))
 }
