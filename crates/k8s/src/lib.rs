@@ -11,6 +11,7 @@ pub mod key;
 pub mod metrics;
 pub mod objects;
 pub mod reader;
+pub mod transport;
 
 /// The field manager of all our writes. With the authenticated user name it tells the webhook our own patches (4.3).
 pub const FIELD_MANAGER: &str = "pod-reloader";
