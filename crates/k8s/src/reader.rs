@@ -107,7 +107,7 @@ impl ConfigReader {
             let digest = self.remembered_digest(key, object, &uid, &resource_version);
             if depth == Depth::Version || digest.is_some() {
                 self.metrics.count_lookup("memory");
-                return Ok(Lookup::Known(Live { uid, resource_version, digest }));
+                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys: None }));
             }
         }
         self.read_content(key, object).await
@@ -138,7 +138,7 @@ impl ConfigReader {
             digest,
         };
         self.memory().put(object.clone(), remembered);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest) }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
     }
 
     /// The digest of exactly that version of the object, if it is remembered. No request is made.

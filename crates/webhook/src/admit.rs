@@ -1,5 +1,6 @@
 //! Answers one admission request.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pod_reloader_core::admission::{Admission, Baseline, classify};
@@ -7,6 +8,7 @@ use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::decide::{Cause, Occasion, Question, Verdict, decide, needs_content};
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::{WorkloadKind, is_valid_namespace};
+use pod_reloader_core::template_diff;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
 use pod_reloader_k8s::key::KeyReader;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::metrics::{Metrics, Outcome};
 use crate::review::{Request, Response};
-use crate::{template, warning};
+use crate::warning;
 
 /// References that are read for one request at most; a longer list is left to the reconciler (4.2).
 const MAX_READS: usize = 500;
@@ -98,7 +100,7 @@ impl Admitter {
         }
 
         let template_changed = || match (request.old_object, request.object) {
-            (Some(old), Some(new)) => template::differs(old, new),
+            (Some(old), Some(new)) => template_diff::differs(old.get(), new.get()),
             _ => true,
         };
         let answer = match classify(self.mode, &new, old.as_ref(), template_changed) {
@@ -164,6 +166,8 @@ impl Admitter {
             hash,
             observed,
             live: &live,
+            superseded: &BTreeSet::new(),
+            tolerates_unknown: false,
             occasion,
         });
         let unknown = warning::unknown(&decision.verdict);

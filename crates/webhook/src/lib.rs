@@ -14,5 +14,4 @@ pub mod admit;
 pub mod http;
 pub mod metrics;
 pub mod review;
-mod template;
 mod warning;

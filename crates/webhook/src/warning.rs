@@ -15,9 +15,9 @@ pub(crate) fn bad_names(references: &References) -> Vec<String> {
         .take(MOST)
         .map(|name| format!("pod-reloader: {name} is not a valid name and is left out"))
         .collect();
-    if bad.len() > MOST {
-        warnings
-            .push(format!("pod-reloader: {} more names are not valid and are left out", bad.len() - MOST));
+    let more = references.bad_count().saturating_sub(MOST);
+    if more > 0 {
+        warnings.push(format!("pod-reloader: {more} more names are not valid and are left out"));
     }
     warnings
 }
