@@ -2,10 +2,12 @@
 //!
 //! Narrow object types that skip what does not concern us while they are parsed ([`objects`]), reading config
 //! objects as digests ([`reader`]), the installation's digest key and its Secret ([`key`]), and who we are to the
-//! API server ([`identity`]). The one invariant: content of a config object lives only as long as it takes to sum
+//! API server ([`identity`]), and what may be in flight at once ([`budget`], [`fair`]). The one invariant: content of a config object lives only as long as it takes to sum
 //! it; what is kept, logged or returned are digests.
 
+pub mod budget;
 pub mod connect;
+pub mod fair;
 pub mod identity;
 pub mod key;
 pub mod metrics;
