@@ -1,5 +1,9 @@
 //! A process-wide budget of bytes in flight: request bodies, lists and the content of config objects while they are
 //! read and parsed. What does not fit waits, so that nobody can have the process killed for its memory.
+//!
+//! One half is for request bodies, the other for what is read from the API server, since an admission request reads
+//! while it holds what its body became: with one pool for both, all could hold a part and wait for ever. Whoever holds
+//! a part of the second half must not wait for more. Within each half small ones have a share of their own.
 
 use std::path::Path;
 use std::pin::pin;
@@ -32,13 +36,36 @@ pub struct Budget(Arc<Shares>);
 #[derive(Debug)]
 struct Shares {
     total: usize,
-    small: FairSemaphore,
-    large: FairSemaphore,
+    reads: Pool,
+    bodies: Pool,
     reserved: AtomicUsize,
     peak: AtomicUsize,
     reserved_gauge: Gauge,
     waits: Family<ShareLabels, Counter>,
     timeouts: Family<ShareLabels, Counter>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    small: FairSemaphore,
+    large: FairSemaphore,
+    labels: [&'static str; 2],
+}
+
+impl Pool {
+    fn new(units: usize, labels: [&'static str; 2]) -> Self {
+        let small = (units / 8).max(1);
+        Self { small: FairSemaphore::new(small), large: FairSemaphore::new((units - small).max(1)), labels }
+    }
+
+    fn share(&self, bytes: usize) -> (&FairSemaphore, ShareLabels) {
+        let [small, large] = self.labels;
+        if bytes <= SMALL_BYTES {
+            (&self.small, ShareLabels { share: small })
+        } else {
+            (&self.large, ShareLabels { share: large })
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,14 +81,13 @@ pub struct Reservation {
 }
 
 impl Budget {
-    /// A budget of that many bytes: an eighth for small requests, the rest for large ones.
+    /// A budget of that many bytes, half of it for bodies; in each half an eighth is for small ones.
     pub fn new(total_bytes: usize) -> Self {
-        let units = (total_bytes / KIB).max(2);
-        let small = (units / 8).max(1);
+        let units = (total_bytes / KIB).max(4);
         Self(Arc::new(Shares {
             total: units * KIB,
-            small: FairSemaphore::new(small),
-            large: FairSemaphore::new(units - small),
+            reads: Pool::new(units / 2, ["small_reads", "large_reads"]),
+            bodies: Pool::new(units - units / 2, ["small_bodies", "large_bodies"]),
             reserved: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             reserved_gauge: Gauge::default(),
@@ -97,7 +123,7 @@ impl Budget {
         );
         registry.register(
             "memory_budget_waits",
-            "Reservations that had to wait for room, by share (small is up to 256 KiB)",
+            "Reservations that had to wait for room, by share (small ones are of up to 256 KiB)",
             self.0.waits.clone(),
         );
         registry.register(
@@ -112,9 +138,9 @@ impl Budget {
         self.0.total
     }
 
-    /// The largest reservation that is counted in full; a larger one takes the whole share of large requests.
+    /// The largest body or read that is counted in full; a larger one takes the whole share of large ones.
     pub fn largest(&self) -> usize {
-        self.0.large.total() * KIB
+        self.0.reads.large.total().min(self.0.bodies.large.total()) * KIB
     }
 
     /// The bytes that are reserved now.
@@ -127,10 +153,34 @@ impl Budget {
         self.0.peak.load(Ordering::SeqCst)
     }
 
-    /// Waits for room for that many bytes, in turns over namespaces. A request that is larger than its share takes
-    /// the whole share.
+    /// Waits for room to read that many bytes from the API server, in turns over namespaces. What is larger than its
+    /// share takes the whole share. Nothing that waits here may hold such a reservation already.
     pub async fn reserve(&self, namespace: &str, bytes: usize) -> Reservation {
-        let (share, label) = self.share(bytes);
+        self.reserve_in(&self.0.reads, namespace, bytes).await
+    }
+
+    /// As [`Self::reserve`], but not after the deadline; `None` if there was no room until then.
+    pub async fn reserve_until(
+        &self,
+        namespace: &str,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Option<Reservation> {
+        self.reserve_in_until(&self.0.reads, namespace, bytes, deadline).await
+    }
+
+    /// Waits for room for a request's body; `None` if there was none until the deadline.
+    pub async fn reserve_body_until(
+        &self,
+        namespace: &str,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Option<Reservation> {
+        self.reserve_in_until(&self.0.bodies, namespace, bytes, deadline).await
+    }
+
+    async fn reserve_in(&self, pool: &Pool, namespace: &str, bytes: usize) -> Reservation {
+        let (share, label) = pool.share(bytes);
         let mut acquire = pin!(share.acquire(namespace, bytes.div_ceil(KIB)));
         let at_once = std::future::poll_fn(|context| Poll::Ready(acquire.as_mut().poll(context))).await;
         let permit = match at_once {
@@ -144,26 +194,18 @@ impl Budget {
         Reservation { permit, shares: self.0.clone() }
     }
 
-    /// As [`Self::reserve`], but not after the deadline; `None` if there was no room until then.
-    pub async fn reserve_until(
+    async fn reserve_in_until(
         &self,
+        pool: &Pool,
         namespace: &str,
         bytes: usize,
         deadline: Instant,
     ) -> Option<Reservation> {
-        let reservation = timeout_at(deadline, self.reserve(namespace, bytes)).await.ok();
+        let reservation = timeout_at(deadline, self.reserve_in(pool, namespace, bytes)).await.ok();
         if reservation.is_none() {
-            self.0.timeouts.get_or_create(&self.share(bytes).1).inc();
+            self.0.timeouts.get_or_create(&pool.share(bytes).1).inc();
         }
         reservation
-    }
-
-    fn share(&self, bytes: usize) -> (&FairSemaphore, ShareLabels) {
-        if bytes <= SMALL_BYTES {
-            (&self.0.small, ShareLabels { share: "small" })
-        } else {
-            (&self.0.large, ShareLabels { share: "large" })
-        }
     }
 }
 
@@ -296,7 +338,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn c5_2_small_requests_never_wait_behind_large_ones() {
-        let budget = Budget::new(8 * MIB);
+        let budget = Budget::new(16 * MIB);
         let mut large = budget.reserve("a", 64 * MIB).await;
         assert_eq!(large.bytes(), budget.largest());
         let deadline = || Instant::now() + Duration::from_secs(1);
@@ -312,13 +354,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn c5_2_bodies_leave_room_for_the_reads_that_they_wait_for() {
+        let budget = Budget::new(8 * MIB);
+        let mut bodies = vec![];
+        let soon = || Instant::now() + Duration::from_millis(1);
+        for i in 0..4000 {
+            bodies.extend(budget.reserve_body_until(&i.to_string(), 8 * KIB, soon()).await);
+            bodies.extend(budget.reserve_body_until(&i.to_string(), 512 * KIB, soon()).await);
+        }
+        assert_eq!(budget.reserved(), budget.total() / 2);
+        assert!(budget.reserve_until("a", 100 * KIB, soon()).await.is_some());
+        assert!(budget.reserve_until("a", 2 * MIB, soon()).await.is_some());
+        assert!(budget.peak() <= budget.total());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn c5_2_what_is_reserved_never_passes_the_budget() {
         let budget = Budget::new(8 * MIB);
         let tasks: Vec<_> = (0..200_usize)
             .map(|i| {
                 let budget = budget.clone();
                 tokio::spawn(async move {
-                    let mut held = budget.reserve(&(i % 5).to_string(), i * 40 * KIB).await;
+                    let namespace = (i % 5).to_string();
+                    let never = Instant::now() + Duration::from_hours(1);
+                    let mut held = match i % 2 {
+                        0 => budget.reserve(&namespace, i * 40 * KIB).await,
+                        _ => budget.reserve_body_until(&namespace, i * 40 * KIB, never).await.unwrap(),
+                    };
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     held.shrink(held.bytes() / 2);
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -328,7 +390,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        assert!(budget.peak() <= budget.total() && budget.peak() > 7 * MIB, "{}", budget.peak());
+        assert!(budget.peak() <= budget.total() && budget.peak() > 5 * MIB, "{}", budget.peak());
         assert_eq!(budget.reserved(), 0);
     }
 }

@@ -129,7 +129,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
     }
 
-    let reader = Arc::new(ConfigReader::new(client.clone(), api_metrics.clone()));
+    let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
     let scope = match args.namespaces.clone() {
         namespaces if namespaces.is_empty() => Scope::Cluster,
         namespaces => Scope::Namespaces(namespaces),
