@@ -1,17 +1,23 @@
 //! What the admission webhook and the reconciler share about Kubernetes.
 //!
-//! Narrow object types that skip what does not concern us while they are parsed ([`objects`]), reading config
-//! objects as digests ([`reader`]), the installation's digest key and its Secret ([`key`]), and who we are to the
-//! API server ([`identity`]). The one invariant: content of a config object lives only as long as it takes to sum
-//! it; what is kept, logged or returned are digests.
+//! Narrow object types that skip what does not concern us while they are parsed ([`objects`], [`scan`]), reading
+//! config objects as digests ([`reader`]), the installation's digest key and its Secret ([`key`]), who we are to the
+//! API server ([`identity`]), and how much may be in flight at once ([`budget`], [`fair`]). The one invariant: content
+//! of a config object lives only as long as it takes to sum it; what is kept, logged or returned are digests.
 
+pub mod budget;
 pub mod connect;
+pub mod fair;
+mod fetch;
 pub mod identity;
 pub mod key;
+mod memory;
 pub mod metrics;
 pub mod objects;
 pub mod reader;
+pub mod scan;
 pub mod transport;
+mod unreadable;
 
 /// The field manager of all our writes. With the authenticated user name it tells the webhook our own patches (4.3).
 pub const FIELD_MANAGER: &str = "pod-reloader";

@@ -3,13 +3,17 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::unreadable::Unreadable;
 
 /// Requests to the API server that failed, and where digests came from.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     api_errors: Family<ApiError, Counter>,
     digests: Family<DigestSource, Counter>,
+    digest_bytes: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +42,12 @@ impl Metrics {
              content, or absent",
             metrics.digests.clone(),
         );
+        registry.register_with_unit(
+            "config_digests",
+            "Memory that remembered digests take",
+            Unit::Bytes,
+            metrics.digest_bytes.clone(),
+        );
         metrics
     }
 
@@ -51,6 +61,15 @@ impl Metrics {
         self.api_errors.get_or_create(&ApiError { operation, reason: "timeout" }).inc();
     }
 
+    /// Counts a read that failed.
+    pub(crate) fn count_unreadable(&self, operation: &'static str, error: Unreadable) {
+        self.api_errors.get_or_create(&ApiError { operation, reason: error.label() }).inc();
+    }
+
+    pub(crate) fn set_digest_bytes(&self, bytes: usize) {
+        self.digest_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn count_lookup(&self, source: &'static str) {
         self.digests.get_or_create(&DigestSource { source }).inc();
     }
@@ -58,7 +77,12 @@ impl Metrics {
 
 fn reason(error: &kube::Error) -> &'static str {
     let kube::Error::Api(status) = error else { return "transport" };
-    match status.code {
+    status_reason(status.code)
+}
+
+/// The word for a status code.
+pub(crate) const fn status_reason(code: u16) -> &'static str {
+    match code {
         401 => "unauthorized",
         403 => "forbidden",
         404 => "not_found",

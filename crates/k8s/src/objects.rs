@@ -138,9 +138,9 @@ pub(crate) struct ConfigContent {
 
 impl ConfigContent {
     /// Reads one object's JSON. The error says nothing of the text, which may be a Secret's.
-    pub(crate) fn parse(json: &str) -> Option<Self> {
-        let meta = serde_json::from_str::<WireObject>(json).ok()?.metadata;
-        let sum = serde_json::from_str(json).ok()?;
+    pub(crate) fn parse(json: &[u8]) -> Option<Self> {
+        let meta = serde_json::from_slice::<WireObject>(json).ok()?.metadata;
+        let sum = serde_json::from_slice(json).ok()?;
         Some(Self { uid: meta.uid?, resource_version: meta.resource_version?, sum })
     }
 }

@@ -1,42 +1,35 @@
 //! Reads config objects, as digests.
 
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{GetParams, ListParams};
-use kube::core::Request;
-use kube::{Api, Client, Resource};
-use lru::LruCache;
+use kube::Client;
 use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
-use pod_reloader_core::reference::{ConfigName, ConfigRef};
-use tokio::time::{Instant, timeout_at};
+use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
+use tokio::time::Instant;
 
+use crate::budget::Budget;
+use crate::fetch::{Fetch, Version};
+use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
-use crate::objects::{ConfigContent, ConfigMeta};
+pub use crate::unreadable::Unreadable;
 
 /// Reads of one workload's references that are under way at once. It keeps one long list from taking the API
 /// server's attention from others (4.2).
 const CONCURRENT_READS: usize = 8;
 
-/// Digests remembered: some 200 bytes each. More than this and the least recently used are read again.
-const REMEMBERED_DIGESTS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
+/// More objects of one kind than this are looked up by listing the namespace's metadata.
+const HANDFUL: usize = 8;
 
-/// Reads config objects and remembers their digests, never their content.
+/// Reads config objects and remembers their digests, never their content. What is in flight is bounded by the
+/// budget, and what is remembered by a third of it.
 pub struct ConfigReader {
-    client: Client,
-    remembered: Mutex<LruCache<ConfigRef, Remembered>>,
+    fetch: Fetch,
+    remembered: Mutex<Memory>,
     metrics: Metrics,
-}
-
-#[derive(Clone, Debug)]
-struct Remembered {
-    uid: String,
-    resource_version: String,
-    key_id: String,
-    digest: Digest,
 }
 
 /// What is read of an object.
@@ -48,14 +41,37 @@ pub enum Depth {
     Version,
 }
 
+/// What was found of several objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// The answer for each; [`Lookup::Unknown`] for those that could not be read.
+    pub lookups: Lookups,
+    /// Those that could not be read, and why, in a few words.
+    pub unreadable: Vec<(ConfigName, String)>,
+}
+
+impl Reads {
+    fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
+        let lookup = answer.unwrap_or_else(|error| {
+            self.unreadable.push((name.clone(), error.to_string()));
+            Lookup::Unknown
+        });
+        self.lookups.insert(name, lookup);
+    }
+}
+
+/// What a list said of an object; `None` that it is not there.
+type Listed = BTreeMap<ConfigName, Option<Version>>;
+
 impl ConfigReader {
     /// A reader with an empty memory.
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, remembered: Mutex::new(LruCache::new(REMEMBERED_DIGESTS)), metrics }
+    pub fn new(client: Client, budget: Budget, metrics: Metrics) -> Self {
+        let remembered = Mutex::new(Memory::new(budget.total() / 3));
+        Self { fetch: Fetch { client, budget }, remembered, metrics }
     }
 
-    /// Looks the objects up in the API server, several at once, until the deadline. What could not be asked for by
-    /// then is [`Lookup::Unknown`]. Each answer reflects every write that was acknowledged before this call (4.3).
+    /// Looks the objects up in the API server, several at once, until the deadline. Each answer reflects every write
+    /// that was acknowledged before this call (4.3).
     pub async fn read_all(
         &self,
         key: &DigestKey,
@@ -63,81 +79,105 @@ impl ConfigReader {
         names: Vec<ConfigName>,
         depth: Depth,
         deadline: Instant,
-    ) -> Lookups {
-        let reads = names.into_iter().map(|name| async move {
-            let object = ConfigRef::new(namespace, name);
-            let lookup = self.read(key, &object, depth, deadline).await;
-            (object.object, lookup)
+    ) -> Reads {
+        let names: BTreeSet<ConfigName> = names.into_iter().collect();
+        let by_version = |name: &&ConfigName| {
+            let object = ConfigRef::new(namespace, (*name).clone());
+            depth == Depth::Version || self.recall(key, &object).is_some()
+        };
+        let mut listed = self.list(namespace, names.iter().filter(by_version), deadline).await;
+        let reads = names.into_iter().map(|name| {
+            let listed = listed.remove(&name);
+            async move {
+                let object = ConfigRef::new(namespace, name);
+                let answer = self.look_up(key, &object, depth, listed, deadline).await;
+                (object.object, answer)
+            }
         });
-        futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS).collect().await
+        let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS);
+        let mut found = Reads::default();
+        while let Some((name, answer)) = reads.next().await {
+            if let Err(error) = answer {
+                self.metrics.count_unreadable("read_config", error);
+            }
+            found.add(name, answer);
+        }
+        if let Some((name, why)) = found.unreadable.first() {
+            let count = found.unreadable.len();
+            tracing::warn!(namespace, object = %name, why, count, "cannot read config objects");
+        }
+        found
     }
 
     /// Looks one object up in the API server.
     pub async fn read(&self, key: &DigestKey, object: &ConfigRef, depth: Depth, deadline: Instant) -> Lookup {
-        match timeout_at(deadline, self.read_live(key, object, depth)).await {
-            Ok(Ok(lookup)) => lookup,
-            Ok(Err(error)) => {
-                self.metrics.count_error("read_config", &error);
-                tracing::warn!(%object, error = %error, "cannot read a config object");
-                Lookup::Unknown
-            }
-            Err(_) => {
-                self.metrics.count_timeout("read_config");
-                tracing::warn!(%object, "cannot read a config object in time");
-                Lookup::Unknown
-            }
-        }
+        self.try_read(key, object, depth, deadline).await.unwrap_or(Lookup::Unknown)
     }
 
-    async fn read_live(
+    /// Looks one object up in the API server, or says why that cannot be done. Never [`Lookup::Unknown`].
+    ///
+    /// # Errors
+    /// If the object could not be read before the deadline.
+    pub async fn try_read(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
         depth: Depth,
-    ) -> Result<Lookup, kube::Error> {
+        deadline: Instant,
+    ) -> Result<Lookup, Unreadable> {
+        let answer = self.look_up(key, object, depth, None, deadline).await;
+        if let Err(error) = answer {
+            self.metrics.count_unreadable("read_config", error);
+            tracing::warn!(%object, why = %error, "cannot read a config object");
+        }
+        answer
+    }
+
+    async fn look_up(
+        &self,
+        key: &DigestKey,
+        object: &ConfigRef,
+        depth: Depth,
+        listed: Option<Option<Version>>,
+        deadline: Instant,
+    ) -> Result<Lookup, Unreadable> {
         // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
-        if depth == Depth::Version || self.recall(key, object).is_some() {
-            let kind = object.object.kind;
-            let api = Api::<ConfigMeta>::namespaced_with(self.client.clone(), &object.namespace, &kind);
-            let Some(meta) = api.get_opt(&object.object.name).await? else {
+        if listed.is_some() || depth == Depth::Version || self.recall(key, object).is_some() {
+            let version = match listed {
+                Some(version) => version,
+                None => self.fetch.version(object, deadline).await?,
+            };
+            let Some(Version { uid, resource_version }) = version else {
                 return Ok(self.absent(object));
             };
-            let uid = meta.meta().uid.clone().unwrap_or_default();
-            let resource_version = meta.meta().resource_version.clone().unwrap_or_default();
             let digest = self.remembered_digest(key, object, &uid, &resource_version);
             if depth == Depth::Version || digest.is_some() {
                 self.metrics.count_lookup("memory");
                 return Ok(Lookup::Known(Live { uid, resource_version, digest, keys: None }));
             }
         }
-        self.read_content(key, object).await
+        self.read_content(key, object, deadline).await
     }
 
-    async fn read_content(&self, key: &DigestKey, object: &ConfigRef) -> Result<Lookup, kube::Error> {
-        let path = ConfigMeta::url_path(&object.object.kind, Some(&object.namespace));
-        let request = Request::new(path)
-            .get(&object.object.name, &GetParams::default())
-            .map_err(kube::Error::BuildRequest)?;
-        // As text, since `Client::request` logs what it cannot decode, and this may be a Secret.
-        let text = match self.client.request_text(request).await {
-            Ok(text) => text,
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(self.absent(object)),
-            Err(error) => return Err(error),
-        };
-        let Some(content) = ConfigContent::parse(&text) else {
-            let error = std::io::Error::other("the API server sent something that is no config object");
-            return Err(kube::Error::ReadEvents(error));
+    async fn read_content(
+        &self,
+        key: &DigestKey,
+        object: &ConfigRef,
+        deadline: Instant,
+    ) -> Result<Lookup, Unreadable> {
+        let expected = self.recall(key, object).map(|remembered| remembered.json_bytes);
+        let Some((content, json_bytes)) = self.fetch.content(object, expected, deadline).await? else {
+            return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
         let digest = Digest::of(key, object, &content.sum);
-        let ConfigContent { uid, resource_version, .. } = content;
-        let remembered = Remembered {
-            uid: uid.clone(),
-            resource_version: resource_version.clone(),
-            key_id: key.id().to_owned(),
-            digest,
-        };
-        self.memory().put(object.clone(), remembered);
+        let (uid, resource_version) = (content.uid, content.resource_version);
+        let remembered =
+            Remembered { uid: uid.clone(), resource_version: resource_version.clone(), digest, json_bytes };
+        let mut memory = self.memory();
+        memory.put(key.id(), object, remembered);
+        self.metrics.set_digest_bytes(memory.bytes());
+        drop(memory);
         Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
     }
 
@@ -154,32 +194,100 @@ impl ConfigReader {
             .then_some(remembered.digest)
     }
 
+    /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is
+    /// asked for, by lists; what could not be asked is [`Lookup::Unknown`].
+    pub async fn exist_all(&self, namespace: &str, names: Vec<ConfigName>, deadline: Instant) -> Reads {
+        let names: BTreeSet<ConfigName> = names.into_iter().collect();
+        let mut listed = self.list(namespace, names.iter(), deadline).await;
+        let questions = names.into_iter().map(|name| {
+            let listed = listed.remove(&name);
+            async move {
+                let answer = match listed {
+                    Some(version) => Ok(version),
+                    None => self.find(namespace, &name, deadline).await,
+                };
+                (name, answer)
+            }
+        });
+        let mut questions = futures::stream::iter(questions).buffer_unordered(CONCURRENT_READS);
+        let mut found = Reads::default();
+        while let Some((name, answer)) = questions.next().await {
+            if let Err(error) = answer {
+                self.metrics.count_unreadable("find_config", error);
+            }
+            let lookup = answer.map(|version| match version {
+                Some(Version { uid, resource_version }) => {
+                    Lookup::Known(Live { uid, resource_version, digest: None, keys: None })
+                }
+                None => Lookup::Absent,
+            });
+            found.add(name, lookup);
+        }
+        found
+    }
+
     /// Whether an object exists that is not referred to, but that a pod template requires. Only metadata is asked
     /// for, by name; `None` if it could not be asked.
     pub async fn exists(&self, object: &ConfigRef, limit: Duration) -> Option<bool> {
-        let kind = object.object.kind;
-        let api = Api::<ConfigMeta>::namespaced_with(self.client.clone(), &object.namespace, &kind);
-        let by_name = ListParams::default().fields(&format!("metadata.name={}", object.object.name));
-        match tokio::time::timeout(limit, api.list(&by_name)).await {
-            Ok(Ok(list)) => Some(!list.items.is_empty()),
-            Ok(Err(error)) => {
-                self.metrics.count_error("find_config", &error);
-                None
+        let answer = self.find(&object.namespace, &object.object, Instant::now() + limit).await;
+        if let Err(error) = answer {
+            self.metrics.count_unreadable("find_config", error);
+        }
+        answer.ok().map(|version| version.is_some())
+    }
+
+    /// One object by a list with its name: it is none of ours, so it is not read by itself.
+    async fn find(
+        &self,
+        namespace: &str,
+        name: &ConfigName,
+        deadline: Instant,
+    ) -> Result<Option<Version>, Unreadable> {
+        let wanted = BTreeSet::from([name.name.as_str()]);
+        let found = self.fetch.versions(namespace, name.kind, &wanted, deadline).await?;
+        Ok(found.and_then(|mut found| found.remove(&name.name)))
+    }
+
+    /// Looks up by lists of metadata what is more than a handful of one kind. What they do not tell is left out.
+    async fn list<'a>(
+        &self,
+        namespace: &str,
+        names: impl Iterator<Item = &'a ConfigName>,
+        deadline: Instant,
+    ) -> Listed {
+        let mut wanted = BTreeMap::<ConfigKind, BTreeSet<&str>>::new();
+        for name in names {
+            wanted.entry(name.kind).or_default().insert(&name.name);
+        }
+        wanted.retain(|_, names| names.len() > HANDFUL);
+        // If a list cannot be had in good time, single reads are what is left.
+        let now = Instant::now();
+        let deadline = now + deadline.saturating_duration_since(now) / 2;
+        let lists = wanted.iter().map(async |(kind, names)| {
+            let versions = self.fetch.versions(namespace, *kind, names, deadline).await;
+            if let Err(error) = versions {
+                self.metrics.count_unreadable("list_config", error);
             }
-            Err(_) => {
-                self.metrics.count_timeout("find_config");
-                None
+            (*kind, names, versions)
+        });
+        let mut listed = Listed::new();
+        for (kind, names, versions) in futures::future::join_all(lists).await {
+            let Ok(Some(mut versions)) = versions else { continue };
+            for name in names {
+                let version = versions.remove(*name);
+                listed.insert(ConfigName { kind, name: (*name).to_owned() }, version);
             }
         }
+        listed
     }
 
     /// Forgets an object that nothing refers to any more.
     pub fn forget(&self, object: &ConfigRef) {
-        self.memory().pop(object);
+        self.memory().forget(object);
     }
 
     fn recall(&self, key: &DigestKey, object: &ConfigRef) -> Option<Remembered> {
-        self.memory().get(object).filter(|remembered| remembered.key_id == key.id()).cloned()
+        self.memory().get(key.id(), object).cloned()
     }
 
     fn absent(&self, object: &ConfigRef) -> Lookup {
@@ -188,8 +296,8 @@ impl ConfigReader {
         Lookup::Absent
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, LruCache<ConfigRef, Remembered>> {
-        // The lock is held for single map operations, none of which panics.
-        self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // The lock is held for single operations, none of which panics.
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

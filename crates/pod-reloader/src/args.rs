@@ -66,6 +66,11 @@ pub struct Args {
           value_parser = parse_patches)]
     pub max_concurrent_patches: usize,
 
+    /// Memory that request bodies, lists and content may take together while they are read, such as 24Mi; by default
+    /// three sixteenths of the container's memory limit
+    #[arg(long, value_name = "BYTES", env = "POD_RELOADER_MEMORY_BUDGET", value_parser = parse_bytes)]
+    pub memory_budget: Option<u64>,
+
     /// Watch these namespaces only, comma-separated; needs only Roles there
     #[arg(long, value_name = "NAMESPACES", value_delimiter = ',', env = "POD_RELOADER_NAMESPACES",
           value_parser = parse_namespace)]
@@ -233,6 +238,20 @@ fn parse_patches(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "expected a number from 1 to 1024".into())
 }
 
+/// A number of bytes, with Kubernetes' binary suffixes.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 1 << 20;
+    const MOST: u64 = 1 << 34;
+    let (number, shift) = [("Ki", 10), ("Mi", 20), ("Gi", 30)]
+        .into_iter()
+        .find_map(|(suffix, shift)| Some((text.strip_suffix(suffix)?, shift)))
+        .unwrap_or((text, 0));
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes
+        .filter(|bytes| (LEAST..=MOST).contains(bytes))
+        .ok_or_else(|| "expected a number of bytes from 1Mi to 16Gi, such as 24Mi".into())
+}
+
 fn parse_namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -327,6 +346,9 @@ mod tests {
             ("--settle-window=2h", "at most 3600 s"),
             ("--max-concurrent-patches=0", "from 1 to 1024"),
             ("--hash=sha1", "content, version"),
+            ("--memory-budget=24MB", "such as 24Mi"),
+            ("--memory-budget=1000", "from 1Mi"),
+            ("--memory-budget=99999999999999999999Gi", "to 16Gi"),
             ("--namespaces=a,B", "such as shop,billing"),
             ("--leader-elect=maybe", "true or false"),
             ("--zap-log-level=loud", "debug, info"),
@@ -337,6 +359,16 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{arg}");
             assert!(error.to_string().contains(hint), "{arg}: {error}");
         }
+    }
+
+    #[test]
+    fn c6_bytes_are_written_as_in_kubernetes() {
+        for (text, expected) in
+            [("2097152", 2 << 20), ("2048Ki", 2 << 20), ("24Mi", 24 << 20), ("1Gi", 1 << 30)]
+        {
+            assert_eq!(parse(&["--memory-budget", text]).unwrap().memory_budget, Some(expected));
+        }
+        assert_eq!(parse(&[]).unwrap().memory_budget, None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use pod_reloader_controller::controller::{self, Settings};
 use pod_reloader_controller::leader::{self, Election};
+use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
 use pod_reloader_k8s::identity::own_user_name;
 use pod_reloader_k8s::key::KeyKeeper;
@@ -66,12 +67,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             ("rust_version", env!("CARGO_PKG_RUST_VERSION")),
         ]),
     );
+    let budget = Budget::detect(args.memory_budget);
+    budget.register(&mut registry);
     let api_metrics = pod_reloader_k8s::metrics::Metrics::register(&mut registry);
     let controller_metrics = pod_reloader_controller::metrics::Metrics::register(&mut registry);
     let webhook_metrics = pod_reloader_webhook::metrics::Metrics::register(&mut registry);
     let serving_metrics = pod_reloader_serving::metrics::Metrics::register(&mut registry);
     let certificates = Certificates::new(serving_metrics.clone());
     let registry = Arc::new(registry);
+    tracing::info!(bytes = budget.total(), "memory budget for what is in flight");
 
     let metrics_listener = bind("metrics", &args.metrics_bind_address).await?;
     let health_listener = bind("health probe", &args.health_probe_bind_address).await?;
@@ -125,7 +129,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
     }
 
-    let reader = Arc::new(ConfigReader::new(client.clone(), api_metrics.clone()));
+    let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
     let scope = match args.namespaces.clone() {
         namespaces if namespaces.is_empty() => Scope::Cluster,
         namespaces => Scope::Namespaces(namespaces),

@@ -1,0 +1,286 @@
+//! Single reads from the API server, in bounded memory: metadata as a stream, content under the budget.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::BodyExt;
+use kube::api::{GetParams, ListParams};
+use kube::client::Body;
+use kube::{Client, Resource};
+use pod_reloader_core::reference::{ConfigKind, ConfigRef};
+use tokio::time::Instant;
+
+use crate::budget::Budget;
+use crate::objects::{ConfigContent, ConfigMeta};
+use crate::scan::{Path, Scalar, Scanner, Visitor};
+use crate::transport::is_timeout;
+use crate::unreadable::{Unreadable, attempts};
+
+/// The longest JSON of a config object. The API server stores content of 1 MiB, which escapes can make six times as
+/// long, and 256 KiB of annotations.
+const MAX_OBJECT_BYTES: usize = 8 << 20;
+/// Sizes to try where nothing is known of the object: most are small, and nearly all of the rest are below 1.5 MiB.
+const FIRST_GUESSES: [usize; 2] = [120 << 10, 3 << 19];
+/// Beside the text there is a copy of the values while it is parsed.
+const BYTES_PER_JSON_BYTE: usize = 2;
+/// Parsing more than this would keep a worker thread from other requests.
+const MAX_INLINE_BYTES: usize = 256 << 10;
+/// Objects in a page of a list.
+const PAGE: u32 = 500;
+/// What a page costs the API server, in single reads.
+const PAGE_COST: u64 = 20;
+
+/// Which version of an object is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+}
+
+/// See the module.
+pub(crate) struct Fetch {
+    pub(crate) client: Client,
+    pub(crate) budget: Budget,
+}
+
+impl Fetch {
+    /// The object's version; `None` if it does not exist.
+    pub(crate) async fn version(
+        &self,
+        object: &ConfigRef,
+        deadline: Instant,
+    ) -> Result<Option<Version>, Unreadable> {
+        let path = ConfigMeta::url_path(&object.object.kind, Some(&object.namespace));
+        let request = kube::core::Request::new(path)
+            .get_metadata(&object.object.name, &GetParams::default())
+            .map_err(|_| Unreadable::Malformed)?;
+        attempts(deadline, || async {
+            let mut found = VersionVisitor::default();
+            let Some(response) = self.open(request.clone()).await? else { return Ok(None) };
+            scan(response, &mut found).await?;
+            let version = found.0;
+            if version.uid.is_empty() { Err(Unreadable::Malformed) } else { Ok(Some(version)) }
+        })
+        .await
+    }
+
+    /// The versions of those of the wanted objects that exist, by lists of metadata. `None` if that would take more
+    /// than asking for each of them.
+    pub(crate) async fn versions(
+        &self,
+        namespace: &str,
+        kind: ConfigKind,
+        wanted: &BTreeSet<&str>,
+        deadline: Instant,
+    ) -> Result<Option<BTreeMap<String, Version>>, Unreadable> {
+        let mut page = ListParams::default().limit(PAGE);
+        if let (1, Some(name)) = (wanted.len(), wanted.first()) {
+            page = page.fields(&format!("metadata.name={name}"));
+        }
+        let path = ConfigMeta::url_path(&kind, Some(namespace));
+        let mut found = BTreeMap::new();
+        loop {
+            let request =
+                kube::core::Request::new(&path).list_metadata(&page).map_err(|_| Unreadable::Malformed)?;
+            let list = attempts(deadline, || async {
+                let mut list = ListVisitor::new(wanted);
+                let response = self.open(request.clone()).await?.ok_or(Unreadable::Status(404))?;
+                scan(response, &mut list).await?;
+                Ok(list)
+            })
+            .await?;
+            found.extend(list.found);
+            let Some(token) = list.next.filter(|token| !token.is_empty()) else { return Ok(Some(found)) };
+            if found.len() == wanted.len() {
+                return Ok(Some(found));
+            }
+            let pages = list.remaining.unwrap_or(u64::from(PAGE)).div_ceil(u64::from(PAGE));
+            if pages.saturating_mul(PAGE_COST) > wanted.len() as u64 {
+                return Ok(None);
+            }
+            page = page.continue_token(&token);
+        }
+    }
+
+    /// The object with its content summed, and the length of its JSON; `None` if it does not exist. `expected` is
+    /// that length when the object was read last.
+    pub(crate) async fn content(
+        &self,
+        object: &ConfigRef,
+        expected: Option<usize>,
+        deadline: Instant,
+    ) -> Result<Option<(ConfigContent, usize)>, Unreadable> {
+        let path = ConfigMeta::url_path(&object.object.kind, Some(&object.namespace));
+        let request = kube::core::Request::new(path)
+            .get(&object.object.name, &GetParams::default())
+            .map_err(|_| Unreadable::Malformed)?;
+        // With some room for what was added since.
+        let mut room =
+            expected.map_or(FIRST_GUESSES[0], |bytes| bytes + bytes / 8 + 4096).min(MAX_OBJECT_BYTES);
+        loop {
+            let mut reservation = self
+                .budget
+                .reserve_until(&object.namespace, room * BYTES_PER_JSON_BYTE, deadline)
+                .await
+                .ok_or(Unreadable::NoRoom)?;
+            match attempts(deadline, || self.body(request.clone(), room)).await? {
+                Read::Absent => return Ok(None),
+                Read::Whole(json) => {
+                    let length = json.len();
+                    reservation.shrink(length * BYTES_PER_JSON_BYTE);
+                    let content = if length > MAX_INLINE_BYTES {
+                        // The reservation goes along: the thread goes on if this future is dropped.
+                        tokio::task::spawn_blocking(move || (ConfigContent::parse(&json), reservation))
+                            .await
+                            .map_err(|_| Unreadable::Malformed)?
+                            .0
+                    } else {
+                        ConfigContent::parse(&json)
+                    };
+                    return content.map(|content| Some((content, length))).ok_or(Unreadable::Malformed);
+                }
+                Read::Longer(length) => {
+                    let guess = FIRST_GUESSES.into_iter().find(|guess| *guess > room);
+                    let next = length.or(guess).unwrap_or(MAX_OBJECT_BYTES).max(room + 1);
+                    if next > MAX_OBJECT_BYTES {
+                        return Err(Unreadable::TooLarge);
+                    }
+                    // Nothing is held while it waits for more room.
+                    room = next;
+                }
+            }
+        }
+    }
+
+    /// The body of an answer, as far as it fits.
+    async fn body(&self, request: Request<Vec<u8>>, room: usize) -> Result<Read, Unreadable> {
+        let Some(response) = self.open(request).await? else { return Ok(Read::Absent) };
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > room) {
+            return Ok(Read::Longer(length));
+        }
+        let mut body = response.into_body();
+        let mut json = Vec::with_capacity(length.unwrap_or_default());
+        while let Some(data) = next_data(&mut body).await? {
+            if json.len() + data.len() > room {
+                return Ok(Read::Longer(None));
+            }
+            json.extend_from_slice(&data);
+        }
+        Ok(Read::Whole(json))
+    }
+
+    /// Sends a request; `None` if there is nothing at that path.
+    async fn open(&self, request: Request<Vec<u8>>) -> Result<Option<Response<Body>>, Unreadable> {
+        let response =
+            self.client.send(request.map(Body::from)).await.map_err(|error| connection_error(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Some(response));
+        }
+        // A short body that is read to its end leaves a connection that can be used again.
+        let mut body = response.into_body();
+        let mut left = 64_usize << 10;
+        while let (true, Ok(Some(data))) = (left > 0, next_data(&mut body).await) {
+            left = left.saturating_sub(data.len());
+        }
+        if status == http::StatusCode::NOT_FOUND {
+            Ok(None)
+        } else {
+            Err(Unreadable::Status(status.as_u16()))
+        }
+    }
+}
+
+enum Read {
+    Absent,
+    Whole(Vec<u8>),
+    /// It does not fit; its length, if it was said.
+    Longer(Option<usize>),
+}
+
+async fn scan(response: Response<Body>, visitor: &mut impl Visitor) -> Result<(), Unreadable> {
+    let mut body = response.into_body();
+    let mut scanner = Scanner::default();
+    while let Some(data) = next_data(&mut body).await? {
+        scanner.feed(&data, visitor);
+    }
+    if scanner.is_complete() { Ok(()) } else { Err(Unreadable::Malformed) }
+}
+
+async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Unreadable> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|error| connection_error(&error))?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+fn connection_error(error: &kube::Error) -> Unreadable {
+    tracing::debug!(%error, "a request to the API server failed");
+    if is_timeout(error) { Unreadable::TimedOut } else { Unreadable::Connection }
+}
+
+#[derive(Default)]
+struct VersionVisitor(Version);
+
+impl Visitor for VersionVisitor {
+    fn scalar(&mut self, path: &Path, value: &Scalar<'_>) {
+        if path.is(&["metadata", "uid"]) {
+            self.0.uid = value.string().unwrap_or_default();
+        } else if path.is(&["metadata", "resourceVersion"]) {
+            self.0.resource_version = value.string().unwrap_or_default();
+        }
+    }
+}
+
+/// Picks the wanted objects out of a list.
+struct ListVisitor<'a> {
+    wanted: &'a BTreeSet<&'a str>,
+    name: String,
+    version: Version,
+    found: BTreeMap<String, Version>,
+    next: Option<String>,
+    remaining: Option<u64>,
+}
+
+impl<'a> ListVisitor<'a> {
+    fn new(wanted: &'a BTreeSet<&'a str>) -> Self {
+        Self {
+            wanted,
+            name: String::new(),
+            version: Version::default(),
+            found: BTreeMap::new(),
+            next: None,
+            remaining: None,
+        }
+    }
+}
+
+impl Visitor for ListVisitor<'_> {
+    fn scalar(&mut self, path: &Path, value: &Scalar<'_>) {
+        if path.is(&["items", "*", "metadata", "name"]) {
+            self.name = value.string().unwrap_or_default();
+        } else if path.is(&["items", "*", "metadata", "uid"]) {
+            self.version.uid = value.string().unwrap_or_default();
+        } else if path.is(&["items", "*", "metadata", "resourceVersion"]) {
+            self.version.resource_version = value.string().unwrap_or_default();
+        } else if path.is(&["metadata", "continue"]) {
+            self.next = value.string();
+        } else if path.is(&["metadata", "remainingItemCount"]) {
+            self.remaining = value.number();
+        }
+    }
+
+    fn end(&mut self, path: &Path) {
+        if path.is(&["items", "*"]) {
+            let (name, version) = (std::mem::take(&mut self.name), std::mem::take(&mut self.version));
+            if self.wanted.contains(name.as_str()) {
+                self.found.insert(name, version);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The digests that are remembered, bounded by the bytes they take.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pod_reloader_core::digest::Digest;
+use pod_reloader_core::reference::ConfigRef;
+
+/// What an entry takes beside its strings: map slot, vector slot, allocations.
+const ENTRY_BYTES: usize = 256;
+
+/// A remembered version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    pub(crate) digest: Digest,
+    /// The length of the object's JSON, to know how much room the next read needs.
+    pub(crate) json_bytes: usize,
+}
+
+/// Digests made with one key. When it is full, entries are replaced at random: going through a little more than fits,
+/// again and again, then still finds most (the least recently used first would find none).
+#[derive(Debug)]
+pub(crate) struct Memory {
+    max_bytes: usize,
+    bytes: usize,
+    key_id: String,
+    index: HashMap<Arc<ConfigRef>, usize>,
+    entries: Vec<(Arc<ConfigRef>, Remembered)>,
+    random: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            bytes: 0,
+            key_id: String::new(),
+            index: HashMap::new(),
+            entries: vec![],
+            // Any seed does: nothing depends on which entries go.
+            random: 0x9E37_79B9_7F4A_7C15,
+        }
+    }
+
+    pub(crate) fn get(&self, key_id: &str, object: &ConfigRef) -> Option<&Remembered> {
+        if self.key_id != key_id {
+            return None;
+        }
+        self.index.get(object).map(|at| &self.entries[*at].1)
+    }
+
+    pub(crate) fn put(&mut self, key_id: &str, object: &ConfigRef, remembered: Remembered) {
+        if self.key_id != key_id {
+            *self = Self { key_id: key_id.to_owned(), random: self.random, ..Self::new(self.max_bytes) };
+        }
+        self.forget(object);
+        let needed = weight(object, &remembered);
+        while self.bytes + needed > self.max_bytes && !self.entries.is_empty() {
+            let victim = self.random_entry();
+            self.remove(victim);
+        }
+        let object = Arc::new(object.clone());
+        self.bytes += needed;
+        self.index.insert(object.clone(), self.entries.len());
+        self.entries.push((object, remembered));
+    }
+
+    pub(crate) fn forget(&mut self, object: &ConfigRef) {
+        if let Some(at) = self.index.get(object) {
+            self.remove(*at);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn remove(&mut self, at: usize) {
+        let (object, remembered) = self.entries.swap_remove(at);
+        self.bytes -= weight(&object, &remembered);
+        self.index.remove(&object);
+        if let Some((moved, _)) = self.entries.get(at) {
+            self.index.insert(moved.clone(), at);
+        }
+    }
+
+    /// Xorshift: what goes need not be unpredictable, only spread.
+    fn random_entry(&mut self) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        usize::try_from(self.random % self.entries.len() as u64).unwrap_or_default()
+    }
+}
+
+fn weight(object: &ConfigRef, remembered: &Remembered) -> usize {
+    ENTRY_BYTES
+        + object.namespace.len()
+        + object.object.name.len()
+        + remembered.uid.len()
+        + remembered.resource_version.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pod_reloader_core::reference::ConfigName;
+
+    fn object(i: usize) -> ConfigRef {
+        ConfigRef::new("shop", ConfigName::configmap(format!("object-{i:06}")))
+    }
+
+    fn remembered(i: usize) -> Remembered {
+        Remembered {
+            uid: format!("{i:036}"),
+            resource_version: format!("{i:010}"),
+            digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
+            json_bytes: 1000,
+        }
+    }
+
+    #[test]
+    fn c5_2_a_little_more_than_fits_still_finds_most() {
+        let weight = weight(&object(0), &remembered(0));
+        let fits = 1000;
+        let mut memory = Memory::new(fits * weight);
+        let mut found = 0;
+        for round in 0..10 {
+            for i in 0..fits * 12 / 10 {
+                if memory.get("key", &object(i)).is_some() {
+                    found += usize::from(round > 0);
+                } else {
+                    memory.put("key", &object(i), remembered(i));
+                }
+                assert!(memory.bytes() <= memory.max_bytes);
+            }
+        }
+        assert!(found > 9 * fits * 12 / 10 / 2, "{found} of {}", 9 * fits * 12 / 10);
+    }
+
+    #[test]
+    fn c5_2_what_is_forgotten_takes_nothing_and_the_rest_stays_right() {
+        let mut memory = Memory::new(usize::MAX);
+        for i in 0..100 {
+            memory.put("key", &object(i), remembered(i));
+            memory.put("key", &object(i), remembered(i));
+        }
+        for i in (0..100).step_by(3) {
+            memory.forget(&object(i));
+        }
+        for i in 0..100 {
+            assert_eq!(memory.get("key", &object(i)).cloned(), (i % 3 != 0).then(|| remembered(i)));
+        }
+        assert_eq!(memory.get("other", &object(1)), None);
+        for i in 0..100 {
+            memory.forget(&object(i));
+        }
+        assert_eq!((memory.bytes(), memory.index.len()), (0, 0));
+        memory.put("key", &object(1), remembered(1));
+        memory.put("other", &object(2), remembered(2));
+        assert_eq!(memory.entries.len(), 1, "digests of another key are worth nothing");
+    }
+}
