@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
+use pod_reloader_core::content::KeyNames;
 use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
@@ -15,6 +16,7 @@ use crate::budget::Budget;
 use crate::fetch::{Fetch, Version};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
+use crate::objects::ConfigContent;
 pub use crate::unreadable::Unreadable;
 
 /// Reads of one workload's references that are under way at once. It keeps one long list from taking the API
@@ -51,7 +53,8 @@ pub struct Reads {
 }
 
 impl Reads {
-    fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
+    /// Adds the answer for one object.
+    pub fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
         let lookup = answer.unwrap_or_else(|error| {
             self.unreadable.push((name.clone(), error.to_string()));
             Lookup::Unknown
@@ -150,10 +153,11 @@ impl ConfigReader {
             let Some(Version { uid, resource_version }) = version else {
                 return Ok(self.absent(object));
             };
-            let digest = self.remembered_digest(key, object, &uid, &resource_version);
-            if depth == Depth::Version || digest.is_some() {
+            let content = self.remembered_content(key, object, &uid, &resource_version);
+            if depth == Depth::Version || content.is_some() {
                 self.metrics.count_lookup("memory");
-                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys: None }));
+                let (digest, keys) = content.unzip();
+                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys }));
             }
         }
         self.read_content(key, object, deadline).await
@@ -170,28 +174,33 @@ impl ConfigReader {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let digest = Digest::of(key, object, &content.sum);
-        let (uid, resource_version) = (content.uid, content.resource_version);
-        let remembered =
-            Remembered { uid: uid.clone(), resource_version: resource_version.clone(), digest, json_bytes };
+        let ConfigContent { uid, resource_version, summary } = content;
+        let digest = Digest::of(key, object, &summary.sum);
+        let remembered = Remembered {
+            uid: uid.clone(),
+            resource_version: resource_version.clone(),
+            digest,
+            keys: summary.keys.clone(),
+            json_bytes,
+        };
         let mut memory = self.memory();
         memory.put(key.id(), object, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
         drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: Some(summary.keys) }))
     }
 
-    /// The digest of exactly that version of the object, if it is remembered. No request is made.
-    pub fn remembered_digest(
+    /// The digest and the keys of exactly that version of the object, if they are remembered. No request is made.
+    pub fn remembered_content(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
         uid: &str,
         resource_version: &str,
-    ) -> Option<Digest> {
+    ) -> Option<(Digest, KeyNames)> {
         let remembered = self.recall(key, object)?;
         (remembered.uid == uid && remembered.resource_version == resource_version)
-            .then_some(remembered.digest)
+            .then_some((remembered.digest, remembered.keys))
     }
 
     /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is
