@@ -24,6 +24,7 @@ pub mod decide;
 pub mod digest;
 pub mod duration;
 pub mod guard;
+mod json_text;
 pub mod lookup;
 pub mod observed;
 pub mod patch;
