@@ -23,6 +23,7 @@ pub mod content;
 pub mod decide;
 pub mod digest;
 pub mod duration;
+mod fold;
 pub mod guard;
 mod json_text;
 pub mod lookup;

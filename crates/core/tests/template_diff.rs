@@ -126,7 +126,8 @@ fn c4_6_deep_nesting_and_many_members_in_another_order_end_soon() {
     let member = |n: usize| format!(r#""key{n}":{n}"#);
     let forth: Vec<_> = (0..50_000).map(member).collect();
     let back: Vec<_> = (0..50_000).rev().map(member).collect();
-    let of = |members: &[String]| format!(r#"{{"spec":{{"template":{{"spec":{{{}}}}}}}}}"#, members.join(","));
+    let of =
+        |members: &[String]| format!(r#"{{"spec":{{"template":{{"spec":{{{}}}}}}}}}"#, members.join(","));
     assert!(differs(&of(&forth), &of(&back)), "too dear to tell");
     assert!(!differs(&of(&forth[..100]), &of(&back[49_900..])));
 }
