@@ -140,6 +140,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         own_user,
         mode: args.hash.into(),
         scope: scope.clone(),
+        budget: budget.clone(),
         metrics: webhook_metrics,
     };
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));
