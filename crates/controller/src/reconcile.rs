@@ -1,5 +1,6 @@
 //! One look at one workload: compare, and write what differs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pod_reloader_core::config_hash::HashMode;
@@ -330,6 +331,8 @@ impl Reconciler {
             hash: view.workload.template.config_hash.as_deref(),
             observed: view.workload.observed.as_deref(),
             live,
+            superseded: &BTreeSet::new(),
+            tolerates_unknown: false,
             occasion: Occasion::Standing,
         })
     }
@@ -350,7 +353,7 @@ impl Reconciler {
                             Lookup::Unknown
                         } else {
                             let (uid, resource_version) = (uid.clone(), resource_version.clone());
-                            Lookup::Known(Live { uid, resource_version, digest })
+                            Lookup::Known(Live { uid, resource_version, digest, keys: None })
                         }
                     }
                 };

@@ -5,10 +5,10 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::decide::{Lookup, Lookups};
 use crate::digest::DigestKey;
+use crate::lookup::{Lookup, Lookups};
 use crate::observed::Record;
-use crate::reference::{ConfigKind, ConfigName};
+use crate::reference::{ConfigKind, ConfigName, References, is_valid_name};
 
 /// How the config hash is made (`--hash`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,16 +55,54 @@ impl ConfigHash {
 
     /// SAP's hash over the names as listed; `None` while an object could not be looked up.
     pub fn of_versions(namespace: &str, listed: &[ConfigName], live: &Lookups) -> Option<Self> {
-        let mut sum = Sha256::new();
+        let mut sum = VersionSum::new(namespace);
         for name in listed {
-            let version = match live.get(name)? {
-                Lookup::Unknown => return None,
-                Lookup::Absent => String::new(),
-                Lookup::Known(live) => format!("{}.{}", live.uid, live.resource_version),
-            };
-            sum.update(format!("{}/{namespace}/{}/{version}\n", name.kind.singular(), name.name));
+            sum.line(name.kind, &name.name, Some(live.get(name)?))?;
         }
-        Some(Self(hex(&sum.finalize())))
+        Some(sum.finish())
+    }
+
+    /// The hash that SAP's pod-reloader makes of lists that are not tidy: it splits at commas and takes what it gets,
+    /// blanks and all. What is no name, it does not find. `None` where the lists are tidy, or too long to have been
+    /// kept, or while an object could not be looked up.
+    pub fn of_versions_as_written(namespace: &str, references: &References, live: &Lookups) -> Option<Self> {
+        let mut sum = VersionSum::new(namespace);
+        for (kind, entry) in references.as_written()? {
+            let lookup = if is_valid_name(entry) {
+                Some(live.get(&ConfigName { kind, name: entry.to_owned() })?)
+            } else {
+                None
+            };
+            sum.line(kind, entry, lookup)?;
+        }
+        Some(sum.finish())
+    }
+}
+
+/// SHA-256 over one line per entry of the lists.
+struct VersionSum<'a> {
+    sum: Sha256,
+    namespace: &'a str,
+}
+
+impl<'a> VersionSum<'a> {
+    fn new(namespace: &'a str) -> Self {
+        Self { sum: Sha256::new(), namespace }
+    }
+
+    /// `None` for what could not be asked for; what is no name cannot be there.
+    fn line(&mut self, kind: ConfigKind, name: &str, lookup: Option<&Lookup>) -> Option<()> {
+        let version = match lookup {
+            Some(Lookup::Unknown) => return None,
+            Some(Lookup::Absent) | None => String::new(),
+            Some(Lookup::Known(live)) => format!("{}.{}", live.uid, live.resource_version),
+        };
+        self.sum.update(format!("{}/{}/{name}/{version}\n", kind.singular(), self.namespace));
+        Some(())
+    }
+
+    fn finish(self) -> ConfigHash {
+        ConfigHash(hex(&self.sum.finalize()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The content of a config object, summed while it is read so that nothing of it stays in memory (5.2).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
@@ -18,7 +20,7 @@ impl ContentSum {
     }
 
     /// The sum of that content. Secret values are taken as the API shows them, in base64, which is one to one.
-    pub fn of(content: &Content) -> Self {
+    fn of(content: &Content<'_>) -> Self {
         let mut sum = Sha256::new();
         let mut field = |bytes: &[u8]| {
             sum.update((bytes.len() as u64).to_be_bytes());
@@ -26,16 +28,15 @@ impl ContentSum {
         };
         for (tag, map) in [(b"data", &content.data), (b"bina", &content.binary_data)] {
             // No map and an empty map are the same to a pod.
-            let empty = BTreeMap::new();
-            let map = map.as_ref().unwrap_or(&empty);
+            let entries = || map.iter().flatten();
             field(tag);
-            field(&(map.len() as u64).to_be_bytes());
-            for (name, value) in map {
-                field(name.as_bytes());
-                field(value.as_deref().unwrap_or_default().as_bytes());
+            field(&(entries().count() as u64).to_be_bytes());
+            for (name, value) in entries() {
+                field(name.0.as_bytes());
+                field(value.as_ref().map_or(&b""[..], |value| value.0.as_bytes()));
             }
         }
-        field(content.type_.as_deref().unwrap_or_default().as_bytes());
+        field(content.kind.as_ref().map_or(&b""[..], |kind| kind.0.as_bytes()));
         Self(sum.finalize().into())
     }
 }
@@ -46,22 +47,84 @@ impl fmt::Debug for ContentSum {
     }
 }
 
-/// The fields of a `ConfigMap` or `Secret` that count as content, as the API shows them.
-#[derive(Default, Deserialize)]
-pub struct Content {
-    /// `data`; in base64 for Secrets. A null value is an empty one (Go writes a nil slice so).
-    pub data: Option<BTreeMap<String, Option<String>>>,
-    /// `binaryData` of a `ConfigMap`, in base64.
-    #[serde(rename = "binaryData")]
-    pub binary_data: Option<BTreeMap<String, Option<String>>>,
-    /// `type` of a `Secret`.
-    #[serde(rename = "type")]
-    pub type_: Option<String>,
+/// The names of the keys that an object's `data` and `binaryData` have, kept small: 64 bits of each name's SHA-256.
+/// Two names that share them are a matter of 2^32 tries; whoever makes them deceives but himself about a key of his own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyNames(Arc<[u64]>);
+
+impl KeyNames {
+    /// The set of these names.
+    pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut prefixes: Vec<_> = names.into_iter().map(prefix).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Self(prefixes.into())
+    }
+
+    /// Whether the object has that key.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.binary_search(&prefix(name)).is_ok()
+    }
+
+    /// The memory that the names take; clones share it.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
 }
+
+impl fmt::Debug for KeyNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyNames({})", self.0.len())
+    }
+}
+
+fn prefix(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&Sha256::digest(name)[..8]);
+    u64::from_be_bytes(bytes)
+}
+
+/// What is kept of an object's content: read in one pass, from text without a copy of what needs no unescaping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentSummary {
+    /// The sum of all of it.
+    pub sum: ContentSum,
+    /// Which keys it has.
+    pub keys: KeyNames,
+}
+
+/// The fields of a `ConfigMap` or `Secret` that count as content, as the API shows them.
+#[derive(Deserialize)]
+struct Content<'a> {
+    /// In base64 for Secrets. A null value is an empty one (Go writes a nil slice so).
+    #[serde(borrow)]
+    data: Option<Entries<'a>>,
+    /// Of a `ConfigMap`, in base64.
+    #[serde(borrow, rename = "binaryData")]
+    binary_data: Option<Entries<'a>>,
+    /// Of a `Secret`.
+    #[serde(borrow, rename = "type")]
+    kind: Option<Text<'a>>,
+}
+
+type Entries<'a> = BTreeMap<Text<'a>, Option<Text<'a>>>;
+
+/// A string that borrows from the input where it has no escapes.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for ContentSum {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Content::deserialize(deserializer).map(|content| Self::of(&content))
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentSummary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let content = Content::deserialize(deserializer)?;
+        let maps = [&content.data, &content.binary_data].into_iter().flatten();
+        let keys = KeyNames::of(maps.flat_map(|map| map.keys().map(|name| &*name.0)));
+        Ok(Self { sum: ContentSum::of(&content), keys })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Facts and decisions of pod-reloader, without a clock, an environment, randomness or a Kubernetes client.
 //!
 //! In come the relevant parts of a workload ([`workload::Workload`]) and what is known about the config objects
-//! it refers to ([`decide::Lookup`]); out comes what should happen to its annotations ([`decide::Decision`]) and
+//! it refers to ([`lookup::Lookup`]); out comes what should happen to its annotations ([`decide::Decision`]) and
 //! the patch that does it ([`patch`]). The admission webhook and the reconciler call the very same functions, so
 //! they cannot disagree.
 //!
@@ -15,13 +15,19 @@
 
 pub mod admission;
 pub mod annotation;
+mod by_version;
+pub mod cause;
+mod compare;
 pub mod config_hash;
 pub mod content;
 pub mod decide;
 pub mod digest;
 pub mod duration;
+pub mod guard;
+pub mod lookup;
 pub mod observed;
 pub mod patch;
 pub mod reference;
 pub mod template;
+pub mod template_diff;
 pub mod workload;

@@ -4,6 +4,7 @@ use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation
 use serde_json::{Map, Value, json};
 
 use crate::annotation;
+use crate::guard::Guard;
 use crate::workload::{AnnotationRoom, Workload};
 
 /// The annotations that a workload should have. SAP's trigger is never among them (4.5).
@@ -77,6 +78,19 @@ impl Target {
             self.hash.as_deref(),
         );
         json_patch::Patch(operations)
+    }
+
+    /// The JSON Patch for the reconciler where the workload moves too fast for [`Self::merge_patch`], as text of type
+    /// `application/json-patch+json`: the edits of [`Self::admission_patch`] behind tests on all that the decision
+    /// read. `guard` has to be of the same version as `workload`. `None` when all is right.
+    pub fn guarded_patch(&self, workload: &Workload, guard: &Guard<'_>) -> Option<String> {
+        let edits = self.admission_patch(workload).0;
+        if edits.is_empty() {
+            return None;
+        }
+        let edits = edits.iter().map(|edit| serde_json::to_string(edit).expect("operations are JSON"));
+        let operations: Vec<_> = guard.tests().into_iter().chain(edits).collect();
+        Some(format!("[{}]", operations.join(",")))
     }
 
     /// The merge patch (RFC 7386) for the reconciler, guarded by the resource version that the decision read;

@@ -127,55 +127,101 @@ impl fmt::Display for WorkloadRef {
     }
 }
 
-/// A listed name that Kubernetes would refuse (1.2).
+/// A listed name that Kubernetes would refuse (1.2), as far as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadName(ConfigName);
+pub struct BadName {
+    kind: ConfigKind,
+    shown: Box<str>,
+    has_blanks: bool,
+}
+
+impl BadName {
+    fn new(kind: ConfigKind, name: &str) -> Self {
+        let has_blanks = name.contains(char::is_whitespace);
+        // A warning has room for 120 characters.
+        let most = if has_blanks { 20 } else { 32 };
+        let mut rest = name.chars();
+        // It goes into warnings and Events: short, and without what could break a terminal or a header.
+        let shown = rest.by_ref().take(most).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' });
+        let mut shown: String = shown.collect();
+        if rest.next().is_some() {
+            shown.push_str("...");
+        }
+        Self { kind, shown: shown.into(), has_blanks }
+    }
+}
 
 impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It goes into warnings and Events: short, and without what could break a terminal or a header.
-        let shown: String = self
-            .0
-            .name
-            .chars()
-            .take(32)
-            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
-            .collect();
-        let more = if self.0.name.chars().count() > 32 { "..." } else { "" };
-        write!(f, "{} \"{shown}{more}\"", self.0.kind.singular())
+        write!(f, "{} \"{}\"", self.kind.singular(), self.shown)?;
+        if self.has_blanks {
+            f.write_str(" (names are separated by commas)")?;
+        }
+        Ok(())
     }
 }
+
+/// So many entries of one workload's lists count; what is listed beyond is left out, and reported. It bounds the memory
+/// and the reads that one workload can ask for.
+pub const MAX_REFERENCES: usize = 1_000;
+/// Bad names kept for the report; more are counted only.
+const MAX_BAD_NAMES: usize = 20;
+/// Untidy lists are kept as they were written up to this length, to recognise what SAP's pod-reloader made of them.
+const MAX_AS_WRITTEN_BYTES: usize = 32 * 1024;
 
 /// The reference lists of one workload, parsed (1.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
     listed: Vec<ConfigName>,
+    left_out: usize,
     bad: Vec<BadName>,
+    bad_count: usize,
+    as_written: Option<Box<[(ConfigKind, Box<str>)]>>,
 }
 
 impl References {
-    /// Parses the values of the two annotations. Never fails: a bad name is left out and kept for the report.
+    /// Parses the values of the two annotations. Never fails: a bad name is left out and kept for the report, and so
+    /// is counted what goes past [`MAX_REFERENCES`].
     pub fn parse(configmaps: Option<&str>, secrets: Option<&str>) -> Self {
+        let lists = [(ConfigKind::ConfigMap, configmaps), (ConfigKind::Secret, secrets)]
+            .map(|(kind, list)| (kind, list.unwrap_or_default()));
         let mut references = Self::default();
-        for (kind, list) in [(ConfigKind::ConfigMap, configmaps), (ConfigKind::Secret, secrets)] {
-            for name in list.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
-                let name = ConfigName { kind, name: name.to_owned() };
-                if is_valid_name(&name.name) {
-                    references.listed.push(name);
+        let mut is_tidy = true;
+        for (kind, list) in lists {
+            for entry in entries(list) {
+                let name = entry.trim();
+                is_tidy &= name.len() == entry.len() && !name.is_empty();
+                if name.is_empty() {
+                    continue;
+                }
+                if !is_valid_name(name) {
+                    is_tidy = false;
+                    references.bad_count += 1;
+                    if references.bad.len() < MAX_BAD_NAMES {
+                        references.bad.push(BadName::new(kind, name));
+                    }
+                } else if references.listed.len() < MAX_REFERENCES {
+                    references.listed.push(ConfigName { kind, name: name.to_owned() });
                 } else {
-                    references.bad.push(BadName(name));
+                    references.left_out += 1;
                 }
             }
+        }
+        let bytes: usize = lists.iter().map(|(_, list)| list.len()).sum();
+        if !is_tidy && references.opted_in() && references.left_out == 0 && bytes <= MAX_AS_WRITTEN_BYTES {
+            let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+            references.as_written = Some(lists.map(|(kind, list)| (kind, list.into())).collect());
         }
         references
     }
 
     /// Whether the workload opted in: at least one entry that is not blank, valid or not.
     pub fn opted_in(&self) -> bool {
-        !self.listed.is_empty() || !self.bad.is_empty()
+        !self.listed.is_empty() || self.bad_count > 0
     }
 
-    /// The valid names as they were listed: `ConfigMap`s first, in order and with repetitions, as SAP hashes them.
+    /// The valid names as they were listed: `ConfigMap`s first, in order and with repetitions, as SAP hashes them; the
+    /// first [`MAX_REFERENCES`] of them.
     pub fn listed(&self) -> &[ConfigName] {
         &self.listed
     }
@@ -185,10 +231,32 @@ impl References {
         self.listed.iter().collect()
     }
 
-    /// The names that Kubernetes would refuse.
+    /// How many valid entries are past [`MAX_REFERENCES`] and do not count.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The first of the names that Kubernetes would refuse.
     pub fn bad_names(&self) -> &[BadName] {
         &self.bad
     }
+
+    /// How many names Kubernetes would refuse.
+    pub fn bad_count(&self) -> usize {
+        self.bad_count
+    }
+
+    /// The entries as SAP's pod-reloader takes them, with blanks, empty ones and bad names; `None` if they are the same
+    /// as [`Self::listed`], or too long to have been kept.
+    pub(crate) fn as_written(&self) -> Option<impl Iterator<Item = (ConfigKind, &str)>> {
+        let lists = self.as_written.as_deref()?.iter();
+        Some(lists.flat_map(|(kind, list)| entries(list).map(|entry| (*kind, entry))))
+    }
+}
+
+/// An empty list has no entry, any other one more than it has commas.
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').take(if list.is_empty() { 0 } else { usize::MAX })
 }
 
 /// Whether Kubernetes accepts this as the name of a namespace: an RFC 1123 label. Whatever comes from outside has to
@@ -199,7 +267,7 @@ pub fn is_valid_namespace(name: &str) -> bool {
 
 /// Whether Kubernetes accepts this as the name of a `ConfigMap` or `Secret`: an RFC 1123 subdomain
 /// (`IsDNS1123Subdomain` in apimachinery).
-fn is_valid_name(name: &str) -> bool {
+pub(crate) fn is_valid_name(name: &str) -> bool {
     let is_alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     name.len() <= 253
         && name.split('.').all(|label| {

@@ -1,10 +1,14 @@
-//! How a pod template uses config objects: which of them a pod cannot start without.
+//! How a pod template uses config objects: which of them, and which of their keys, a pod cannot start without.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use crate::reference::ConfigName;
+use crate::reference::{ConfigName, is_valid_name};
 
 /// Whether pods can start without the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,31 +19,96 @@ pub enum Need {
     Required,
 }
 
+/// So many objects, and so many required keys of all of them together, are kept of one template.
+const MAX_USES: usize = 1_000;
+/// What Kubernetes accepts as a key's name at most.
+const MAX_KEY_BYTES: usize = 253;
+
 /// What a pod template names in env, envFrom and volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TemplateUses(BTreeMap<ConfigName, Need>);
+pub struct TemplateUses {
+    uses: BTreeMap<ConfigName, Need>,
+    keys: BTreeMap<ConfigName, BTreeSet<Box<str>>>,
+    key_count: usize,
+    is_truncated: bool,
+}
 
 impl TemplateUses {
     /// Whether the template needs the object; `None` where it does not name it.
     pub fn need(&self, name: &ConfigName) -> Option<Need> {
-        self.0.get(name).copied()
+        self.uses.get(name).copied()
     }
 
     /// All that the template cannot do without.
     pub fn required(&self) -> impl Iterator<Item = &ConfigName> {
-        self.0.iter().filter(|(_, need)| **need == Need::Required).map(|(name, _)| name)
+        self.uses.iter().filter(|(_, need)| **need == Need::Required).map(|(name, _)| name)
+    }
+
+    /// The same, each with the keys of it that the template cannot do without.
+    pub fn required_keys(&self) -> impl Iterator<Item = (&ConfigName, impl Iterator<Item = &str>)> {
+        self.required().map(|name| (name, self.keys.get(name).into_iter().flatten().map(|key| &**key)))
+    }
+
+    /// Whether it names more than is kept.
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
     }
 
     /// Adds a use; one that is required outweighs those that are optional.
     pub fn add(&mut self, name: ConfigName, need: Need) {
-        let entry = self.0.entry(name).or_insert(need);
-        *entry = (*entry).max(need);
+        let is_full = self.uses.len() >= MAX_USES;
+        match self.uses.entry(name) {
+            Entry::Occupied(mut entry) => {
+                let need = need.max(*entry.get());
+                entry.insert(need);
+            }
+            Entry::Vacant(_) if is_full => self.is_truncated = true,
+            Entry::Vacant(entry) => {
+                entry.insert(need);
+            }
+        }
     }
 
-    fn add_named(&mut self, make: fn(String) -> ConfigName, name: Option<String>, optional: Option<bool>) {
-        if let Some(name) = name.filter(|name| !name.is_empty()) {
-            let need = if optional == Some(true) { Need::Optional } else { Need::Required };
-            self.add(make(name), need);
+    /// Adds a required use of one key.
+    pub fn require_key(&mut self, name: ConfigName, key: &str) {
+        self.add(name.clone(), Need::Required);
+        // A longer one no object can have, and the API server refuses it.
+        if !self.uses.contains_key(&name) || key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return;
+        }
+        if self.key_count >= MAX_USES {
+            self.is_truncated = true;
+        } else if self.keys.entry(name).or_default().insert(key.into()) {
+            self.key_count += 1;
+        }
+    }
+
+    fn add_source(&mut self, make: fn(String) -> ConfigName, source: Option<Source>) {
+        let Some(source) = source else { return };
+        // An object of another name cannot be there, and the name may become part of a request's path.
+        let Some(name) = source.secret_name.or(source.name).filter(|name| is_valid_name(name)) else {
+            return;
+        };
+        let name = make(name);
+        if source.optional == Some(true) {
+            return self.add(name, Need::Optional);
+        }
+        for key in source.key.iter().chain(&source.items.0.0) {
+            self.require_key(name.clone(), key);
+        }
+        self.is_truncated |= source.items.0.1;
+        self.add(name, Need::Required);
+    }
+
+    fn add_all(&mut self, other: Self) {
+        self.is_truncated |= other.is_truncated;
+        for (name, need) in other.uses {
+            self.add(name, need);
+        }
+        for (name, keys) in other.keys {
+            for key in keys {
+                self.require_key(name.clone(), &key);
+            }
         }
     }
 }
@@ -48,17 +117,20 @@ impl TemplateUses {
 /// without, if the image is there or public.
 #[derive(Deserialize)]
 pub(crate) struct PodSpec {
-    containers: Option<Vec<Container>>,
-    #[serde(rename = "initContainers")]
-    init_containers: Option<Vec<Container>>,
-    volumes: Option<Vec<Volume>>,
+    #[serde(default)]
+    containers: Each<Container>,
+    #[serde(default, rename = "initContainers")]
+    init_containers: Each<Container>,
+    #[serde(default)]
+    volumes: Each<Volume>,
 }
 
 #[derive(Deserialize)]
 struct Container {
-    env: Option<Vec<EnvVar>>,
-    #[serde(rename = "envFrom")]
-    env_from: Option<Vec<EnvFrom>>,
+    #[serde(default)]
+    env: Each<EnvVar>,
+    #[serde(default, rename = "envFrom")]
+    env_from: Each<EnvFrom>,
 }
 
 #[derive(Deserialize)]
@@ -102,25 +174,37 @@ struct Volume {
     storageos: Option<WithSecretRef>,
 }
 
-/// A name with its `optional` field. Only Secret volumes (and Azure files) call the name `secretName`.
+/// A name with its `optional` field, and the keys that a pod cannot start without unless it is optional. Only Secret
+/// volumes (and Azure files) call the name `secretName`.
 #[derive(Deserialize)]
 struct Source {
     name: Option<String>,
     #[serde(rename = "secretName")]
     secret_name: Option<String>,
     optional: Option<bool>,
+    /// Of an environment variable.
+    key: Option<Box<str>>,
+    /// Of a volume.
+    #[serde(default)]
+    items: Folded<Keys>,
 }
 
 #[derive(Deserialize)]
 struct Projected {
-    sources: Option<Vec<EnvFromLike>>,
+    #[serde(default)]
+    sources: Each<ProjectedSource>,
 }
 
 #[derive(Deserialize)]
-struct EnvFromLike {
+struct ProjectedSource {
     #[serde(rename = "configMap")]
     config_map: Option<Source>,
     secret: Option<Source>,
+}
+
+#[derive(Deserialize)]
+struct KeyToPath {
+    key: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -135,40 +219,141 @@ struct WithSecretRef {
     secret_ref: Option<Source>,
 }
 
+/// A list that is folded into `T` while it is read, so that memory does not grow with its length. `null` is an empty
+/// one.
+struct Folded<T>(T);
+
+impl<T: Default> Default for Folded<T> {
+    fn default() -> Self {
+        Self(T::default())
+    }
+}
+
+trait FoldItem: Default {
+    type Item;
+    fn item(&mut self, item: Self::Item);
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FoldItem<Item: Deserialize<'de>>> Visitor<'de> for ListVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<T, A::Error> {
+        let mut folded = T::default();
+        while let Some(item) = list.next_element()? {
+            folded.item(item);
+        }
+        Ok(folded)
+    }
+}
+
+impl<'de, T: FoldItem<Item: Deserialize<'de>>> Deserialize<'de> for Folded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData)).map(Self)
+    }
+}
+
+/// Keys, and whether there were more than are kept.
+#[derive(Default)]
+struct Keys(BTreeSet<Box<str>>, bool);
+
+impl FoldItem for Keys {
+    type Item = KeyToPath;
+
+    fn item(&mut self, item: KeyToPath) {
+        if self.0.len() >= MAX_USES {
+            self.1 = true;
+        } else {
+            self.0.extend(item.key.filter(|key| key.len() <= MAX_KEY_BYTES));
+        }
+    }
+}
+
+/// What the parts of a list use.
+type Each<T> = Folded<UsesOf<T>>;
+
+struct UsesOf<T> {
+    uses: TemplateUses,
+    item: PhantomData<T>,
+}
+
+impl<T> Default for UsesOf<T> {
+    fn default() -> Self {
+        Self { uses: TemplateUses::default(), item: PhantomData }
+    }
+}
+
+impl<T: AddTo> FoldItem for UsesOf<T> {
+    type Item = T;
+
+    fn item(&mut self, item: T) {
+        item.add_to(&mut self.uses);
+    }
+}
+
+trait AddTo {
+    fn add_to(self, uses: &mut TemplateUses);
+}
+
+impl AddTo for Container {
+    fn add_to(self, uses: &mut TemplateUses) {
+        uses.add_all(self.env.0.uses);
+        uses.add_all(self.env_from.0.uses);
+    }
+}
+
+impl AddTo for EnvVar {
+    fn add_to(self, uses: &mut TemplateUses) {
+        if let Some(source) = self.value_from {
+            uses.add_source(ConfigName::configmap, source.config_map);
+            uses.add_source(ConfigName::secret, source.secret);
+        }
+    }
+}
+
+impl AddTo for EnvFrom {
+    fn add_to(self, uses: &mut TemplateUses) {
+        uses.add_source(ConfigName::configmap, self.config_map);
+        uses.add_source(ConfigName::secret, self.secret);
+    }
+}
+
+impl AddTo for ProjectedSource {
+    fn add_to(self, uses: &mut TemplateUses) {
+        uses.add_source(ConfigName::configmap, self.config_map);
+        uses.add_source(ConfigName::secret, self.secret);
+    }
+}
+
+impl AddTo for Volume {
+    fn add_to(self, uses: &mut TemplateUses) {
+        uses.add_source(ConfigName::configmap, self.config_map);
+        let drivers = [self.flex, self.cephfs, self.rbd, self.iscsi, self.scale_io, self.storageos];
+        let of_drivers = drivers.into_iter().map(|driver| driver.and_then(|driver| driver.secret_ref));
+        let secrets = [self.secret, self.azure_file, self.csi.and_then(|csi| csi.secret_ref)];
+        for secret in secrets.into_iter().chain(of_drivers) {
+            uses.add_source(ConfigName::secret, secret);
+        }
+        if let Some(projected) = self.projected {
+            uses.add_all(projected.sources.0.uses);
+        }
+    }
+}
+
 impl From<PodSpec> for TemplateUses {
     fn from(spec: PodSpec) -> Self {
-        let mut uses = Self::default();
-        let mut add = |config_map: Option<Source>, secret: Option<Source>| {
-            if let Some(source) = config_map {
-                uses.add_named(ConfigName::configmap, source.name, source.optional);
-            }
-            if let Some(source) = secret {
-                uses.add_named(ConfigName::secret, source.secret_name.or(source.name), source.optional);
-            }
-        };
-        for container in
-            spec.containers.into_iter().flatten().chain(spec.init_containers.into_iter().flatten())
-        {
-            for source in container.env.into_iter().flatten().filter_map(|var| var.value_from) {
-                add(source.config_map, source.secret);
-            }
-            for source in container.env_from.into_iter().flatten() {
-                add(source.config_map, source.secret);
-            }
-        }
-        for volume in spec.volumes.into_iter().flatten() {
-            add(volume.config_map, volume.secret);
-            for source in volume.projected.and_then(|p| p.sources).into_iter().flatten() {
-                add(source.config_map, source.secret);
-            }
-            add(None, volume.csi.and_then(|csi| csi.secret_ref));
-            add(None, volume.azure_file);
-            for driver in
-                [volume.flex, volume.cephfs, volume.rbd, volume.iscsi, volume.scale_io, volume.storageos]
-            {
-                add(None, driver.and_then(|driver| driver.secret_ref));
-            }
-        }
+        let mut uses = spec.containers.0.uses;
+        uses.add_all(spec.init_containers.0.uses);
+        uses.add_all(spec.volumes.0.uses);
         uses
     }
 }

@@ -300,7 +300,7 @@ fn c4_2_not_there_and_could_not_ask_are_different_answers() {
 #[test]
 fn c4_2_a_reference_without_an_answer_or_without_the_digest_that_is_needed_leaves_it_undecided() {
     let world = World::listing("a").using_optionally(&cm("a")).with(&cm("a"), "1").created();
-    let live = Live { uid: "u".into(), resource_version: "1".into(), digest: None };
+    let live = Live { uid: "u".into(), resource_version: "1".into(), digest: None, keys: None };
     for lookups in [[].into(), [(cm("a"), Lookup::Known(live))].into()] {
         let decision = decide(&Question {
             mode: world.mode,
@@ -311,6 +311,8 @@ fn c4_2_a_reference_without_an_answer_or_without_the_digest_that_is_needed_leave
             hash: world.hash.as_deref(),
             observed: world.observed.as_deref(),
             live: &lookups,
+            superseded: &world.superseded,
+            tolerates_unknown: false,
             occasion: Standing,
         });
         assert_eq!(decision.verdict, Verdict::Undecided(vec![cm("a")]), "{lookups:?}");

@@ -187,6 +187,7 @@ fn saps(configmaps: &str, secrets: &str, existing: &[ConfigName]) -> String {
                 uid: format!("{kind}/test/{}", name.name),
                 resource_version: "1".into(),
                 digest: None,
+                keys: None,
             };
             let lookup = if existing.contains(name) { Lookup::Known(live) } else { Lookup::Absent };
             (name.clone(), lookup)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use pod_reloader_core::content::KeyNames;
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::reference::ConfigRef;
 
@@ -15,6 +16,7 @@ pub(crate) struct Remembered {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) digest: Digest,
+    pub(crate) keys: KeyNames,
     /// The length of the object's JSON, to know how much room the next read needs.
     pub(crate) json_bytes: usize,
 }
@@ -101,6 +103,7 @@ fn weight(object: &ConfigRef, remembered: &Remembered) -> usize {
         + object.object.name.len()
         + remembered.uid.len()
         + remembered.resource_version.len()
+        + remembered.keys.bytes()
 }
 
 #[cfg(test)]
@@ -117,6 +120,7 @@ mod tests {
             uid: format!("{i:036}"),
             resource_version: format!("{i:010}"),
             digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
+            keys: KeyNames::of(["a", "b"]),
             json_bytes: 1000,
         }
     }

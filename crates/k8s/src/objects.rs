@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use kube::api::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use kube::{Api, Client, Resource};
-use pod_reloader_core::content::ContentSum;
+use pod_reloader_core::content::ContentSummary;
 use pod_reloader_core::reference::{ConfigKind, WorkloadKind, WorkloadRef};
 use pod_reloader_core::workload::Workload;
 use serde::{Deserialize, Deserializer};
@@ -133,15 +133,15 @@ impl Resource for ConfigMeta {
 pub(crate) struct ConfigContent {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
-    pub(crate) sum: ContentSum,
+    pub(crate) summary: ContentSummary,
 }
 
 impl ConfigContent {
     /// Reads one object's JSON. The error says nothing of the text, which may be a Secret's.
     pub(crate) fn parse(json: &[u8]) -> Option<Self> {
         let meta = serde_json::from_slice::<WireObject>(json).ok()?.metadata;
-        let sum = serde_json::from_slice(json).ok()?;
-        Some(Self { uid: meta.uid?, resource_version: meta.resource_version?, sum })
+        let summary = serde_json::from_slice(json).ok()?;
+        Some(Self { uid: meta.uid?, resource_version: meta.resource_version?, summary })
     }
 }
 

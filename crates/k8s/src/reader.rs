@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
+use pod_reloader_core::content::{ContentSummary, KeyNames};
 use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
@@ -15,6 +16,7 @@ use crate::budget::Budget;
 use crate::fetch::{Fetch, Version};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
+use crate::objects::ConfigContent;
 pub use crate::unreadable::Unreadable;
 
 /// Reads of one workload's references that are under way at once. It keeps one long list from taking the API
@@ -48,12 +50,20 @@ pub struct Reads {
     pub lookups: Lookups,
     /// Those that could not be read, and why, in a few words.
     pub unreadable: Vec<(ConfigName, String)>,
+    /// How many of these may be readable soon.
+    passing: usize,
 }
 
 impl Reads {
+    /// Whether all that could not be read stays unreadable until somebody does something about it.
+    pub fn only_lasting(&self) -> bool {
+        self.passing == 0
+    }
+
     fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
         let lookup = answer.unwrap_or_else(|error| {
             self.unreadable.push((name.clone(), error.to_string()));
+            self.passing += usize::from(!error.is_lasting());
             Lookup::Unknown
         });
         self.lookups.insert(name, lookup);
@@ -153,7 +163,7 @@ impl ConfigReader {
             let digest = self.remembered_digest(key, object, &uid, &resource_version);
             if depth == Depth::Version || digest.is_some() {
                 self.metrics.count_lookup("memory");
-                return Ok(Lookup::Known(Live { uid, resource_version, digest }));
+                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys: None }));
             }
         }
         self.read_content(key, object, deadline).await
@@ -170,18 +180,36 @@ impl ConfigReader {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let digest = Digest::of(key, object, &content.sum);
-        let (uid, resource_version) = (content.uid, content.resource_version);
-        let remembered =
-            Remembered { uid: uid.clone(), resource_version: resource_version.clone(), digest, json_bytes };
+        let ConfigContent { uid, resource_version, summary: ContentSummary { sum, keys } } = content;
+        let digest = Digest::of(key, object, &sum);
+        let remembered = Remembered {
+            uid: uid.clone(),
+            resource_version: resource_version.clone(),
+            digest,
+            keys: keys.clone(),
+            json_bytes,
+        };
         let mut memory = self.memory();
         memory.put(key.id(), object, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
         drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest) }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
     }
 
-    /// The digest of exactly that version of the object, if it is remembered. No request is made.
+    /// Digest and key names of exactly that version of the object, if they are remembered. No request is made.
+    pub fn remembered(
+        &self,
+        key: &DigestKey,
+        object: &ConfigRef,
+        uid: &str,
+        resource_version: &str,
+    ) -> Option<(Digest, KeyNames)> {
+        let remembered = self.recall(key, object)?;
+        let is_same = remembered.uid == uid && remembered.resource_version == resource_version;
+        is_same.then_some((remembered.digest, remembered.keys))
+    }
+
+    /// The digest alone of what [`Self::remembered`] gives.
     pub fn remembered_digest(
         &self,
         key: &DigestKey,
@@ -189,9 +217,7 @@ impl ConfigReader {
         uid: &str,
         resource_version: &str,
     ) -> Option<Digest> {
-        let remembered = self.recall(key, object)?;
-        (remembered.uid == uid && remembered.resource_version == resource_version)
-            .then_some(remembered.digest)
+        self.remembered(key, object, uid, resource_version).map(|(digest, _)| digest)
     }
 
     /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is
@@ -217,7 +243,7 @@ impl ConfigReader {
             }
             let lookup = answer.map(|version| match version {
                 Some(Version { uid, resource_version }) => {
-                    Lookup::Known(Live { uid, resource_version, digest: None })
+                    Lookup::Known(Live { uid, resource_version, digest: None, keys: None })
                 }
                 None => Lookup::Absent,
             });

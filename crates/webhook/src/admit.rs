@@ -1,5 +1,6 @@
 //! Answers one admission request.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pod_reloader_core::admission::{Admission, Baseline, classify};
@@ -86,6 +87,7 @@ impl Admitter {
         let mut warnings = answer.warnings;
         if new.is_cared_for() {
             warnings.extend(warning::bad_names(&new.references));
+            warnings.extend(warning::left_out(&new.references));
         }
         warnings.extend(left_out.into_iter().map(warning::no_room));
         if let (Some(cause), Some(hash)) = (answer.causes.first(), &target.hash) {
@@ -138,8 +140,12 @@ impl Admitter {
             hash,
             observed,
             live: &reads.lookups,
+            superseded: &BTreeSet::new(),
+            // The reconciler would decide without them, too, and make a second revision of it.
+            tolerates_unknown: reads.only_lasting(),
             occasion,
         });
+        let is_undecided = matches!(decision.verdict, Verdict::Undecided(_));
         let mut answer = match decision.verdict {
             Verdict::Undecided(names) => {
                 let warning = warning::unreadable(names.len(), &reads.unreadable);
@@ -166,6 +172,9 @@ impl Admitter {
                 warnings: vec![],
             },
         };
+        if !is_undecided && !decision.unknown.is_empty() {
+            answer.warnings.push(warning::not_covered(decision.unknown.len(), &reads.unreadable));
+        }
         answer.warnings.extend(warning::missing(&new.references, &new.template.uses, &reads.lookups));
         answer
     }

@@ -16,5 +16,4 @@ pub mod http;
 pub mod metrics;
 mod prepare;
 pub mod review;
-mod template;
 mod warning;

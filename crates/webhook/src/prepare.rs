@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use pod_reloader_core::admission::{Admission, classify};
 use pod_reloader_core::reference::{WorkloadKind, is_valid_namespace};
+use pod_reloader_core::template_diff;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
 use serde_json::value::RawValue;
@@ -11,7 +12,6 @@ use serde_json::value::RawValue;
 use crate::admit::Admitter;
 use crate::metrics::Outcome;
 use crate::review::{Request, Response, ReviewError};
-use crate::template;
 
 /// A request without its body.
 pub(crate) struct Prepared {
@@ -101,7 +101,7 @@ impl Admitter {
         let template_changed = Cell::new(true);
         let differs = || {
             if let (Some(old), Some(new)) = (request.old_object, request.object) {
-                template_changed.set(template::differs(old, new));
+                template_changed.set(template_diff::differs(old.get(), new.get()));
             }
             template_changed.get()
         };

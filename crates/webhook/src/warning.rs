@@ -2,7 +2,7 @@
 
 use pod_reloader_core::decide::{Lookup, Lookups};
 use pod_reloader_core::patch::NoRoom;
-use pod_reloader_core::reference::{ConfigName, References};
+use pod_reloader_core::reference::{ConfigName, MAX_REFERENCES, References};
 use pod_reloader_core::template::TemplateUses;
 
 /// Warnings of one kind beyond this many are counted only.
@@ -16,9 +16,9 @@ pub(crate) fn bad_names(references: &References) -> Vec<String> {
         .take(MOST)
         .map(|name| format!("pod-reloader: {name} is not a valid name and is left out"))
         .collect();
-    if bad.len() > MOST {
-        warnings
-            .push(format!("pod-reloader: {} more names are not valid and are left out", bad.len() - MOST));
+    let more = references.bad_count().saturating_sub(MOST);
+    if more > 0 {
+        warnings.push(format!("pod-reloader: {more} more names are not valid and are left out"));
     }
     warnings
 }
@@ -45,6 +45,21 @@ pub(crate) fn unreadable(count: usize, unreadable: &[(ConfigName, String)]) -> S
     let example = unreadable.first().map(|(name, why)| format!(" ({}: {why})", short(name)));
     let example = example.unwrap_or_default();
     left_to_reconciler(&format!("{count} reference(s) could not be read{example}"))
+}
+
+/// References that a decision was made without.
+pub(crate) fn not_covered(count: usize, unreadable: &[(ConfigName, String)]) -> String {
+    let example = unreadable.first().map(|(name, why)| format!(" ({}: {why})", short(name)));
+    let example = example.unwrap_or_default();
+    format!("pod-reloader: {count} reference(s) cannot be read and are not followed{example}")
+}
+
+/// Entries beyond the number that counts.
+pub(crate) fn left_out(references: &References) -> Option<String> {
+    let count = references.left_out();
+    (count > 0).then(|| {
+        format!("pod-reloader: only {MAX_REFERENCES} references count for one workload; {count} are left out")
+    })
 }
 
 /// Listed names that are likely wrong: nothing of that name exists, and nothing in the template uses it.
@@ -84,6 +99,7 @@ fn short(name: &ConfigName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pod_reloader_core::template::Need;
 
     #[test]
     fn c4_2_warnings_are_few_and_short() {
@@ -106,7 +122,7 @@ mod tests {
     fn c4_2_a_name_that_the_template_uses_or_that_exists_is_not_warned_of() {
         let references = References::parse(Some("used,typo,unknown"), None);
         let mut uses = TemplateUses::default();
-        uses.add(ConfigName::configmap("used"), pod_reloader_core::template::Need::Optional);
+        uses.add(ConfigName::configmap("used"), Need::Optional);
         let live = [
             (ConfigName::configmap("used"), Lookup::Absent),
             (ConfigName::configmap("typo"), Lookup::Absent),

@@ -37,6 +37,7 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
         uid: settings.uid().context("a uid")?,
         resource_version: settings.resource_version().context("a version")?,
         digest: None,
+        keys: None,
     });
     let names = [ConfigName::configmap("settings")];
     let saps = ConfigHash::of_versions(&space.name, &names, &[(names[0].clone(), live)].into());

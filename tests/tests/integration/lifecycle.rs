@@ -23,6 +23,7 @@ async fn saps_hash(space: &Space<'_>, name: &str) -> anyhow::Result<String> {
             uid: object.uid().context("a uid")?,
             resource_version: object.resource_version().context("a version")?,
             digest: None,
+            keys: None,
         }),
     };
     let names = [ConfigName::configmap(name)];

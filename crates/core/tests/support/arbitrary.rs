@@ -1,6 +1,6 @@
 //! Arbitrary inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::decide::{Live, Lookup, Lookups, Occasion, Question, Verdict, decide};
@@ -72,6 +72,8 @@ impl State {
             hash: self.hash.as_deref(),
             observed: self.observed.as_deref(),
             live: &self.live,
+            superseded: &BTreeSet::new(),
+            tolerates_unknown: false,
             occasion: self.occasion,
         };
         decide(&question).verdict
@@ -142,6 +144,7 @@ prop_compose! {
                     uid: format!("uid-{name}"),
                     resource_version: content.clone(),
                     digest: Some(digest(&key, name, content)),
+                    keys: None,
                 }),
                 Some(None) => Lookup::Unknown,
                 Some(Some(None)) | None => Lookup::Absent,

@@ -4,12 +4,12 @@
 pub mod arbitrary;
 pub mod manifest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
-use pod_reloader_core::content::ContentSum;
+use pod_reloader_core::content::{ContentSum, ContentSummary};
 use pod_reloader_core::decide::{
-    Cause, Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide,
+    Cause, Decision, Live, Lookup, Lookups, Missing, Occasion, Question, Verdict, decide,
 };
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::observed::{Observed, Record};
@@ -43,10 +43,28 @@ pub fn digest(key: &DigestKey, name: &ConfigName, text: &str) -> Digest {
     Digest::of(key, &ConfigRef::new(NAMESPACE, name.clone()), &content(text))
 }
 
+/// What is kept of an object with that text in its only entry, and these keys beside it.
+pub fn summary(text: &str, keys: &BTreeSet<String>) -> ContentSummary {
+    let mut data: serde_json::Map<_, _> = keys.iter().map(|key| (key.clone(), "v".into())).collect();
+    data.insert("entry".into(), text.into());
+    serde_json::from_value(serde_json::json!({"data": data})).expect("content")
+}
+
+/// The object as a whole is missing.
+pub fn missing(object: &ConfigName) -> Missing {
+    Missing { object: object.clone(), key: None }
+}
+
+/// The object lacks that key.
+pub fn missing_key(object: &ConfigName, key: &str) -> Missing {
+    Missing { object: object.clone(), key: Some(key.into()) }
+}
+
 /// A config object as the cluster has it.
 #[derive(Clone, Debug)]
 struct Object {
     content: String,
+    keys: BTreeSet<String>,
     uid: String,
     resource_version: u64,
 }
@@ -61,7 +79,10 @@ pub struct World {
     pub hash: Option<String>,
     pub observed: Option<String>,
     objects: BTreeMap<ConfigName, Object>,
-    unreachable: Vec<ConfigName>,
+    unreachable: BTreeSet<ConfigName>,
+    /// Seen in another version before the live one was recorded.
+    pub superseded: BTreeSet<ConfigName>,
+    pub tolerates_unknown: bool,
     writes: u64,
 }
 
@@ -76,7 +97,9 @@ impl World {
             hash: None,
             observed: None,
             objects: BTreeMap::new(),
-            unreachable: vec![],
+            unreachable: BTreeSet::new(),
+            superseded: BTreeSet::new(),
+            tolerates_unknown: false,
             writes: 0,
         }
     }
@@ -88,6 +111,11 @@ impl World {
 
     pub fn requiring(mut self, name: &ConfigName) -> Self {
         self.uses.add(name.clone(), Need::Required);
+        self
+    }
+
+    pub fn requiring_key(mut self, name: &ConfigName, key: &str) -> Self {
+        self.uses.require_key(name.clone(), key);
         self
     }
 
@@ -114,8 +142,16 @@ impl World {
         self.writes += 1;
         let uid =
             self.objects.get(name).map_or_else(|| format!("{name}-{}", self.writes), |it| it.uid.clone());
-        let object = Object { content: content.to_owned(), uid, resource_version: self.writes };
+        let keys = self.objects.get(name).map(|it| it.keys.clone()).unwrap_or_default();
+        let object = Object { content: content.to_owned(), keys, uid, resource_version: self.writes };
         self.objects.insert(name.clone(), object);
+    }
+
+    /// A write of an object that has these keys beside its entry.
+    pub fn put_keys(&mut self, name: &ConfigName, content: &str, keys: &[&str]) {
+        self.put(name, content);
+        let keys = keys.iter().map(ToString::to_string).collect();
+        self.objects.get_mut(name).expect("put").keys = keys;
     }
 
     /// A write that leaves the content as it is.
@@ -130,7 +166,12 @@ impl World {
 
     /// From now on that object cannot be asked for.
     pub fn cut_off(&mut self, name: &ConfigName) {
-        self.unreachable.push(name.clone());
+        self.unreachable.insert(name.clone());
+    }
+
+    /// It can be asked for again.
+    pub fn reconnect(&mut self, name: &ConfigName) {
+        self.unreachable.remove(name);
     }
 
     pub fn list(&mut self, configmaps: &str, secrets: &str) {
@@ -151,15 +192,24 @@ impl World {
                 let lookup = match self.objects.get(name) {
                     _ if self.unreachable.contains(name) => Lookup::Unknown,
                     None => Lookup::Absent,
-                    Some(object) => Lookup::Known(Live {
-                        uid: object.uid.clone(),
-                        resource_version: object.resource_version.to_string(),
-                        digest: Some(digest(&self.key, name, &object.content)),
-                    }),
+                    Some(object) => Lookup::Known(self.live(name, object)),
                 };
                 (name.clone(), lookup)
             })
             .collect()
+    }
+
+    fn live(&self, name: &ConfigName, object: &Object) -> Live {
+        let content = summary(&object.content, &object.keys);
+        let digest = Digest::of(&self.key, &ConfigRef::new(NAMESPACE, name.clone()), &content.sum);
+        // What is not listed is asked for as metadata only.
+        let is_listed = self.references.names().contains(name);
+        Live {
+            uid: object.uid.clone(),
+            resource_version: object.resource_version.to_string(),
+            digest: Some(digest),
+            keys: is_listed.then_some(content.keys),
+        }
     }
 
     pub fn ask(&self, occasion: Occasion) -> Decision {
@@ -172,6 +222,8 @@ impl World {
             hash: self.hash.as_deref(),
             observed: self.observed.as_deref(),
             live: &self.lookups(),
+            superseded: &self.superseded,
+            tolerates_unknown: self.tolerates_unknown,
             occasion,
         })
     }
@@ -249,11 +301,18 @@ impl World {
     /// A reload is due but has to wait for these.
     #[track_caller]
     pub fn expect_deferral(&self, expected_missing: &[&ConfigName], expected: &[Cause]) {
+        let expected_missing: Vec<_> = expected_missing.iter().map(|object| missing(object)).collect();
+        self.expect_deferral_for(&expected_missing, expected);
+    }
+
+    /// A reload is due but has to wait for these objects and keys.
+    #[track_caller]
+    pub fn expect_deferral_for(&self, expected_missing: &[Missing], expected: &[Cause]) {
         let verdict = self.ask(Occasion::Standing).verdict;
         let Verdict::Defer { missing, causes } = &verdict else {
             unreachable!("not deferred: {verdict:?}");
         };
-        assert_eq!(missing.iter().collect::<Vec<_>>(), expected_missing);
+        assert_eq!(missing, expected_missing);
         assert_eq!(causes, expected);
     }
 }
