@@ -16,7 +16,6 @@ pub(crate) struct Remembered {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) digest: Digest,
-    /// Which keys the object has.
     pub(crate) keys: KeyNames,
     /// The length of the object's JSON, to know how much room the next read needs.
     pub(crate) json_bytes: usize,
@@ -121,7 +120,7 @@ mod tests {
             uid: format!("{i:036}"),
             resource_version: format!("{i:010}"),
             digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
-            keys: KeyNames::default(),
+            keys: KeyNames::of(["a", "b"]),
             json_bytes: 1000,
         }
     }

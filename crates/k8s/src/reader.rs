@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
-use pod_reloader_core::content::KeyNames;
+use pod_reloader_core::content::{ContentSummary, KeyNames};
 use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
@@ -50,13 +50,21 @@ pub struct Reads {
     pub lookups: Lookups,
     /// Those that could not be read, and why, in a few words.
     pub unreadable: Vec<(ConfigName, String)>,
+    /// How many of these may be readable soon.
+    passing: usize,
 }
 
 impl Reads {
+    /// Whether all that could not be read stays unreadable until somebody does something about it.
+    pub fn only_lasting(&self) -> bool {
+        self.passing == 0
+    }
+
     /// Adds the answer for one object.
     pub fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
         let lookup = answer.unwrap_or_else(|error| {
             self.unreadable.push((name.clone(), error.to_string()));
+            self.passing += usize::from(!error.is_lasting());
             Lookup::Unknown
         });
         self.lookups.insert(name, lookup);
@@ -153,7 +161,7 @@ impl ConfigReader {
             let Some(Version { uid, resource_version }) = version else {
                 return Ok(self.absent(object));
             };
-            let content = self.remembered_content(key, object, &uid, &resource_version);
+            let content = self.remembered(key, object, &uid, &resource_version);
             if depth == Depth::Version || content.is_some() {
                 self.metrics.count_lookup("memory");
                 let (digest, keys) = content.unzip();
@@ -174,24 +182,24 @@ impl ConfigReader {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let ConfigContent { uid, resource_version, summary } = content;
-        let digest = Digest::of(key, object, &summary.sum);
+        let ConfigContent { uid, resource_version, summary: ContentSummary { sum, keys } } = content;
+        let digest = Digest::of(key, object, &sum);
         let remembered = Remembered {
             uid: uid.clone(),
             resource_version: resource_version.clone(),
             digest,
-            keys: summary.keys.clone(),
+            keys: keys.clone(),
             json_bytes,
         };
         let mut memory = self.memory();
         memory.put(key.id(), object, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
         drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: Some(summary.keys) }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
     }
 
-    /// The digest and the keys of exactly that version of the object, if they are remembered. No request is made.
-    pub fn remembered_content(
+    /// Digest and key names of exactly that version of the object, if they are remembered. No request is made.
+    pub fn remembered(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
@@ -199,8 +207,8 @@ impl ConfigReader {
         resource_version: &str,
     ) -> Option<(Digest, KeyNames)> {
         let remembered = self.recall(key, object)?;
-        (remembered.uid == uid && remembered.resource_version == resource_version)
-            .then_some((remembered.digest, remembered.keys))
+        let is_same = remembered.uid == uid && remembered.resource_version == resource_version;
+        is_same.then_some((remembered.digest, remembered.keys))
     }
 
     /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is

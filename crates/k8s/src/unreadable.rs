@@ -43,6 +43,11 @@ impl Unreadable {
             Self::TooLarge | Self::NoRoom | Self::Malformed => false,
         }
     }
+
+    /// Whether it stays so until somebody does something about it: a missing right, an object that is too large.
+    pub const fn is_lasting(self) -> bool {
+        !self.is_transient() && !matches!(self, Self::NoRoom)
+    }
 }
 
 impl fmt::Display for Unreadable {

@@ -33,6 +33,10 @@ const PLAIN_HTTP_ANSWER: &[u8] =
 /// After an error of accept(2), such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is read of a request's body before anybody asks for it. Bodies that wait for room in memory wait on the
+/// client's side of the connection.
+const READ_AHEAD: u32 = 128 * 1024;
+
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -224,6 +228,8 @@ impl Connection {
                 .keep_alive_timeout(Duration::from_secs(10))
                 .max_concurrent_streams(250)
                 .max_header_list_size(64 * 1024)
+                .initial_stream_window_size(READ_AHEAD)
+                .initial_connection_window_size(4 * READ_AHEAD)
                 .serve_connection(io, service);
             let mut connection = std::pin::pin!(connection);
             let is_to_end = async {
@@ -243,6 +249,7 @@ impl Connection {
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
+                .max_buf_size(READ_AHEAD as usize)
                 // Covers idle connections too, which end in better order by what follows.
                 .header_read_timeout(self.limits.idle + self.limits.header)
                 .serve_connection(io, service);

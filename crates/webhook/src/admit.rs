@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use pod_reloader_core::admission::{Admission, Baseline, classify};
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::{Cause, Occasion, Question, Verdict, decide, needs_content};
+use pod_reloader_core::decide::{Cause, Lookup, Lookups, Occasion, Question, Verdict, decide, needs_content};
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::reference::{WorkloadKind, is_valid_namespace};
-use pod_reloader_core::template_diff;
 use pod_reloader_core::workload::Workload;
-use pod_reloader_k8s::FIELD_MANAGER;
+use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::{ConfigReader, Depth};
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::metrics::{Metrics, Outcome};
-use crate::review::{Request, Response};
+use crate::prepare::{Open, Plan, Prepared};
+use crate::review::Response;
 use crate::warning;
 
-/// References that are read for one request at most; a longer list is left to the reconciler (4.2).
-const MAX_READS: usize = 500;
+/// Objects that the template requires beside the listed ones: no more of them are asked for (4.2).
+const MAX_REQUIRED: usize = 1000;
+/// Causes that a log line names.
+const MAX_LOGGED: usize = 20;
 
 /// What requests are answered from.
 pub struct Admitter {
@@ -37,6 +37,8 @@ pub struct Admitter {
     pub mode: HashMode,
     /// The namespaces we may read.
     pub scope: Scope,
+    /// Bounds the bodies in memory.
+    pub budget: Budget,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -50,87 +52,58 @@ struct Answer {
 }
 
 impl Admitter {
-    /// Answers a request before the deadline. Never denies, never fails.
-    pub async fn admit(&self, request: &Request<'_>, deadline: Instant) -> Response {
-        let Some(kind) = workload_kind(request) else {
-            self.metrics.count_request("other", &request.operation, Outcome::LeftAlone);
-            let kind =
-                request.kind.kind.chars().filter(char::is_ascii_alphanumeric).take(40).collect::<String>();
-            let warning = format!("pod-reloader: registered for a kind it does not know: {kind}");
-            return Response { warnings: vec![warning], ..Response::default() };
-        };
-        let (response, outcome) = self.admit_workload(request, kind, deadline).await;
-        self.metrics.count_request(kind.as_str(), &request.operation, outcome);
-        response
-    }
-
-    async fn admit_workload(
-        &self,
-        request: &Request<'_>,
-        kind: WorkloadKind,
-        deadline: Instant,
-    ) -> (Response, Outcome) {
-        let is_subresource = request.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
-        if is_subresource || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
-            return (Response::default(), Outcome::LeftAlone);
-        }
-        if self.is_own_patch(request) {
-            return (Response::default(), Outcome::OwnPatch);
-        }
-        let (new, old) = match read_objects(request) {
-            Ok(objects) => objects,
-            Err(unreadable) => {
-                let warnings = vec![format!("pod-reloader: cannot read the {unreadable}; it is left alone")];
-                return (Response { warnings, ..Response::default() }, Outcome::LeftAlone);
+    /// Answers a request before the deadline, with the uid to give back. Never denies, never fails.
+    pub(crate) async fn admit(&self, prepared: Prepared, deadline: Instant) -> (String, Response) {
+        let Prepared { uid, operation, plan } = prepared;
+        let response = match plan {
+            Plan::UnknownKind(kind) => {
+                self.metrics.count_request("other", &operation, Outcome::LeftAlone);
+                let warning = format!("pod-reloader: registered for a kind it does not know: {kind}");
+                Response { warnings: vec![warning], ..Response::default() }
+            }
+            Plan::Answered(kind, outcome, response) => {
+                self.metrics.count_request(kind.as_str(), &operation, outcome);
+                response
+            }
+            Plan::Open(open) => {
+                let (response, outcome) = self.admit_workload(&open, deadline).await;
+                self.metrics.count_request(open.kind.as_str(), &operation, outcome);
+                response
             }
         };
-        let namespace = request.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-        let Some(namespace) = namespace.or(new.namespace.as_deref()) else {
-            let warnings = vec!["pod-reloader: the request names no namespace; it is left alone".to_owned()];
-            return (Response { warnings, ..Response::default() }, Outcome::LeftAlone);
-        };
-        // It becomes part of paths that are asked for with our rights.
-        if !is_valid_namespace(namespace) {
-            let warnings =
-                vec!["pod-reloader: the request's namespace is no valid name; it is left alone".to_owned()];
-            return (Response { warnings, ..Response::default() }, Outcome::LeftAlone);
-        }
-        if !self.scope.contains(namespace) {
-            return (Response::default(), Outcome::LeftAlone);
-        }
+        (uid, response)
+    }
 
-        let template_changed = || match (request.old_object, request.object) {
-            (Some(old), Some(new)) => template_diff::differs(old.get(), new.get()),
-            _ => true,
-        };
-        let answer = match classify(self.mode, &new, old.as_ref(), template_changed) {
+    async fn admit_workload(&self, open: &Open, deadline: Instant) -> (Response, Outcome) {
+        let Open { new, old, .. } = open;
+        let answer = match classify(self.mode, new, old.as_ref(), || open.template_changed) {
             Admission::LeaveAlone => return (Response::default(), Outcome::LeftAlone),
             Admission::Restore(baseline) => Answer::keep(baseline, Outcome::Restored, None),
             Admission::Decide(baseline, occasion) => {
-                self.decide(namespace, &new, baseline, occasion, deadline).await
+                self.decide(&open.namespace, new, baseline, occasion, deadline).await
             }
         };
-
-        let (target, left_out) = answer.target.fitted_to(&new);
+        let (target, left_out) = answer.target.fitted_to(new);
         let mut warnings = answer.warnings;
         if new.is_cared_for() {
             warnings.extend(warning::bad_names(&new.references));
+            warnings.extend(warning::left_out(&new.references));
         }
         warnings.extend(left_out.into_iter().map(warning::no_room));
-        if let (false, Some(hash)) = (answer.causes.is_empty(), &target.hash) {
-            let causes: Vec<String> = answer.causes.iter().map(ToString::to_string).collect();
-            let name = request.name.as_deref().or(new.name.as_deref()).unwrap_or("(to be generated)");
+        if let (Some(cause), Some(hash)) = (answer.causes.first(), &target.hash) {
+            let causes: Vec<String> =
+                answer.causes.iter().take(MAX_LOGGED).map(ToString::to_string).collect();
+            let name = open.name.as_deref().unwrap_or("(to be generated)");
             let old_hash = old.as_ref().and_then(|old| old.template.config_hash.as_deref()).unwrap_or("none");
-            let dry_run = request.dry_run.unwrap_or_default();
             tracing::info!(
-                kind = kind.as_str(), namespace, name, old_hash, new_hash = %hash, dry_run,
-                causes = causes.join(", "), "the webhook set the config hash"
+                kind = open.kind.as_str(), namespace = open.namespace, name, old_hash, new_hash = %hash,
+                dry_run = open.dry_run, causes = causes.join(", "), "the webhook set the config hash"
             );
-            if !dry_run && let Some(cause) = answer.causes.first() {
-                self.metrics.count_hash_set(kind.as_str(), cause.label());
+            if !open.dry_run {
+                self.metrics.count_hash_set(open.kind.as_str(), cause.label());
             }
         }
-        (Response { patch: target.admission_patch(&new), warnings }, answer.outcome)
+        (Response { patch: target.admission_patch(new), warnings }, answer.outcome)
     }
 
     async fn decide(
@@ -148,11 +121,12 @@ impl Admitter {
             return undecided("the digest key is not known");
         };
         let names: Vec<_> = new.references.names().into_iter().cloned().collect();
-        if names.len() > MAX_READS {
-            return undecided(&format!("{} references are more than {MAX_READS}", names.len()));
-        }
         let depth = if needs_content(self.mode, hash, observed) { Depth::Content } else { Depth::Version };
-        let live = self.reader.read_all(&key, namespace, names, depth, deadline).await;
+        let mut reads = self.reader.read_all(&key, namespace, names, depth, deadline).await;
+        if hash.is_some() && self.mode == HashMode::Content {
+            let missing = self.required_beside(namespace, new, &reads.lookups, deadline).await;
+            reads.lookups.extend(missing);
+        }
         // Another key may have come into force meanwhile; what was made with the old one must not be told.
         if self.key.get().as_deref() != Some(&*key) {
             return undecided("the digest key is being replaced");
@@ -165,14 +139,18 @@ impl Admitter {
             uses: &new.template.uses,
             hash,
             observed,
-            live: &live,
+            live: &reads.lookups,
             superseded: &BTreeSet::new(),
-            tolerates_unknown: false,
+            // The reconciler would decide without them, too, and make a second revision of it.
+            tolerates_unknown: reads.only_lasting(),
             occasion,
         });
-        let unknown = warning::unknown(&decision.verdict);
-        match decision.verdict {
-            Verdict::Undecided(_) => Answer::keep(baseline, Outcome::Undecided, unknown),
+        let is_undecided = matches!(decision.verdict, Verdict::Undecided(_));
+        let mut answer = match decision.verdict {
+            Verdict::Undecided(names) => {
+                let warning = warning::unreadable(names.len(), &reads.unreadable);
+                Answer::keep(baseline, Outcome::Undecided, Some(warning))
+            }
             // Never on the owner's rollout; if it were, waiting would be right.
             Verdict::Defer { .. } | Verdict::Keep => Answer::keep(baseline, Outcome::Decided, None),
             Verdict::Record(observed) => Answer {
@@ -193,18 +171,29 @@ impl Admitter {
                 causes,
                 warnings: vec![],
             },
+        };
+        if !is_undecided && !decision.unknown.is_empty() {
+            answer.warnings.push(warning::not_covered(decision.unknown.len(), &reads.unreadable));
         }
+        answer.warnings.extend(warning::missing(&new.references, &new.template.uses, &reads.lookups));
+        answer
     }
 
-    /// The reconciler's patches pass as they are, also those of other replicas: they share the user name (4.3).
-    fn is_own_patch(&self, request: &Request<'_>) -> bool {
-        let own_user = self.own_user.borrow();
-        let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
-        let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
-        own_user.is_some()
-            && user == own_user.as_deref()
-            && manager == Some(FIELD_MANAGER)
-            && request.operation == "UPDATE"
+    /// Which of the objects exist that the template requires and the lists do not name. It matters only where a
+    /// listed one is absent: its digest stays recorded while new pods have to wait for something else.
+    async fn required_beside(
+        &self,
+        namespace: &str,
+        new: &Workload,
+        listed: &Lookups,
+        deadline: Instant,
+    ) -> Lookups {
+        if !listed.values().any(|lookup| *lookup == Lookup::Absent) {
+            return Lookups::new();
+        }
+        let required = new.template.uses.required().filter(|name| !listed.contains_key(*name));
+        let required: Vec<_> = required.take(MAX_REQUIRED).cloned().collect();
+        self.reader.exist_all(namespace, required, deadline).await.lookups
     }
 }
 
@@ -220,20 +209,4 @@ impl Answer {
             warnings: warning.into_iter().collect(),
         }
     }
-}
-
-fn workload_kind(request: &Request<'_>) -> Option<WorkloadKind> {
-    let is_apps_v1 = request.kind.group == "apps" && request.kind.version == "v1";
-    WorkloadKind::from_kind(&request.kind.kind).filter(|_| is_apps_v1)
-}
-
-/// The new object and, on an UPDATE, the old one; the error names what could not be read.
-fn read_objects(request: &Request<'_>) -> Result<(Workload, Option<Workload>), &'static str> {
-    let read = |object: Option<&RawValue>| serde_json::from_str::<Workload>(object?.get()).ok();
-    let new = read(request.object).ok_or("object")?;
-    let old = match request.operation.as_str() {
-        "UPDATE" => Some(read(request.old_object).ok_or("old object")?),
-        _ => None,
-    };
-    Ok((new, old))
 }

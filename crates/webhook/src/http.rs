@@ -1,6 +1,6 @@
 //! The HTTP side: bytes in, status code and bytes out (4.6).
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,32 +10,24 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use http_body_util::BodyExt;
 use pod_reloader_core::duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use pod_reloader_k8s::budget::{Reservation, SMALL_BYTES};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::admit::Admitter;
-use crate::review::Request;
-
-/// The largest body: a review carries the object twice, and the API server takes objects of 1.5 MiB.
-pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
-
-/// How much of a body that is too large is read, so that the client hears of it.
-const MOST_THROWN_AWAY: usize = 64 * 1024 * 1024;
-
-/// What all bodies that are being read or answered may take together. Without it, a few clients with many requests each
-/// could have the process killed.
-const MAX_BYTES_OF_ALL_BODIES: usize = 256 * 1024 * 1024;
-static BODY_BYTES: Semaphore = Semaphore::const_new(MAX_BYTES_OF_ALL_BODIES);
-
-/// How long a client may take to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub use crate::body::MAX_BODY_BYTES;
+use crate::body::{Received, receive};
+use crate::prepare::Prepared;
+use crate::{review, warning};
 
 /// What the API server allows a webhook, if the request does not say: the default of `timeoutSeconds`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Large bodies are parsed on threads of their own, so many at once: small ones do not wait for them.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(2);
 
 /// The router of the webhook's port: `POST /mutate`.
 pub fn router(admitter: Arc<Admitter>) -> Router {
@@ -43,9 +35,9 @@ pub fn router(admitter: Arc<Admitter>) -> Router {
 }
 
 async fn mutate(State(admitter): State<Arc<Admitter>>, RawQuery(query): RawQuery, body: Body) -> Response {
-    let arrived = Instant::now();
+    let deadline = Instant::now() + time_allowed(query.as_deref());
     // A panic must not take along the other requests of its connection.
-    match AssertUnwindSafe(answer(&admitter, query.as_deref(), body, arrived)).catch_unwind().await {
+    match AssertUnwindSafe(answer(&admitter, body, deadline)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(rejection)) => {
             admitter.metrics.count_rejected(rejection.reason);
@@ -64,10 +56,11 @@ async fn mutate(State(admitter): State<Arc<Admitter>>, RawQuery(query): RawQuery
     }
 }
 
-struct Rejection {
-    status: StatusCode,
-    reason: &'static str,
-    text: String,
+/// Why a request gets no review as its answer.
+pub(crate) struct Rejection {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: &'static str,
+    pub(crate) text: String,
 }
 
 impl IntoResponse for Rejection {
@@ -76,80 +69,80 @@ impl IntoResponse for Rejection {
     }
 }
 
-async fn answer(
-    admitter: &Admitter,
-    query: Option<&str>,
-    body: Body,
-    arrived: Instant,
-) -> Result<Response, Rejection> {
-    let (body, _bytes) = read_body(body).await?;
+async fn answer(admitter: &Arc<Admitter>, body: Body, deadline: Instant) -> Result<Response, Rejection> {
+    let (body, reservation) = match receive(body, &admitter.budget, deadline).await? {
+        Received::Whole(body, reservation) => (body, reservation),
+        Received::NoRoom(uid) => return overloaded(admitter, uid),
+    };
     let complete = Instant::now();
-    let request = Request::parse(&body).map_err(|error| Rejection {
-        status: StatusCode::BAD_REQUEST,
-        reason: "malformed",
-        text: error.to_string(),
-    })?;
-    let response = admitter.admit(&request, arrived + time_allowed(query)).await;
-    let json = response.to_json(&request.uid).map_err(|error| Rejection {
+    // What stays of the body's room is for what was made of it.
+    let (prepared, _room) = prepare(admitter, body, reservation).await?;
+    let (uid, response) = admitter.admit(prepared, deadline).await;
+    let response = to_review(&response, &uid)?;
+    admitter.metrics.observe_duration(complete.elapsed().as_secs_f64());
+    Ok(response)
+}
+
+/// Parses the body and gives it back, a large one on a thread of its own.
+async fn prepare(
+    admitter: &Arc<Admitter>,
+    body: Vec<u8>,
+    mut reservation: Reservation,
+) -> Result<(Prepared, Reservation), Rejection> {
+    let is_small = body.len() <= SMALL_BYTES;
+    let work = move |admitter: &Admitter| {
+        let prepared = admitter.prepare(&body).map_err(|error| Rejection {
+            status: StatusCode::BAD_REQUEST,
+            reason: "malformed",
+            text: error.to_string(),
+        })?;
+        drop(body);
+        reservation.shrink(prepared.weight());
+        Ok((prepared, reservation))
+    };
+    if is_small {
+        return work(admitter);
+    }
+    // Never closed.
+    let turn = LARGE_BODIES.acquire().await.ok();
+    let admitter = admitter.clone();
+    let done = spawn_blocking(move || {
+        let done = work(&admitter);
+        drop(turn);
+        done
+    });
+    done.await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => Err(Rejection {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            reason: "shutdown",
+            text: "shutting down".into(),
+        }),
+    })
+}
+
+/// Without room for its body a request is allowed as it is; the reconciler does what is to be done (4.2).
+fn overloaded(admitter: &Admitter, uid: Option<String>) -> Result<Response, Rejection> {
+    admitter.metrics.count_overloaded(uid.is_some());
+    let Some(uid) = uid else {
+        return Err(Rejection {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            reason: "overloaded",
+            text: "too many large requests at once; the request has no uid in its first bytes".into(),
+        });
+    };
+    tracing::warn!(uid, "no room for a request's body in time; it is allowed as it is");
+    let warnings = vec![warning::left_to_reconciler("too many large requests at once")];
+    to_review(&review::Response { warnings, ..review::Response::default() }, &uid)
+}
+
+fn to_review(response: &review::Response, uid: &str) -> Result<Response, Rejection> {
+    let json = response.to_json(uid).map_err(|error| Rejection {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         reason: "unserializable",
         text: error.to_string(),
     })?;
-    admitter.metrics.observe_duration(complete.elapsed().as_secs_f64());
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
-}
-
-async fn read_body(body: Body) -> Result<(Bytes, Held), Rejection> {
-    match timeout(BODY_TIMEOUT, collect(body)).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(Rejection {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            reason: "too_large",
-            text: format!("the body is larger than {MAX_BODY_BYTES} bytes"),
-        }),
-        Ok(Err(error)) => Err(Rejection {
-            status: StatusCode::BAD_REQUEST,
-            reason: "broken_body",
-            text: format!("the body broke off: {error}"),
-        }),
-        Err(_) => Err(Rejection {
-            status: StatusCode::REQUEST_TIMEOUT,
-            reason: "slow_body",
-            text: format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()),
-        }),
-    }
-}
-
-/// A body's part of [`BODY_BYTES`].
-type Held = Option<SemaphorePermit<'static>>;
-
-/// The body; `None` if it is too large. What is too much is read and thrown away, up to a point: closing the
-/// connection on a client that still sends would lose it the answer.
-async fn collect(mut body: Body) -> Result<Option<(Bytes, Held)>, axum::Error> {
-    let mut bytes = BytesMut::new();
-    let mut held: Held = None;
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        length += data.len();
-        if length <= MAX_BODY_BYTES {
-            // Waits if there is no room, within the time that a body has.
-            let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            if let Ok(more) = BODY_BYTES.acquire_many(count).await {
-                match &mut held {
-                    Some(held) => held.merge(more),
-                    None => held = Some(more),
-                }
-            }
-            bytes.extend_from_slice(&data);
-        } else if length <= MOST_THROWN_AWAY {
-            bytes = BytesMut::new();
-            held = None;
-        } else {
-            return Ok(None);
-        }
-    }
-    Ok((length <= MAX_BODY_BYTES).then(|| (bytes.freeze(), held)))
 }
 
 /// The time for one request: what the API server gives in `?timeout=`, less a margin for the way back.

@@ -5,13 +5,15 @@
 //! it cannot do in time it leaves to the reconciler with a warning.
 //!
 //! ```text
-//! POST /mutate --http--> bytes --review--> Request --admit--> Response --http--> 200
-//!                                             |
+//! POST /mutate --body--> bytes --prepare--> Prepared --admit--> Response --http--> 200
+//!                                               |
 //!                       core::admission::classify -> ConfigReader (live) -> core::decide -> core::patch
 //! ```
 
 pub mod admit;
+mod body;
 pub mod http;
 pub mod metrics;
+mod prepare;
 pub mod review;
 mod warning;

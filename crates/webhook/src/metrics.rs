@@ -13,6 +13,12 @@ pub struct Metrics {
     rejected: Family<RejectedLabels, Counter>,
     duration: Histogram,
     hashes_set: Family<HashLabels, Counter>,
+    overloaded: Family<OverloadLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OverloadLabels {
+    answer: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,6 +75,7 @@ impl Metrics {
             // 0.1 ms to 13 s
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
             hashes_set: Family::default(),
+            overloaded: Family::default(),
         };
         registry.register(
             "admission_requests",
@@ -91,6 +98,11 @@ impl Metrics {
             "Config hashes that the webhook set to a new value, by kind and cause; the write may fail yet",
             metrics.hashes_set.clone(),
         );
+        registry.register(
+            "admission_overloaded",
+            "Requests whose bodies got no room in time: allowed as they were, or refused where they named no uid",
+            metrics.overloaded.clone(),
+        );
         metrics
     }
 
@@ -105,6 +117,11 @@ impl Metrics {
 
     pub(crate) fn count_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&RejectedLabels { reason }).inc();
+    }
+
+    pub(crate) fn count_overloaded(&self, is_allowed: bool) {
+        let answer = if is_allowed { "allowed" } else { "refused" };
+        self.overloaded.get_or_create(&OverloadLabels { answer }).inc();
     }
 
     pub(crate) fn observe_duration(&self, seconds: f64) {

@@ -1,0 +1,153 @@
+//! What can be said of a request from its body alone. The body is not needed any more after that.
+
+use std::cell::Cell;
+
+use pod_reloader_core::admission::{Admission, classify};
+use pod_reloader_core::reference::{WorkloadKind, is_valid_namespace};
+use pod_reloader_core::template_diff;
+use pod_reloader_core::workload::Workload;
+use pod_reloader_k8s::FIELD_MANAGER;
+use serde_json::value::RawValue;
+
+use crate::admit::Admitter;
+use crate::metrics::Outcome;
+use crate::review::{Request, Response, ReviewError};
+
+/// A request without its body.
+pub(crate) struct Prepared {
+    /// To be given back in the response.
+    pub(crate) uid: String,
+    pub(crate) operation: String,
+    pub(crate) plan: Plan,
+}
+
+/// How it goes on.
+pub(crate) enum Plan {
+    /// A kind that the webhook was not registered for.
+    UnknownKind(String),
+    /// Nothing more to find out.
+    Answered(WorkloadKind, Outcome, Response),
+    /// Annotations are to be set.
+    Open(Box<Open>),
+}
+
+/// A write of an opted-in workload.
+pub(crate) struct Open {
+    pub(crate) kind: WorkloadKind,
+    pub(crate) namespace: String,
+    pub(crate) name: Option<String>,
+    pub(crate) dry_run: bool,
+    pub(crate) new: Workload,
+    pub(crate) old: Option<Workload>,
+    /// Whether the pod template is another; where it matters.
+    pub(crate) template_changed: bool,
+}
+
+impl Prepared {
+    /// About how many bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        const BASE: usize = 4096;
+        let Plan::Open(open) = &self.plan else { return BASE };
+        let of = |workload: &Workload| workload.annotations.bytes + workload.template.annotations.bytes;
+        BASE + of(&open.new) + open.old.as_ref().map_or(0, of)
+    }
+}
+
+impl Admitter {
+    /// Reads a review.
+    pub(crate) fn prepare(&self, body: &[u8]) -> Result<Prepared, ReviewError> {
+        let request = Request::parse(body)?;
+        let plan = match workload_kind(&request) {
+            None => {
+                let kind = request.kind.kind.chars().filter(char::is_ascii_alphanumeric);
+                Plan::UnknownKind(kind.take(40).collect())
+            }
+            Some(kind) => match self.open(&request, kind) {
+                Ok(open) => Plan::Open(Box::new(open)),
+                Err((outcome, warning)) => {
+                    let warnings =
+                        warning.into_iter().map(|why| format!("pod-reloader: {why}; it is left alone"));
+                    let response = Response { warnings: warnings.collect(), ..Response::default() };
+                    Plan::Answered(kind, outcome, response)
+                }
+            },
+        };
+        Ok(Prepared { uid: request.uid, operation: request.operation, plan })
+    }
+
+    /// Reads the objects; the error is for what is answered at once, perhaps with a warning.
+    fn open(&self, request: &Request<'_>, kind: WorkloadKind) -> Result<Open, (Outcome, Option<String>)> {
+        let left_alone = |why: &str| (Outcome::LeftAlone, Some(why.to_owned()));
+        let is_subresource = request.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
+        if is_subresource || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
+            return Err((Outcome::LeftAlone, None));
+        }
+        // Another installation answers for these workloads: whatever this one said would be in its way.
+        if self.key.is_standing_down() {
+            return Err((Outcome::LeftAlone, None));
+        }
+        if self.is_own_patch(request) {
+            return Err((Outcome::OwnPatch, None));
+        }
+        let (new, old) = read_objects(request)
+            .map_err(|unreadable| left_alone(&format!("cannot read the {unreadable}")))?;
+        let namespace = request.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        let Some(namespace) = namespace.or(new.namespace.as_deref()).map(str::to_owned) else {
+            return Err(left_alone("the request names no namespace"));
+        };
+        // It becomes part of paths that are asked for with our rights.
+        if !is_valid_namespace(&namespace) {
+            return Err(left_alone("the request's namespace is no valid name"));
+        }
+        if !self.scope.contains(&namespace) {
+            return Err((Outcome::LeftAlone, None));
+        }
+        let template_changed = Cell::new(true);
+        let differs = || {
+            if let (Some(old), Some(new)) = (request.old_object, request.object) {
+                template_changed.set(template_diff::differs(old.get(), new.get()));
+            }
+            template_changed.get()
+        };
+        if classify(self.mode, &new, old.as_ref(), differs) == Admission::LeaveAlone {
+            return Err((Outcome::LeftAlone, None));
+        }
+        let name = request.name.clone().or_else(|| new.name.clone());
+        Ok(Open {
+            kind,
+            namespace,
+            name,
+            dry_run: request.dry_run.unwrap_or_default(),
+            new,
+            old,
+            template_changed: template_changed.get(),
+        })
+    }
+
+    /// The reconciler's patches pass as they are, also those of other replicas: they share the user name (4.3).
+    fn is_own_patch(&self, request: &Request<'_>) -> bool {
+        let own_user = self.own_user.borrow();
+        let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
+        let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
+        own_user.is_some()
+            && user == own_user.as_deref()
+            && manager == Some(FIELD_MANAGER)
+            && request.operation == "UPDATE"
+    }
+}
+
+fn workload_kind(request: &Request<'_>) -> Option<WorkloadKind> {
+    let is_apps_v1 = request.kind.group == "apps" && request.kind.version == "v1";
+    WorkloadKind::from_kind(&request.kind.kind).filter(|_| is_apps_v1)
+}
+
+/// The new object and, on an UPDATE, the old one; the error names what could not be read.
+fn read_objects(request: &Request<'_>) -> Result<(Workload, Option<Workload>), &'static str> {
+    let read = |object: Option<&RawValue>| serde_json::from_str::<Workload>(object?.get()).ok();
+    let new = read(request.object).ok_or("object")?;
+    let old = match request.operation.as_str() {
+        "UPDATE" => Some(read(request.old_object).ok_or("old object")?),
+        _ => None,
+    };
+    Ok((new, old))
+}
