@@ -114,11 +114,10 @@ pub fn decide(question: &Question<'_>) -> Decision {
     let needs_digest = needs_content(question.mode, question.hash, question.observed);
     let facts = Facts::new(question, needs_digest);
     let mut key_was_replaced = false;
+    // What is left of SAP's hash without one of its lines says nothing.
+    let tolerates = question.tolerates_unknown && question.mode == HashMode::Content;
     let verdict = match question.mode {
-        // What is left of SAP's hash without one of its lines says nothing.
-        _ if !facts.unknown.is_empty()
-            && !(question.tolerates_unknown && question.mode == HashMode::Content) =>
-        {
+        _ if !tolerates && !facts.unknown.is_empty() => {
             Verdict::Undecided(facts.unknown.iter().cloned().collect())
         }
         HashMode::Content => by_content(question, &facts, &mut key_was_replaced),
