@@ -137,11 +137,11 @@ fn respell(value: &Value, choices: &mut impl Iterator<Item = u8>) -> String {
     let mut choice = || choices.next().unwrap_or_default();
     let blank = [" ", "", "\n", ""][usize::from(choice() % 4)];
     let string = |text: &str, choice: u8| {
-        if choice % 2 == 0 {
+        if choice.is_multiple_of(2) {
             return Value::from(text).to_string();
         }
-        let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
-        format!("\"{units}\"")
+        let units: Vec<_> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        format!("\"{}\"", units.concat())
     };
     match value {
         Value::Object(map) => {
