@@ -37,6 +37,11 @@ const RECHECK: Duration = Duration::from_mins(1);
 pub struct KeyReader(watch::Receiver<Option<Arc<DigestKey>>>);
 
 impl KeyReader {
+    /// A key that is in force for good, for where no [`KeyKeeper`] runs.
+    pub fn fixed(key: DigestKey) -> Self {
+        Self(watch::channel(Some(Arc::new(key))).1)
+    }
+
     /// The key, while this replica's is the stored one; without it nothing may be decided.
     pub fn get(&self) -> Option<Arc<DigestKey>> {
         self.0.borrow().clone()
