@@ -1,31 +1,38 @@
-//! The task that owns index and queue: takes news from the watches, starts looks at workloads, takes their reports.
+//! The task that owns index, queue and gate: consumes changes from the watches, starts reconciles, handles their results.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use kube::runtime::watcher::Event;
 use kube::{Client, Resource};
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_core::digest::Digest;
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
 use pod_reloader_k8s::objects::{ConfigMeta, Scope, WorkloadObject};
 use pod_reloader_k8s::reader::ConfigReader;
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::Recorder;
-use crate::index::{Affected, Coverage, Index, Presence, View};
+use crate::compare::{Comparison, Comparisons};
+use crate::evaluate::FromMemory;
+use crate::events::{Reason, Recorder};
+use crate::gate::Gate;
+use crate::index::{Affected, Applied, Index, Presence, Version, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::reconcile::{Outcome, Reconciler, Report};
+use crate::reconcile::{Learned, Outcome, Reconciler, Report};
+use crate::rivals::Rivals;
 use crate::unanswered::Unanswered;
-use crate::watch::{News, watch_all};
+use crate::watch::{Change, Coverage, Update, Watches};
 use crate::write::Writer;
+
+/// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
+/// budget is a fifth of the memory limit.
+const BUDGET_BYTES_PER_OBJECT: usize = 400;
 
 /// What the reconciler needs.
 #[derive(Clone)]
@@ -34,6 +41,8 @@ pub struct Settings {
     pub client: Client,
     /// Reads config objects; shared with the webhook.
     pub reader: Arc<ConfigReader>,
+    /// The memory that may be used.
+    pub budget: Budget,
     /// The digest key.
     pub key: KeyReader,
     /// How hashes are made.
@@ -52,99 +61,106 @@ pub struct Settings {
     pub api_metrics: ApiMetrics,
 }
 
-/// Runs the reconciler until `stop` is cancelled; looks that are under way are then finished, but nothing is begun.
-pub async fn run(settings: Settings, stop: CancellationToken) {
+/// Runs the reconciler until `stop` is cancelled. What waits for its turn is then given up, and what is under way has
+/// `grace` to be finished.
+pub async fn run(settings: Settings, stop: CancellationToken, grace: Duration) {
     let mut controller = Controller::new(&settings);
-    let mut news = watch_all(&settings.client, &settings.scope);
+    let mut watches = Watches::start(&settings.client, &settings.scope, &settings.metrics.watches);
     let mut key = settings.key.clone();
     tracing::info!("the reconciler runs");
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(news) = news.next() => controller.take(news),
+            Some(update) = watches.next() => controller.take(update),
             (reference, failures) = controller.queue.next() => controller.start(&reference, failures),
-            Some(report) = controller.running.join_next() => controller.finish(report),
-            () = key.changed() => controller.look_at_all(),
+            Some(done) = controller.running.join_next() => controller.finish(done),
+            () = key.changed() => controller.key_changed(),
         }
+        controller.admit();
         controller.show();
     }
-    // What waits for its turn is given up, what is half done is finished.
-    controller.reconciler.begin_nothing_more();
-    while controller.running.join_next().await.is_some() {}
-    controller.reconciler.recorder.finish().await;
+    drop(watches);
+    controller.gate.close();
+    let finish = async {
+        while controller.running.join_next().await.is_some() {}
+        controller.reconciler.recorder.finish().await;
+    };
+    // Requests that hang are given up with it.
+    timeout(grace, finish).await.unwrap_or_default();
     tracing::info!("the reconciler stopped");
 }
 
-/// A look at a workload that is over.
-struct Look {
-    /// What it began with.
-    view: Arc<View>,
-    began: Instant,
-    report: Report,
+/// Something that ran beside the controller is over.
+enum Done {
+    Reconciled {
+        /// What it began with.
+        view: Arc<View>,
+        began: Instant,
+        report: Report,
+    },
+    Compared(ConfigRef, Option<Digest>),
 }
 
 struct Controller {
     index: Index,
     queue: Queue,
-    running: JoinSet<Look>,
+    gate: Gate,
+    comparisons: Comparisons,
+    running: JoinSet<Done>,
     reconciler: Arc<Reconciler>,
     metrics: Metrics,
 }
 
 impl Controller {
     fn new(settings: &Settings) -> Self {
+        let (client, budget) = (&settings.client, &settings.budget);
+        let metrics = settings.metrics.clone();
         let reconciler = Reconciler {
             mode: settings.mode,
             key: settings.key.clone(),
             reader: settings.reader.clone(),
             live: LiveReads::new(settings.reader.clone()),
-            writer: Writer::new(settings.client.clone(), settings.api_metrics.clone()),
-            recorder: Recorder::new(
-                settings.client.clone(),
-                settings.instance.clone(),
-                settings.metrics.clone(),
-            ),
+            writer: Writer::new(client.clone(), budget.clone(), settings.api_metrics.clone()),
+            recorder: Recorder::new(client.clone(), settings.instance.clone(), metrics.clone()),
             unanswered: Unanswered::default(),
-            metrics: settings.metrics.clone(),
-            slots: Semaphore::new(settings.max_concurrent_patches),
-            retry_slots: Semaphore::new((settings.max_concurrent_patches / 4).max(1)),
+            rivals: Rivals::default(),
+            metrics: metrics.clone(),
         };
+        let max_objects = budget.total() / BUDGET_BYTES_PER_OBJECT;
         Self {
-            index: Index::new(settings.settle_window),
+            index: Index::new(settings.settle_window, settings.mode == HashMode::Content, max_objects),
             queue: Queue::default(),
+            gate: Gate::new(settings.max_concurrent_patches),
+            comparisons: Comparisons::default(),
             running: JoinSet::new(),
             reconciler: Arc::new(reconciler),
-            metrics: settings.metrics.clone(),
+            metrics,
         }
     }
 
-    fn take(&mut self, news: News) {
-        match news {
-            News::Workload(coverage, event) => self.take_workload(&coverage, event),
-            News::Object(coverage, event) => self.take_object(&coverage, event),
-            News::Failure(kind, error) => {
-                self.metrics.count_watch_error(kind);
-                tracing::warn!(kind, %error, "a watch failed and starts again");
-            }
+    fn take(&mut self, update: Update) {
+        match update {
+            Update::Workload(coverage, change) => self.take_workload(&coverage, change),
+            Update::Object(coverage, change) => self.take_object(&coverage, change),
         }
     }
 
-    fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, event: Event<WorkloadObject>) {
-        match event {
-            Event::Init => self.index.begin_workloads(coverage),
-            Event::InitApply(object) | Event::Apply(object) => {
+    fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, change: Change<WorkloadObject>) {
+        match change {
+            Change::ListBegins => self.index.begin_workloads(coverage),
+            Change::Listed(object) | Change::Applied(object) => {
                 let Some(reference) = object.reference(coverage.kind) else { return };
                 self.index.list_workload(coverage, &reference);
                 self.workload_is(&reference, object, Instant::now());
                 // Every workload event is compared anew (5.3).
-                self.look_now(&reference);
+                self.reconcile_now(&reference);
             }
-            Event::Delete(object) => {
+            Change::Deleted(object) => {
                 if let Some(reference) = object.reference(coverage.kind) {
                     self.workload_is_gone(&reference);
                 }
             }
-            Event::InitDone => {
+            Change::ListEnds => {
                 for reference in self.index.end_workloads(coverage) {
                     self.workload_is_gone(&reference);
                 }
@@ -152,28 +168,28 @@ impl Controller {
         }
     }
 
-    fn take_object(&mut self, coverage: &Coverage<ConfigKind>, event: Event<ConfigMeta>) {
+    fn take_object(&mut self, coverage: &Coverage<ConfigKind>, change: Change<ConfigMeta>) {
         let reference = |object: &ConfigMeta| {
             let meta = object.meta();
             let name = ConfigName { kind: coverage.kind, name: meta.name.clone()? };
             Some(ConfigRef::new(meta.namespace.clone()?, name))
         };
-        match event {
-            Event::Init => self.index.begin_objects(coverage),
-            Event::InitApply(object) | Event::Apply(object) => {
+        match change {
+            Change::ListBegins => self.index.begin_objects(coverage),
+            Change::Listed(object) | Change::Applied(object) => {
                 let Some(name) = reference(&object) else { return };
                 self.index.list_object(coverage, &name);
                 let meta = object.meta();
                 let uid = meta.uid.clone().unwrap_or_default();
                 let resource_version = meta.resource_version.clone().unwrap_or_default();
-                self.object_is(&name, &Presence::Version { uid, resource_version });
+                self.object_is(&name, &Presence::Version(Version { uid, resource_version }));
             }
-            Event::Delete(object) => {
+            Change::Deleted(object) => {
                 if let Some(name) = reference(&object) {
                     self.object_is(&name, &Presence::Absent);
                 }
             }
-            Event::InitDone => {
+            Change::ListEnds => {
                 for name in self.index.end_objects(coverage) {
                     self.object_is(&name, &Presence::Absent);
                 }
@@ -182,9 +198,25 @@ impl Controller {
     }
 
     fn workload_is(&mut self, reference: &WorkloadRef, object: WorkloadObject, received: Instant) {
-        let (is_ours, orphans) = self.index.apply_workload(reference, object.workload, received);
-        if !is_ours {
-            self.reconciler.forget(reference);
+        let uid = object.workload.uid.clone();
+        let (applied, orphans) = self.index.apply_workload(reference, object.workload, received);
+        match applied {
+            Applied::Managed => {
+                self.reconciler.recorder.resolve(reference, &[Reason::TooManyReferences]);
+            }
+            Applied::Unmanaged => self.reconciler.forget(reference),
+            Applied::NoRoom => {
+                let note = "there are more references than there is memory for: this workload is not watched. Fewer \
+                            references in this namespace, or more memory for the operator, help";
+                if self.reconciler.recorder.warn_of(
+                    reference,
+                    uid,
+                    Reason::TooManyReferences,
+                    note.to_owned(),
+                ) {
+                    self.metrics.count_left_out();
+                }
+            }
         }
         for orphan in orphans {
             self.reconciler.reader.forget(&orphan);
@@ -200,59 +232,116 @@ impl Controller {
 
     fn object_is(&mut self, object: &ConfigRef, presence: &Presence) {
         let now = Instant::now();
-        let Affected { to_settle, at_once } = self.index.apply_object(object, presence, now);
-        for reference in to_settle {
-            let due = self.index.due(&reference).unwrap_or(now);
-            self.queue.schedule(&reference, due);
-        }
+        let Affected { to_settle, at_once, compare } = self.index.apply_object(object, presence, now);
+        self.reconcile_when_settled(to_settle);
         for reference in at_once {
-            self.look_now(&reference);
+            self.reconcile_now(&reference);
+        }
+        if compare && let Some(comparison) = self.comparisons.ask(object, now) {
+            self.compare(comparison);
         }
     }
 
-    fn look_now(&mut self, reference: &WorkloadRef) {
-        if self.index.snapshot(reference).is_some() {
+    fn compare(&mut self, Comparison { object, at }: Comparison) {
+        let reconciler = self.reconciler.clone();
+        self.running.spawn(async move {
+            sleep_until(at).await;
+            let digest = reconciler.read_digest(&object, at).await;
+            Done::Compared(object, digest)
+        });
+    }
+
+    fn reconcile_now(&mut self, reference: &WorkloadRef) {
+        if self.index.contains(reference) {
             self.queue.schedule(reference, Instant::now());
         }
     }
 
-    fn look_at_all(&mut self) {
+    fn reconcile_when_settled(&mut self, workloads: Vec<WorkloadRef>) {
+        for reference in workloads {
+            let due = self.index.due(&reference).unwrap_or_else(Instant::now);
+            self.queue.schedule(&reference, due);
+        }
+    }
+
+    fn key_changed(&mut self) {
+        self.index.forget_digests();
         let all: Vec<_> = self.index.workloads().cloned().collect();
         for reference in all {
             self.queue.schedule(&reference, Instant::now());
         }
     }
 
+    /// A workload is due: from memory first, and if that does not suffice it waits at the gate.
     fn start(&mut self, reference: &WorkloadRef, failures: u32) {
+        let now = Instant::now();
         let Some(snapshot) = self.index.snapshot(reference) else {
             self.queue.done(reference, None);
             return;
         };
-        let reconciler = self.reconciler.clone();
-        let began = Instant::now();
-        self.running.spawn(async move {
-            let view = snapshot.view.clone();
-            let report = reconciler.reconcile(snapshot, failures).await;
-            Look { view, began, report }
-        });
+        match self.reconciler.evaluate_from_memory(&snapshot) {
+            FromMemory::Done => {
+                self.index.settled(reference, now);
+                self.queue.done(reference, None);
+            }
+            FromMemory::SettleUntil(at) => self.queue.done(reference, Some(at)),
+            FromMemory::Ask => self.gate.wait(reference, failures > 0, now),
+        }
     }
 
-    fn finish(&mut self, look: Result<Look, JoinError>) {
-        let Look { view, began, report } = match look {
-            Ok(look) => look,
-            Err(error) if error.is_cancelled() => return,
-            // A bug: the process ends and starts anew rather than go on with a workload that is never looked at.
+    /// Starts the workloads whose turn it is.
+    fn admit(&mut self) {
+        while let Some(reference) = self.gate.admit(Instant::now()) {
+            // What was seen while it waited counts.
+            let Some(snapshot) = self.index.snapshot(&reference) else {
+                self.gate.leave(&reference, Instant::now());
+                self.queue.done(&reference, None);
+                continue;
+            };
+            let failures = self.queue.failures(&reference);
+            let reconciler = self.reconciler.clone();
+            let began = Instant::now();
+            self.running.spawn(async move {
+                let view = snapshot.view.clone();
+                let report = reconciler.reconcile(snapshot, failures).await;
+                Done::Reconciled { view, began, report }
+            });
+        }
+    }
+
+    fn finish(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(Done::Reconciled { view, began, report }) => self.finish_reconcile(&view, began, report),
+            Ok(Done::Compared(object, digest)) => {
+                let now = Instant::now();
+                // Another version that was seen while this was read is compared by the next read.
+                let next = self.comparisons.done(&object, now);
+                let to_settle = self.index.compare_object(&object, digest, next.is_some());
+                self.reconcile_when_settled(to_settle);
+                if let Some(comparison) = next {
+                    self.compare(comparison);
+                }
+            }
+            Err(error) if error.is_cancelled() => {}
+            // A bug: the process ends and starts anew rather than go on with a workload that is never reconciled.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
+        }
+    }
+
+    fn finish_reconcile(&mut self, view: &Arc<View>, began: Instant, report: Report) {
         let reference = view.reference.clone();
+        self.gate.leave(&reference, Instant::now());
         if let Some((object, received)) = report.refreshed
-            && self.index.is_latest(&view)
+            && self.index.is_latest(view)
         {
             self.workload_is(&reference, object, received);
         }
         // After the workload, whose references may be others now.
-        for (object, presence) in report.learned {
-            self.index.learn(&object, presence);
+        for learned in report.learned {
+            match learned {
+                Learned::Read(object, presence, digest) => self.index.learn(&object, presence, digest),
+                Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
+            }
         }
         match report.outcome {
             Outcome::Done => {

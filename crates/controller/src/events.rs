@@ -4,7 +4,7 @@
 //! note: each reload has to name the references that changed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,9 +14,10 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use pod_reloader_k8s::fair::FairSemaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::index::View;
@@ -26,7 +27,12 @@ use crate::metrics::Metrics;
 const MAX_NOTE: usize = 1000;
 /// Events must not delay patches: few at once, and not for long.
 const CONCURRENT_EVENTS: usize = 8;
+/// Events that wait; more are given up at once, so that they do not pile up.
+const MAX_WAITING: usize = 2_000;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before an Event is tried again; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// An Event that could not be written by then is given up, so that they do not pile up.
 const EVENT_PATIENCE: Duration = Duration::from_mins(5);
 const REPORTER: &str = "pod-reloader";
@@ -46,6 +52,14 @@ pub(crate) enum Reason {
     PatchRefused,
     /// The annotations would become too large.
     NoRoom,
+    /// A reference cannot be read: forbidden, too large, or failing again and again.
+    ReferenceUnreadable,
+    /// A listed name that does not exist and that the template does not use.
+    ReferenceNotFound,
+    /// There is no memory for this workload's references.
+    TooManyReferences,
+    /// Another installation writes this workload.
+    AnotherInstallation,
 }
 
 impl Reason {
@@ -57,14 +71,21 @@ impl Reason {
             Self::KeyReplaced => "KeyReplaced",
             Self::PatchRefused => "PatchRefused",
             Self::NoRoom => "NoRoom",
+            Self::ReferenceUnreadable => "ReferenceUnreadable",
+            Self::ReferenceNotFound => "ReferenceNotFound",
+            Self::TooManyReferences => "TooManyReferences",
+            Self::AnotherInstallation => "AnotherInstallation",
         }
     }
 
     const fn action(self) -> &'static str {
         match self {
             Self::ConfigurationChanged => "Reload",
-            Self::ReloadDeferred | Self::PatchRefused => "Wait",
-            Self::InvalidReference | Self::NoRoom => "LeaveOut",
+            Self::ReloadDeferred | Self::PatchRefused | Self::ReferenceUnreadable => "Wait",
+            Self::InvalidReference | Self::NoRoom | Self::ReferenceNotFound | Self::TooManyReferences => {
+                "LeaveOut"
+            }
+            Self::AnotherInstallation => "StandDown",
             Self::KeyReplaced => "Record",
         }
     }
@@ -78,7 +99,7 @@ impl Reason {
 pub(crate) struct Recorder {
     client: Client,
     instance: String,
-    slots: Arc<Semaphore>,
+    slots: FairSemaphore,
     under_way: TaskTracker,
     metrics: Metrics,
     /// The warnings that stand, so that each is told once.
@@ -88,27 +109,27 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// `instance` names this replica.
     pub(crate) fn new(client: Client, instance: String, metrics: Metrics) -> Self {
-        let slots = Arc::new(Semaphore::new(CONCURRENT_EVENTS));
+        let slots = FairSemaphore::new(CONCURRENT_EVENTS);
         Self { client, instance, slots, under_way: TaskTracker::new(), metrics, told: Mutex::default() }
     }
 
-    /// Writes an Event. A failure is logged and counted, nothing else: the work itself is done.
+    /// Writes an Event. One that meets a passing failure is tried again for [`EVENT_PATIENCE`]; what cannot be written is
+    /// logged and counted, nothing else: the work itself is done.
     pub(crate) fn tell(&self, view: &View, reason: Reason, note: String) {
         let reference = view.reference.clone();
+        if self.under_way.len() >= MAX_WAITING {
+            self.metrics.count_event_error();
+            tracing::debug!(workload = %reference, reason = reason.as_str(), "too many Events wait: this one is given up");
+            return;
+        }
         let api = Api::<Event>::namespaced(self.client.clone(), &reference.namespace);
         let event = self.event(view, reason, note);
         let (slots, metrics) = (self.slots.clone(), self.metrics.clone());
         self.under_way.spawn(async move {
-            let write = async {
-                let _slot = slots.acquire().await;
-                let params =
-                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-                timeout(EVENT_TIMEOUT, api.create(&params, &event)).await
-            };
-            let error = match timeout(EVENT_PATIENCE, write).await {
-                Ok(Ok(Ok(_))) => return,
-                Ok(Ok(Err(error))) => error.to_string(),
-                Ok(Err(_)) | Err(_) => "no answer in time".to_owned(),
+            let error = match timeout(EVENT_PATIENCE, write_event(&api, &event, &slots)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
             };
             metrics.count_event_error();
             tracing::warn!(workload = %reference, reason = reason.as_str(), error, "cannot write an Event");
@@ -119,6 +140,19 @@ impl Recorder {
     pub(crate) async fn finish(&self) {
         self.under_way.close();
         timeout(EVENT_TIMEOUT, self.under_way.wait()).await.unwrap_or_default();
+    }
+
+    /// Writes a warning about a workload of which nothing else is kept, likewise.
+    pub(crate) fn warn_of(
+        &self,
+        reference: &WorkloadRef,
+        uid: Option<String>,
+        reason: Reason,
+        note: String,
+    ) -> bool {
+        let workload = Workload { uid, ..Workload::default() };
+        let view = View { reference: reference.clone(), workload, received: Instant::now() };
+        self.warn_once(&view, reason, note)
     }
 
     /// Writes a warning, unless the same one stands already.
@@ -133,6 +167,16 @@ impl Recorder {
             self.tell(view, reason, note);
         }
         is_news
+    }
+
+    /// Whether exactly that warning stands.
+    pub(crate) fn stands(&self, reference: &WorkloadRef, reason: Reason, note: &str) -> bool {
+        self.told().get(reference).and_then(|told| told.get(&reason)).is_some_and(|told| told == note)
+    }
+
+    /// Workloads for which such a warning stands.
+    pub(crate) fn standing(&self, reason: Reason) -> usize {
+        self.told().values().filter(|told| told.contains_key(&reason)).count()
     }
 
     /// The warning no longer stands.
@@ -188,5 +232,31 @@ impl Recorder {
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         }
+    }
+}
+
+async fn write_event(api: &Api<Event>, event: &Event, slots: &FairSemaphore) -> Result<(), kube::Error> {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let answer = {
+            // In turns over namespaces: a policy webhook that hangs in one must not hold up the Events of others.
+            let _slot = slots.acquire(namespace, 1).await;
+            timeout(EVENT_TIMEOUT, api.create(&params, event)).await
+        };
+        match answer {
+            Ok(Ok(_)) => return Ok(()),
+            // By an attempt whose answer was lost.
+            Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => return Ok(()),
+            Ok(Err(kube::Error::Api(status)))
+                if (400..500).contains(&status.code) && !matches!(status.code, 408 | 429) =>
+            {
+                return Err(kube::Error::Api(status));
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

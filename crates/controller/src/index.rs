@@ -4,13 +4,16 @@
 //! that nothing is recomputed for objects that nobody refers to. Memory follows the references (5.2): of objects
 //! that are not referred to nothing is kept.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pod_reloader_core::digest::Digest;
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
 use pod_reloader_core::workload::Workload;
 use tokio::time::Instant;
+
+use crate::watch::Coverage;
 
 /// A steady stream of changes is cut off after this many settle windows (3.1).
 const MOST_WINDOWS: u32 = 5;
@@ -27,8 +30,15 @@ pub(crate) struct View {
 /// What is known of a config object without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    Version { uid: String, resource_version: String },
+    Version(Version),
     Absent,
+}
+
+/// One version of a config object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
 }
 
 /// What the index knows of one reference.
@@ -41,6 +51,8 @@ pub(crate) struct ReferenceState {
     pub(crate) is_listed: bool,
     /// Whether a change was seen that has not been reconciled yet.
     pub(crate) is_recent: bool,
+    /// The version in which it was seen first since it was unknown or absent.
+    pub(crate) first_seen: Option<Version>,
 }
 
 /// All that the index knows of a workload.
@@ -56,6 +68,8 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug)]
 struct WorkloadEntry {
+    /// Shared with the objects that it refers to.
+    id: Arc<WorkloadRef>,
     view: Arc<View>,
     /// The first change that has not been reconciled yet.
     unsettled_since: Option<Instant>,
@@ -64,40 +78,74 @@ struct WorkloadEntry {
 #[derive(Debug)]
 struct ObjectEntry {
     presence: Option<Presence>,
-    /// When it was first referred to or last seen to change.
+    first_seen: Option<Version>,
+    /// The digest of the content that was read last.
+    digest: Option<Digest>,
+    /// When it was first referred to, or its content last seen to change.
     moved_at: Instant,
-    /// The last change that a watch told of, as against our getting to know it.
+    /// The last change of its content that a watch told of, as against our getting to know it.
     changed_at: Option<Instant>,
-    listed_by: BTreeSet<WorkloadRef>,
-    required_by: BTreeSet<WorkloadRef>,
+    /// When a version was seen whose content has not been compared yet.
+    uncompared_since: Option<Instant>,
+    /// The workloads that it matters to, and whether it is on their lists or only required by their templates.
+    users: HashMap<Arc<WorkloadRef>, bool>,
 }
 
-/// Workloads to look at because of a change.
+impl ObjectEntry {
+    fn new(now: Instant) -> Self {
+        Self {
+            presence: None,
+            first_seen: None,
+            digest: None,
+            moved_at: now,
+            changed_at: None,
+            uncompared_since: None,
+            users: HashMap::new(),
+        }
+    }
+
+    /// Those that list it, or only require it; in an order that does not depend on the run.
+    fn users(&self, listing: bool) -> Vec<WorkloadRef> {
+        let users = self.users.iter().filter(|(_, is_listed)| **is_listed == listing);
+        let mut users: Vec<_> = users.map(|(user, _)| WorkloadRef::clone(user)).collect();
+        users.sort_unstable();
+        users
+    }
+}
+
+/// What has to be done because of a change.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Affected {
-    /// Once their references have settled.
+    /// Workloads to reconcile once their references have settled.
     pub(crate) to_settle: Vec<WorkloadRef>,
-    /// At once: nothing changed as far as their hash goes, but they may have waited for this.
+    /// Workloads to reconcile at once: nothing changed that could reload them before the window is over, but something
+    /// may have to be recorded, or they may have waited for this.
     pub(crate) at_once: Vec<WorkloadRef>,
+    /// Whether the object's content has to be compared: only its metadata is known to have changed.
+    pub(crate) compare: bool,
 }
 
-/// What a watch stream covers: one kind, in one namespace or in all.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Coverage<K> {
-    pub(crate) kind: K,
-    pub(crate) namespace: Option<String>,
-}
-
-impl<K: PartialEq> Coverage<K> {
-    fn contains(&self, kind: &K, namespace: &str) -> bool {
-        self.kind == *kind && self.namespace.as_deref().is_none_or(|covered| covered == namespace)
-    }
+/// What became of a workload that was given to the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// It is ours, and has to be reconciled.
+    Managed,
+    /// It is not ours.
+    Unmanaged,
+    /// There is no room for its references.
+    NoRoom,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Index {
     settle_window: Duration,
+    /// Whether content counts, or any new version (2.4).
+    compares_content: bool,
+    /// Objects that are referred to: how many at most, and how many in each namespace now. Nobody who may write in one
+    /// namespace can take more than a third of the memory that there is for them.
+    max_objects: usize,
+    objects_of: HashMap<String, usize>,
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
     objects: HashMap<ConfigRef, ObjectEntry>,
     /// What a relist under way has not listed yet; what is left at its end is gone.
@@ -106,9 +154,12 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn new(settle_window: Duration) -> Self {
+    pub(crate) fn new(settle_window: Duration, compares_content: bool, max_objects: usize) -> Self {
         Self {
             settle_window,
+            compares_content,
+            max_objects,
+            objects_of: HashMap::new(),
             workloads: HashMap::new(),
             objects: HashMap::new(),
             unlisted_workloads: HashMap::new(),
@@ -128,47 +179,51 @@ impl Index {
         self.workloads.keys()
     }
 
-    /// A workload as it is now. Returns whether it is cared for and has to be looked at, and the objects that
-    /// nothing refers to any more.
+    /// A workload as it is now. Returns what became of it, and the objects that nothing refers to any more.
     pub(crate) fn apply_workload(
         &mut self,
         reference: &WorkloadRef,
         workload: Workload,
         now: Instant,
-    ) -> (bool, Vec<ConfigRef>) {
+    ) -> (Applied, Vec<ConfigRef>) {
         if !workload.is_cared_for() {
-            return (false, self.delete_workload(reference));
+            return (Applied::Unmanaged, self.delete_workload(reference));
         }
-        let unsettled_since = self.workloads.get(reference).and_then(|entry| entry.unsettled_since);
-        let before = self.workloads.get(reference).map(|entry| interests(&entry.view)).unwrap_or_default();
+        let before = self.workloads.get(reference);
+        let unsettled_since = before.and_then(|entry| entry.unsettled_since);
+        let id = before.map_or_else(|| Arc::new(reference.clone()), |entry| entry.id.clone());
+        let before = before.map(|entry| interests(&entry.view)).unwrap_or_default();
         let view = Arc::new(View { reference: reference.clone(), workload, received: now });
         let after = interests(&view);
+        if !self.has_room(&reference.namespace, after.keys()) {
+            return (Applied::NoRoom, self.delete_workload(reference));
+        }
         let mut has_new = false;
         for (name, is_listed) in &after {
             let object = ConfigRef::new(&reference.namespace, name.clone());
             let entry = self.objects.entry(object).or_insert_with(|| {
                 has_new |= *is_listed;
-                ObjectEntry {
-                    presence: None,
-                    moved_at: now,
-                    changed_at: None,
-                    listed_by: BTreeSet::new(),
-                    required_by: BTreeSet::new(),
-                }
+                *self.objects_of.entry(reference.namespace.clone()).or_default() += 1;
+                ObjectEntry::new(now)
             });
-            let (users, others) = if *is_listed {
-                (&mut entry.listed_by, &mut entry.required_by)
-            } else {
-                (&mut entry.required_by, &mut entry.listed_by)
-            };
-            others.remove(reference);
-            users.insert(reference.clone());
+            entry.users.insert(id.clone(), *is_listed);
         }
         let dropped = before.into_iter().filter(|(name, _)| !after.contains_key(name));
         let orphans = self.release(reference, dropped.map(|(name, _)| name).collect());
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
-        self.workloads.insert(reference.clone(), WorkloadEntry { view, unsettled_since });
-        (true, orphans)
+        self.workloads.insert(reference.clone(), WorkloadEntry { id, view, unsettled_since });
+        (Applied::Managed, orphans)
+    }
+
+    fn has_room<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a ConfigName>) -> bool {
+        let of_namespace = self.objects_of.get(namespace).copied().unwrap_or_default();
+        let is_new = |name: &&ConfigName| {
+            !self.objects.contains_key(&ConfigRef::new(namespace, ConfigName::clone(name)))
+        };
+        let new = names.filter(is_new).count();
+        new == 0
+            || (of_namespace + new <= (self.max_objects / 3).max(1)
+                && self.objects.len() + new <= self.max_objects)
     }
 
     /// Whether this is still the latest that is known of the workload. If not, a watch told of something since, or of
@@ -188,13 +243,17 @@ impl Index {
         let mut orphans = vec![];
         for name in names {
             let object = ConfigRef::new(&reference.namespace, name);
-            if let Some(entry) = self.objects.get_mut(&object) {
-                entry.listed_by.remove(reference);
-                entry.required_by.remove(reference);
-                if entry.listed_by.is_empty() && entry.required_by.is_empty() {
-                    self.objects.remove(&object);
-                    orphans.push(object);
+            let Some(entry) = self.objects.get_mut(&object) else { continue };
+            entry.users.remove(reference);
+            if entry.users.is_empty() {
+                self.objects.remove(&object);
+                if let Some(count) = self.objects_of.get_mut(&object.namespace) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.objects_of.remove(&object.namespace);
+                    }
                 }
+                orphans.push(object);
             }
         }
         orphans
@@ -204,34 +263,108 @@ impl Index {
     pub(crate) fn apply_object(&mut self, object: &ConfigRef, presence: &Presence, now: Instant) -> Affected {
         let Some(entry) = self.objects.get_mut(object) else { return Affected::default() };
         let before = entry.presence.replace(presence.clone());
-        match before {
-            Some(before) if before == *presence => Affected::default(),
-            // The first news of it. A read under way may have been earlier, so its users are looked at again.
-            None => Affected {
-                at_once: entry.listed_by.union(&entry.required_by).cloned().collect(),
-                ..Affected::default()
-            },
-            Some(before) => {
-                entry.moved_at = now;
-                entry.changed_at = Some(now);
-                let came_or_went = (before == Presence::Absent) != (*presence == Presence::Absent);
-                let at_once = if came_or_went { entry.required_by.iter().cloned().collect() } else { vec![] };
-                let to_settle: Vec<_> = entry.listed_by.iter().cloned().collect();
-                for reference in &to_settle {
-                    if let Some(workload) = self.workloads.get_mut(reference) {
-                        workload.unsettled_since.get_or_insert(now);
-                    }
+        if before.as_ref() == Some(presence) {
+            return Affected::default();
+        }
+        if let Presence::Version(version) = presence {
+            if before == Some(Presence::Absent) {
+                entry.first_seen = None;
+            }
+            entry.first_seen.get_or_insert_with(|| version.clone());
+        }
+        let (listing, requiring) = (entry.users(true), entry.users(false));
+        match (before, presence) {
+            // The first news of it. A read under way may have been earlier, so its users are reconciled again.
+            (None, _) => Affected { at_once: [listing, requiring].concat(), ..Affected::default() },
+            // What pods can start with from now on has to be recorded before it changes again.
+            (Some(Presence::Absent), _) => {
+                self.move_object(object, &listing, now);
+                Affected { at_once: [listing, requiring].concat(), ..Affected::default() }
+            }
+            (Some(_), Presence::Absent) => {
+                self.move_object(object, &listing, now);
+                Affected { to_settle: listing, at_once: requiring, compare: false }
+            }
+            // Another version need not have other content.
+            (Some(Presence::Version(_)), _) if self.compares_content => {
+                if !listing.is_empty() {
+                    entry.uncompared_since = Some(now);
                 }
-                Affected { to_settle, at_once }
+                Affected { compare: !listing.is_empty(), ..Affected::default() }
+            }
+            (Some(Presence::Version(_)), _) => {
+                self.move_object(object, &listing, now);
+                Affected { to_settle: listing, ..Affected::default() }
             }
         }
     }
 
-    /// What a read found, where the watches have not told anything yet.
-    pub(crate) fn learn(&mut self, object: &ConfigRef, presence: Presence) {
-        if let Some(entry) = self.objects.get_mut(object) {
-            entry.presence.get_or_insert(presence);
+    /// What a read said of the content of an object that was to be compared; `None` if it could not be read, or is gone.
+    /// Returns the workloads to reconcile once their references have settled: those that list it, if its content is
+    /// another (3.1), or may be.
+    ///
+    /// `is_behind` if a further version was seen while this one was read.
+    pub(crate) fn compare_object(
+        &mut self,
+        object: &ConfigRef,
+        digest: Option<Digest>,
+        is_behind: bool,
+    ) -> Vec<WorkloadRef> {
+        let Some(entry) = self.objects.get_mut(object) else { return vec![] };
+        let Some(seen_at) = entry.uncompared_since else { return vec![] };
+        if !is_behind {
+            entry.uncompared_since = None;
         }
+        let before = std::mem::replace(&mut entry.digest, digest);
+        if digest.is_some() && before == digest {
+            return vec![];
+        }
+        let listing = entry.users(true);
+        self.move_object(object, &listing, seen_at);
+        listing
+    }
+
+    /// The content of an object changed, appeared or went.
+    fn move_object(&mut self, object: &ConfigRef, listing: &[WorkloadRef], at: Instant) {
+        if let Some(entry) = self.objects.get_mut(object) {
+            entry.moved_at = entry.moved_at.max(at);
+            entry.changed_at = entry.changed_at.max(Some(at));
+        }
+        for reference in listing {
+            if let Some(workload) = self.workloads.get_mut(reference) {
+                workload.unsettled_since.get_or_insert(at);
+            }
+        }
+    }
+
+    /// What a read found: the version, where the watches have not told anything yet, and the content's digest.
+    pub(crate) fn learn(&mut self, object: &ConfigRef, presence: Presence, digest: Option<Digest>) {
+        let Some(entry) = self.objects.get_mut(object) else { return };
+        if let Presence::Version(version) = &presence {
+            let was_absent = matches!(entry.presence, None | Some(Presence::Absent));
+            if was_absent && entry.first_seen.is_none() {
+                entry.first_seen = Some(version.clone());
+            }
+        }
+        // What is to be compared keeps what it is to be compared with.
+        if entry.uncompared_since.is_none() && digest.is_some() {
+            entry.digest = digest;
+        }
+        entry.presence.get_or_insert(presence);
+    }
+
+    /// No pod can have started with that version, since it lacks what the template requires.
+    pub(crate) fn not_startable(&mut self, object: &ConfigRef, version: &Version) {
+        if let Some(entry) = self.objects.get_mut(object)
+            && entry.first_seen.as_ref() == Some(version)
+        {
+            entry.first_seen = None;
+        }
+    }
+
+    /// Digests were made with another key, and say nothing any more.
+    pub(crate) fn forget_digests(&mut self) {
+        self.objects.values_mut().for_each(|entry| entry.digest = None);
     }
 
     /// The workload agrees with its references, as far as changes go that were seen until `then`.
@@ -246,38 +379,50 @@ impl Index {
     pub(crate) fn snapshot(&self, reference: &WorkloadRef) -> Option<Snapshot> {
         let entry = self.workloads.get(reference)?;
         let mut references = vec![];
-        let mut moved_at = None;
         let mut changed_at = None;
         for (name, is_listed) in interests(&entry.view) {
             let object = self.objects.get(&ConfigRef::new(&reference.namespace, name.clone()))?;
             if is_listed {
-                moved_at = moved_at.max(Some(object.moved_at));
                 changed_at = changed_at.max(object.changed_at);
             }
             let is_recent =
                 object.changed_at.is_some_and(|at| entry.unsettled_since.is_some_and(|since| at >= since));
-            references.push(ReferenceState { name, presence: object.presence.clone(), is_listed, is_recent });
+            references.push(ReferenceState {
+                name,
+                presence: object.presence.clone(),
+                is_listed,
+                is_recent,
+                first_seen: object.first_seen.clone(),
+            });
         }
         Some(Snapshot {
             view: entry.view.clone(),
             references,
-            settled_at: self.settled_at(entry, moved_at),
+            settled_at: self.settled_at(entry),
             changed_at,
         })
     }
 
-    fn settled_at(&self, entry: &WorkloadEntry, moved_at: Option<Instant>) -> Instant {
-        let Some(moved_at) = moved_at else { return entry.view.received };
+    /// When the workload's references will have been quiet for the settle window.
+    pub(crate) fn due(&self, reference: &WorkloadRef) -> Option<Instant> {
+        self.workloads.get(reference).map(|entry| self.settled_at(entry))
+    }
+
+    pub(crate) fn contains(&self, reference: &WorkloadRef) -> bool {
+        self.workloads.contains_key(reference)
+    }
+
+    fn settled_at(&self, entry: &WorkloadEntry) -> Instant {
+        let view = &entry.view;
+        let names = view.workload.references.names().into_iter();
+        let objects = names
+            .filter_map(|name| self.objects.get(&ConfigRef::new(&view.reference.namespace, name.clone())));
+        let Some(moved_at) = objects.map(|object| object.moved_at).max() else { return view.received };
         let quiet = moved_at + self.settle_window;
         match entry.unsettled_since {
             Some(since) => quiet.min(since + self.settle_window * MOST_WINDOWS),
             None => quiet,
         }
-    }
-
-    /// When the workload's references will have been quiet for the settle window.
-    pub(crate) fn due(&self, reference: &WorkloadRef) -> Option<Instant> {
-        Some(self.snapshot(reference)?.settled_at)
     }
 
     /// A workload stream starts over: what it does not list until [`Index::end_workloads`] is gone.
@@ -318,7 +463,7 @@ impl Index {
 }
 
 /// The objects that matter to a workload, and whether each is on its lists or only required by its template.
-fn interests(view: &View) -> std::collections::BTreeMap<ConfigName, bool> {
+fn interests(view: &View) -> BTreeMap<ConfigName, bool> {
     let required = view.workload.template.uses.required().map(|name| (name.clone(), false));
     let listed = view.workload.references.names().into_iter().map(|name| (name.clone(), true));
     required.chain(listed).collect()

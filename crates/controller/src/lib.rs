@@ -5,23 +5,27 @@
 //! workload and live lookups that are at least as new, and every write is guarded by the version it was decided on.
 //!
 //! ```text
-//! watch -> index -> queue (settle window, backoff) -> reconcile -> write -> events
-//!                                                       |
-//!                                  live (shared reads) -> ConfigReader
+//! watch -> index -> queue (settle window, backoff) -> evaluate from memory -> gate -> evaluate live -> write -> events
+//!            ^                                                                         |
+//!            +--- compare (has the content changed?) ----------> live (shared reads) --+-> ConfigReader
 //! ```
 //!
 //! [`controller`] is the one task that owns index and queue; reconciles run beside it and report back. [`leader`]
 //! decides whether any of it runs.
 
+mod compare;
 pub mod controller;
+mod evaluate;
 pub mod events;
+mod gate;
 mod index;
 pub mod leader;
 mod live;
 pub mod metrics;
 mod queue;
 mod reconcile;
+mod rivals;
 mod tidings;
 mod unanswered;
-mod watch;
+pub mod watch;
 mod write;

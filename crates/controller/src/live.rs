@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use pod_reloader_core::decide::{Lookup, Lookups};
+use pod_reloader_core::decide::Lookup;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
-use pod_reloader_k8s::reader::{ConfigReader, Depth};
+use pod_reloader_k8s::reader::{ConfigReader, Depth, Reads, Unreadable};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -25,10 +25,12 @@ struct ReadKey {
     key_id: String,
 }
 
+type Answer = Result<Lookup, Unreadable>;
+
 #[derive(Clone)]
 struct Read {
     began: Instant,
-    answer: Arc<OnceCell<Lookup>>,
+    answer: Arc<OnceCell<Answer>>,
 }
 
 /// See the module.
@@ -51,16 +53,28 @@ impl LiveReads {
         names: Vec<ConfigName>,
         depth: Depth,
         not_before: Instant,
-    ) -> Lookups {
+    ) -> Reads {
         let reads = names.into_iter().map(|name| async move {
             let object = ConfigRef::new(namespace, name);
-            let lookup = self.read(key, &object, depth, not_before).await;
-            (object.object, lookup)
+            let answer = self.read(key, &object, depth, not_before).await;
+            (object.object, answer)
         });
-        futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS).collect().await
+        let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS);
+        let mut found = Reads::default();
+        while let Some((name, answer)) = reads.next().await {
+            found.add(name, answer);
+        }
+        found
     }
 
-    async fn read(&self, key: &DigestKey, object: &ConfigRef, depth: Depth, not_before: Instant) -> Lookup {
+    /// Looks one object up, likewise.
+    pub(crate) async fn read(
+        &self,
+        key: &DigestKey,
+        object: &ConfigRef,
+        depth: Depth,
+        not_before: Instant,
+    ) -> Answer {
         let read = self.shared(
             ReadKey {
                 object: object.clone(),
@@ -70,7 +84,7 @@ impl LiveReads {
             not_before,
         );
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        read.answer.get_or_init(|| self.reader.read(key, object, depth, deadline)).await.clone()
+        read.answer.get_or_init(|| self.reader.try_read(key, object, depth, deadline)).await.clone()
     }
 
     fn shared(&self, key: ReadKey, not_before: Instant) -> Read {
@@ -79,7 +93,7 @@ impl LiveReads {
         if let Some(read) = reads.get(&key)
             && read.began >= not_before
             && now.duration_since(read.began) < MAX_AGE
-            && read.answer.get() != Some(&Lookup::Unknown)
+            && !matches!(read.answer.get(), Some(Err(_) | Ok(Lookup::Unknown)))
         {
             return read.clone();
         }

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::watch::health::WatchHealth;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -23,7 +25,10 @@ pub struct Metrics {
     pub(crate) references: Gauge,
     pub(crate) queued: Gauge,
     leader: Gauge,
-    watch_errors: Family<WatchLabels, Counter>,
+    unreadable: Gauge,
+    no_room: Counter,
+    /// The state of the watches.
+    pub watches: WatchHealth,
     event_errors: Counter,
     reconciled: Gauge<f64, AtomicU64>,
 }
@@ -40,11 +45,6 @@ struct WriteLabels {
     result: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WatchLabels {
-    kind: &'static str,
-}
-
 impl Metrics {
     /// Registers the metrics under the registry's prefix.
     pub fn register(registry: &mut Registry) -> Self {
@@ -59,7 +59,9 @@ impl Metrics {
             references: Gauge::default(),
             queued: Gauge::default(),
             leader: Gauge::default(),
-            watch_errors: Family::default(),
+            unreadable: Gauge::default(),
+            no_room: Counter::default(),
+            watches: WatchHealth::register(registry),
             event_errors: Counter::default(),
             reconciled: Gauge::default(),
         };
@@ -86,8 +88,8 @@ impl Metrics {
         );
         registry.register_with_unit(
             "change_to_patch",
-            "Time from a config object's last change, as the watch told it, to the patched workload; the settle \
-             window included",
+            "Time from the last change of a reference's content, as the watch told it, to the patched workload; \
+             the settle window included, healed drift and catching up after a restart not",
             Unit::Seconds,
             metrics.change_to_patch.clone(),
         );
@@ -100,9 +102,14 @@ impl Metrics {
         registry.register("queue_length", "Workloads waiting to be looked at", metrics.queued.clone());
         registry.register("leader", "Whether this replica leads", metrics.leader.clone());
         registry.register(
-            "watch_errors",
-            "Errors of watches, each followed by a new attempt, by kind",
-            metrics.watch_errors.clone(),
+            "references_unreadable",
+            "Workloads with a reference that cannot be read: forbidden, too large, or failing (leader only)",
+            metrics.unreadable.clone(),
+        );
+        registry.register(
+            "workloads_left_out",
+            "Workloads left out because there is no room for their references in memory",
+            metrics.no_room.clone(),
         );
         registry.register(
             "event_errors",
@@ -124,6 +131,7 @@ impl Metrics {
             self.workloads.set(0);
             self.references.set(0);
             self.queued.set(0);
+            self.unreadable.set(0);
         }
     }
 
@@ -150,8 +158,12 @@ impl Metrics {
         self.change_to_patch.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn count_watch_error(&self, kind: &'static str) {
-        self.watch_errors.get_or_create(&WatchLabels { kind }).inc();
+    pub(crate) fn set_unreadable(&self, workloads: usize) {
+        self.unreadable.set(i64::try_from(workloads).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn count_left_out(&self) {
+        self.no_room.inc();
     }
 
     pub(crate) fn count_event_error(&self) {

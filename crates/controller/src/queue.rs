@@ -101,6 +101,11 @@ impl Queue {
         }
     }
 
+    /// How often the workload failed in a row.
+    pub(crate) fn failures(&self, reference: &WorkloadRef) -> u32 {
+        self.slots.get(reference).map_or(0, |slot| slot.failures)
+    }
+
     /// Workloads that are waiting or running.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

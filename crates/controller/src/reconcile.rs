@@ -1,30 +1,28 @@
-//! One look at one workload: compare, and write what differs.
+//! Reconciles one workload: compares desired and current annotations and patches the difference.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::{
-    Cause, Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide, needs_content,
-};
-use pod_reloader_core::digest::DigestKey;
+use pod_reloader_core::decide::{Cause, Decision, Lookup, Verdict};
+use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::observed::Observed;
-use pod_reloader_core::patch::{NoRoom, Target};
-use pod_reloader_core::reference::{ConfigName, ConfigRef, WorkloadRef};
-use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
+use pod_reloader_core::patch::Target;
+use pod_reloader_core::reference::{ConfigRef, WorkloadRef};
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::WorkloadObject;
 use pod_reloader_k8s::reader::{ConfigReader, Depth};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::evaluate::{Evaluation, deferral};
 use crate::events::{Reason, Recorder};
-use crate::index::{Presence, Snapshot, View};
+use crate::index::{Presence, Snapshot, Version, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
+use crate::rivals::Rivals;
 use crate::tidings::{Tiding, join, reload_note};
 use crate::unanswered::{Sent, Unanswered};
-use crate::write::{Writer, Written};
+use crate::write::{Guarded, Writer, Written};
 
 /// Conflicts in a row before the workload has to wait its turn again.
 const MAX_CONFLICTS: u32 = 5;
@@ -38,14 +36,11 @@ pub(crate) struct Reconciler {
     pub(crate) writer: Writer,
     pub(crate) recorder: Recorder,
     pub(crate) unanswered: Unanswered,
+    pub(crate) rivals: Rivals,
     pub(crate) metrics: Metrics,
-    /// Bounds what talks to the API server at once.
-    pub(crate) slots: Semaphore,
-    /// Workloads that failed before need one of these first, which are fewer, so that they hold up no others (5.5).
-    pub(crate) retry_slots: Semaphore,
 }
 
-/// How a look ended.
+/// How a reconcile ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Nothing more to do until something changes.
@@ -58,140 +53,146 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// What a look found.
+/// What a reconcile found.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     /// The workload as it was read or written last, and when, if it is newer than the snapshot.
     pub(crate) refreshed: Option<(WorkloadObject, Instant)>,
-    /// Which versions of the references were seen.
-    pub(crate) learned: Vec<(ConfigRef, Presence)>,
+    /// What was seen of the references.
+    pub(crate) learned: Vec<Learned>,
+}
+
+/// Something that was seen of a config object.
+#[derive(Debug)]
+pub(crate) enum Learned {
+    /// It was there in that version, or was absent.
+    Read(ConfigRef, Presence, Option<Digest>),
+    /// That version lacks a key that a template requires.
+    NotStartable(ConfigRef, Version),
 }
 
 impl Reconciler {
-    /// From now on no look gets as far as a request; those that are making one go on.
-    pub(crate) fn begin_nothing_more(&self) {
-        self.slots.close();
-        self.retry_slots.close();
-    }
-
     /// The workload is no longer ours.
     pub(crate) fn forget(&self, reference: &WorkloadRef) {
         self.recorder.forget(reference);
         self.unanswered.forget(reference);
+        self.rivals.forget(reference);
     }
 
-    /// Looks at a workload. `failures` is how often that failed in a row.
+    /// Reconciles a workload. `failures` is how often that failed in a row.
     pub(crate) async fn reconcile(&self, snapshot: Snapshot, failures: u32) -> Report {
         let began = Instant::now();
         let mut report = Report { outcome: Outcome::Done, refreshed: None, learned: vec![] };
-        report.outcome = self.look(&snapshot, failures, &mut report).await;
+        // It may have been replaced while this waited for its turn.
+        if let Some(key) = self.key.get() {
+            let (outcome, tidings) = self.act(&key, &snapshot, failures, &mut report).await;
+            report.outcome = outcome;
+            self.publish(tidings);
+        }
         self.metrics.observe_reconcile(began.elapsed());
         report
     }
 
-    async fn look(&self, snapshot: &Snapshot, failures: u32, report: &mut Report) -> Outcome {
-        // Without the key nothing is decided; when it comes, every workload is looked at again.
-        let Some(key) = self.key.get() else { return Outcome::Done };
-        self.warn_of_bad_names(&snapshot.view);
-
-        // From memory first: that is all that most looks need.
-        let depth = self.depth(&snapshot.view);
-        let remembered = self.remembered(&key, snapshot, depth);
-        match self.ask(&key, &snapshot.view, &remembered).verdict {
-            // There is no room to record it, and that was told.
-            Verdict::Record(observed)
-                if record_target(&snapshot.view, observed.as_ref()).0.is_met_by(&snapshot.view.workload) =>
-            {
-                return Outcome::Done;
-            }
-            Verdict::Keep if snapshot.view.workload.trigger.is_none() => {
-                let settled = [Reason::ReloadDeferred, Reason::PatchRefused, Reason::NoRoom];
-                self.recorder.resolve(&snapshot.view.reference, &settled);
-                self.tell_late(&snapshot.view);
-                return Outcome::Done;
-            }
-            Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
-                return Outcome::SettleUntil(snapshot.settled_at);
-            }
-            _ => {}
+    /// What the content of an object is now, after a watch told of another version at `not_before`.
+    pub(crate) async fn read_digest(&self, object: &ConfigRef, not_before: Instant) -> Option<Digest> {
+        let key = self.key.get()?;
+        match self.live.read(&key, object, Depth::Content, not_before).await {
+            Ok(Lookup::Known(live)) => live.digest,
+            Ok(Lookup::Absent | Lookup::Unknown) | Err(_) => None,
         }
+    }
 
-        let _retry_slot = match failures {
-            0 => None,
-            _ => match self.retry_slots.acquire().await {
-                Ok(slot) => Some(slot),
-                Err(_) => return Outcome::Done,
-            },
-        };
-        let Ok(_slot) = self.slots.acquire().await else { return Outcome::Done };
-        // It may have been replaced while this waited for its turn.
-        let Some(key) = self.key.get() else { return Outcome::Done };
-        let (outcome, tidings) = self.act(&key, snapshot, report).await;
-        for Tiding { view, reason, note } in tidings {
-            match reason {
-                Reason::ConfigurationChanged | Reason::KeyReplaced => {
-                    self.recorder.tell(&view, reason, note);
-                }
-                Reason::ReloadDeferred => {
-                    if self.recorder.warn_once(&view, reason, note) {
-                        self.metrics.count_deferred();
-                    }
-                }
-                _ => {
-                    self.recorder.warn_once(&view, reason, note);
-                }
-            }
+    /// The workload is as it should be.
+    pub(crate) fn all_is_right(&self, view: &Arc<View>) {
+        let settled =
+            [Reason::ReloadDeferred, Reason::PatchRefused, Reason::NoRoom, Reason::ReferenceUnreadable];
+        self.recorder.resolve(&view.reference, &settled);
+        self.report_unconfirmed(view);
+    }
+
+    /// Whether another installation keeps writing this workload. If it does, this one, which came later, stands down.
+    pub(crate) fn is_contested(&self, view: &Arc<View>, key: &DigestKey) -> bool {
+        let Some(observed) = self.foreign_record(view, key) else { return false };
+        if !self.rivals.is_back(&view.reference, &observed.key_id) {
+            return false;
         }
-        outcome
+        let note = "another installation of pod-reloader writes this workload, too: this one stands down. Give them \
+                    different namespaces, or remove one";
+        self.recorder.warn_once(view, Reason::AnotherInstallation, note.to_owned());
+        self.key.stand_down();
+        true
+    }
+
+    fn foreign_record(&self, view: &View, key: &DigestKey) -> Option<Observed> {
+        let workload = &view.workload;
+        let observed =
+            Observed::parse(workload.observed.as_deref()?, workload.template.config_hash.as_deref()?)?;
+        (!observed.is_comparable(key)).then_some(observed)
     }
 
     /// Reads live, decides, writes; again on a conflict, from fresh state.
-    async fn act(&self, key: &DigestKey, snapshot: &Snapshot, report: &mut Report) -> (Outcome, Vec<Tiding>) {
+    async fn act(
+        &self,
+        key: &DigestKey,
+        snapshot: &Snapshot,
+        failures: u32,
+        report: &mut Report,
+    ) -> (Outcome, Vec<Tiding>) {
         let mut view = snapshot.view.clone();
+        let mut guarded: Option<Guarded> = None;
         let mut not_before =
             snapshot.changed_at.map_or(view.received, |changed_at| changed_at.max(view.received));
         for _ in 0..MAX_CONFLICTS {
-            let live = self.read_live(key, &view, snapshot, not_before, report).await;
-            let decision = self.ask(key, &view, &live);
-            // What was decided with a key that is no longer in force must not be written; every workload is looked at
+            let evaluation =
+                self.evaluate_live(key, &view, snapshot, not_before, failures, &mut report.learned).await;
+            // What was decided with a key that is no longer in force must not be written; every workload is reconciled
             // again with the new one.
             if self.key.get().as_deref() != Some(key) {
                 return (Outcome::Done, vec![]);
             }
-            match self.carry_out(&view, snapshot, &decision, report).await {
+            self.warn_of_references(&view, &evaluation);
+            match self.apply(&view, snapshot, &evaluation.decision, guarded.as_ref(), report).await {
+                Step::End(Outcome::Done, tidings) if !evaluation.unreadable.is_empty() => {
+                    return (Outcome::Failed, tidings);
+                }
                 Step::End(outcome, tidings) => return (outcome, tidings),
                 Step::Conflict => {}
             }
+            drop(guarded.take());
             let asked_at = Instant::now();
-            match self.writer.get(&view.reference).await {
+            // From here on, what others write beside us does not matter, only what the decision is made from.
+            let fresh = match self.writer.get_guarded(&view.reference).await {
                 Ok(None) => return (Outcome::Gone, vec![]),
-                Ok(Some(object)) => {
-                    let workload = object.workload.clone();
-                    report.refreshed = Some((object, asked_at));
-                    if !workload.is_cared_for() {
-                        return (Outcome::Done, vec![]);
-                    }
-                    let reference = view.reference.clone();
-                    view = Arc::new(View { reference, workload, received: asked_at });
-                    // The version just read may have been written in the light of newer configuration.
-                    not_before = Instant::now();
-                }
+                Ok(Some(fresh)) => fresh,
                 Err(error) => {
                     tracing::warn!(workload = %view.reference, error, "cannot read a workload");
                     return (Outcome::Failed, vec![]);
                 }
+            };
+            let workload = fresh.object.workload.clone();
+            report.refreshed = Some((fresh.object.clone(), asked_at));
+            guarded = Some(fresh);
+            if !workload.is_cared_for() {
+                return (Outcome::Done, vec![]);
             }
+            view = Arc::new(View { reference: view.reference.clone(), workload, received: asked_at });
+            if self.is_contested(&view, key) {
+                return (Outcome::Done, vec![]);
+            }
+            // The version just read may have been written in the light of newer configuration.
+            not_before = Instant::now();
         }
         tracing::debug!(workload = %view.reference, "too many conflicts in a row");
         (Outcome::Failed, vec![])
     }
 
-    async fn carry_out(
+    async fn apply(
         &self,
         view: &Arc<View>,
         snapshot: &Snapshot,
         decision: &Decision,
+        guarded: Option<&Guarded>,
         report: &mut Report,
     ) -> Step {
         let workload = &view.workload;
@@ -201,15 +202,11 @@ impl Reconciler {
                 return Step::End(Outcome::SettleUntil(snapshot.settled_at), vec![]);
             }
             Verdict::Defer { missing, causes } => {
-                let note = format!(
-                    "reload put off until {} is there, which the pod template requires ({})",
-                    join(missing),
-                    join(causes)
-                );
+                let note = deferral(missing, causes);
                 return Step::End(Outcome::Done, vec![Tiding::new(view, Reason::ReloadDeferred, note)]);
             }
             Verdict::Keep => {
-                self.tell_late(view);
+                self.report_unconfirmed(view);
                 let (hash, observed) = (workload.template.config_hash.clone(), workload.observed.clone());
                 (Target { hash, observed }, &[][..])
             }
@@ -229,15 +226,26 @@ impl Reconciler {
             ),
         };
         let (target, left_out) = target.fitted_to(workload);
-        let mut tidings: Vec<_> =
-            left_out.into_iter().map(|no_room| Tiding::no_room(view, no_room)).collect();
+        let tidings: Vec<_> = left_out.into_iter().map(|no_room| Tiding::no_room(view, no_room)).collect();
+        let written = self.writer.write(view, &target, guarded).await;
+        let attempt = Attempt { view, snapshot, decision, target, causes };
+        self.after_write(&attempt, written, tidings, report)
+    }
+
+    fn after_write(
+        &self,
+        attempt: &Attempt<'_>,
+        written: Written,
+        mut tidings: Vec<Tiding>,
+        report: &mut Report,
+    ) -> Step {
+        let Attempt { view, snapshot, target, causes, .. } = attempt;
         let trigger = causes.first().map(Cause::label);
         let count = |result| match trigger {
             Some(trigger) => self.metrics.count_reload(view.reference.kind, trigger, result),
             None => self.metrics.count_record(result),
         };
-
-        match self.writer.write(view, &target).await {
+        match written {
             Written::Nothing => Step::End(Outcome::Done, tidings),
             Written::Gone => Step::End(Outcome::Gone, vec![]),
             Written::Conflict => {
@@ -249,8 +257,9 @@ impl Reconciler {
                 tracing::warn!(workload = %view.reference, error, "cannot patch a workload; trying again later");
                 if let Some(trigger) = trigger {
                     let note = reload_note(causes, snapshot);
-                    let (old_hash, hash) = (workload.template.config_hash.clone(), target.hash);
-                    self.unanswered.remember(&view.reference, Sent { old_hash, hash, trigger, note });
+                    let old_hash = view.workload.template.config_hash.clone();
+                    let sent = Sent { old_hash, hash: target.hash.clone(), trigger, note };
+                    self.unanswered.remember(&view.reference, sent);
                 }
                 Step::End(Outcome::Failed, tidings)
             }
@@ -271,30 +280,55 @@ impl Reconciler {
                     return Step::End(Outcome::Failed, tidings);
                 }
                 count("success");
-                self.unanswered.forget(&view.reference);
-                self.recorder.resolve(&view.reference, &[Reason::ReloadDeferred, Reason::PatchRefused]);
-                if decision.key_was_replaced {
-                    let note =
-                        "the digest key was replaced: what changed while the old one was lost cannot be seen";
-                    tidings.push(Tiding::new(view, Reason::KeyReplaced, note.to_owned()));
-                }
-                if trigger.is_some() {
-                    let note = reload_note(causes, snapshot);
-                    log_reload(view, workload.template.config_hash.as_deref(), target.hash.as_deref(), &note);
-                    if let Some(changed_at) = snapshot.changed_at {
-                        self.metrics.observe_change_to_patch(changed_at.elapsed());
-                    }
-                    tidings.push(Tiding::reload(view, &note));
-                } else {
-                    tracing::info!(workload = %view.reference, "recorded the observed configuration");
-                }
+                tidings.extend(self.after_success(attempt));
                 Step::End(Outcome::Done, tidings)
             }
         }
     }
 
-    /// Tells of a reload that was carried out although the patch got no answer.
-    fn tell_late(&self, view: &Arc<View>) {
+    fn after_success(&self, attempt: &Attempt<'_>) -> Vec<Tiding> {
+        let Attempt { view, snapshot, decision, target, causes } = attempt;
+        let mut tidings = vec![];
+        self.unanswered.forget(&view.reference);
+        self.recorder.resolve(&view.reference, &[Reason::ReloadDeferred, Reason::PatchRefused]);
+        if decision.key_was_replaced {
+            if let Some(key) = self.key.get()
+                && let Some(observed) = self.foreign_record(view, &key)
+            {
+                self.rivals.took_over(&view.reference, &observed.key_id);
+            }
+            let note = "the digest key was replaced: what changed while the old one was lost cannot be seen";
+            tidings.push(Tiding::new(view, Reason::KeyReplaced, note.to_owned()));
+        }
+        if causes.is_empty() {
+            tracing::info!(workload = %view.reference, "recorded the observed configuration");
+            return tidings;
+        }
+        let note = reload_note(causes, snapshot);
+        log_reload(view, view.workload.template.config_hash.as_deref(), target.hash.as_deref(), &note);
+        if let Some(took) = change_to_patch(causes, snapshot) {
+            self.metrics.observe_change_to_patch(took);
+        }
+        tidings.push(Tiding::reload(view, &note));
+        tidings
+    }
+
+    fn publish(&self, tidings: Vec<Tiding>) {
+        for Tiding { view, reason, note } in tidings {
+            match reason {
+                Reason::ConfigurationChanged | Reason::KeyReplaced => self.recorder.tell(&view, reason, note),
+                Reason::ReloadDeferred => {
+                    if self.recorder.warn_once(&view, reason, note) {
+                        self.metrics.count_deferred();
+                    }
+                }
+                _ => drop(self.recorder.warn_once(&view, reason, note)),
+            }
+        }
+    }
+
+    /// Reports a reload whose patch response was lost.
+    fn report_unconfirmed(&self, view: &Arc<View>) {
         let Some(sent) = self.unanswered.take_if_carried_out(view) else { return };
         self.metrics.count_reload(view.reference.kind, sent.trigger, "success");
         log_reload(view, sent.old_hash.as_deref(), sent.hash.as_deref(), &sent.note);
@@ -302,130 +336,71 @@ impl Reconciler {
         self.recorder.tell(&view, reason, note);
     }
 
-    fn warn_of_bad_names(&self, view: &View) {
-        let bad = view.workload.references.bad_names();
-        if bad.is_empty() {
+    /// Warns of what is wrong with the lists themselves.
+    pub(crate) fn warn_of_lists(&self, view: &View) {
+        let references = &view.workload.references;
+        let mut notes = vec![];
+        if references.bad_count() > 0 {
+            let bad = references.bad_names();
+            let more = references.bad_count().saturating_sub(bad.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            notes.push(format!("not valid as a name and left out: {}{more}", join(bad)));
+        }
+        if references.left_out() > 0 {
+            notes.push(format!(
+                "more than {} references: {} entries are left out",
+                pod_reloader_core::reference::MAX_REFERENCES,
+                references.left_out()
+            ));
+        }
+        if notes.is_empty() {
             self.recorder.resolve(&view.reference, &[Reason::InvalidReference]);
         } else {
-            let note = format!("not valid as a name and left out: {}", join(bad));
-            self.recorder.warn_once(view, Reason::InvalidReference, note);
+            self.recorder.warn_once(view, Reason::InvalidReference, notes.join("; "));
         }
     }
 
-    fn depth(&self, view: &View) -> Depth {
-        let workload = &view.workload;
-        if needs_content(self.mode, workload.template.config_hash.as_deref(), workload.observed.as_deref()) {
-            Depth::Content
+    /// Warns of references that could not be read, or that may be typos.
+    fn warn_of_references(&self, view: &View, evaluation: &Evaluation) {
+        if evaluation.unreadable.is_empty() {
+            self.recorder.resolve(&view.reference, &[Reason::ReferenceUnreadable]);
         } else {
-            Depth::Version
+            let unreadable = evaluation.unreadable.iter().map(|(name, why)| format!("{name}: {why}"));
+            let note = format!("cannot be read: {}", join(unreadable));
+            self.recorder.warn_once(view, Reason::ReferenceUnreadable, note);
         }
-    }
-
-    fn ask(&self, key: &DigestKey, view: &View, live: &Lookups) -> Decision {
-        decide(&Question {
-            mode: self.mode,
-            key,
-            namespace: &view.reference.namespace,
-            references: &view.workload.references,
-            uses: &view.workload.template.uses,
-            hash: view.workload.template.config_hash.as_deref(),
-            observed: view.workload.observed.as_deref(),
-            live,
-            superseded: &BTreeSet::new(),
-            tolerates_unknown: false,
-            occasion: Occasion::Standing,
-        })
-    }
-
-    /// What the watches and earlier reads tell, without a request.
-    fn remembered(&self, key: &DigestKey, snapshot: &Snapshot, depth: Depth) -> Lookups {
-        let namespace = &snapshot.view.reference.namespace;
-        let references = snapshot.references.iter();
-        references
-            .map(|reference| {
-                let lookup = match &reference.presence {
-                    None => Lookup::Unknown,
-                    Some(Presence::Absent) => Lookup::Absent,
-                    Some(Presence::Version { uid, resource_version }) => {
-                        let object = ConfigRef::new(namespace, reference.name.clone());
-                        let digest = self.reader.remembered_digest(key, &object, uid, resource_version);
-                        if depth == Depth::Content && digest.is_none() {
-                            Lookup::Unknown
-                        } else {
-                            let (uid, resource_version) = (uid.clone(), resource_version.clone());
-                            Lookup::Known(Live { uid, resource_version, digest, keys: None })
-                        }
-                    }
-                };
-                (reference.name.clone(), lookup)
-            })
-            .collect()
-    }
-
-    /// What the API server says now of the references. Of objects that the template only requires, what the watches
-    /// said or, where they said nothing yet, whether they exist.
-    async fn read_live(
-        &self,
-        key: &DigestKey,
-        view: &View,
-        snapshot: &Snapshot,
-        not_before: Instant,
-        report: &mut Report,
-    ) -> Lookups {
-        let namespace = &view.reference.namespace;
-        let names: Vec<ConfigName> = view.workload.references.names().into_iter().cloned().collect();
-        let depth = self.depth(view);
-        let mut live = self.live.read_all(key, namespace, names, depth, not_before).await;
-        for (name, lookup) in &live {
-            let presence = match lookup {
-                Lookup::Unknown => continue,
-                Lookup::Absent => Presence::Absent,
-                Lookup::Known(Live { uid, resource_version, .. }) => {
-                    Presence::Version { uid: uid.clone(), resource_version: resource_version.clone() }
-                }
-            };
-            report.learned.push((ConfigRef::new(namespace, name.clone()), presence));
+        if evaluation.not_found.is_empty() {
+            self.recorder.resolve(&view.reference, &[Reason::ReferenceNotFound]);
+        } else {
+            let note = format!(
+                "listed, but does not exist, and the pod template does not use it: {}; is the name right?",
+                join(&evaluation.not_found)
+            );
+            self.recorder.warn_once(view, Reason::ReferenceNotFound, note);
         }
-        // Only a reload that could have to wait asks for more.
-        if !matches!(self.ask(key, view, &live).verdict, Verdict::Reload { .. }) {
-            return live;
-        }
-        let required: Vec<_> = view
-            .workload
-            .template
-            .uses
-            .required()
-            .filter(|name| !live.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in required {
-            let known = snapshot.references.iter().find(|reference| reference.name == name);
-            let is_absent = match known.and_then(|reference| reference.presence.as_ref()) {
-                Some(presence) => *presence == Presence::Absent,
-                None => self.is_missing(namespace, &name, report).await,
-            };
-            if is_absent {
-                live.insert(name, Lookup::Absent);
-            }
-        }
-        live
-    }
-
-    /// Asks whether an object is missing that the template requires and that no watch told of yet.
-    async fn is_missing(&self, namespace: &str, name: &ConfigName, report: &mut Report) -> bool {
-        let object = ConfigRef::new(namespace, name.clone());
-        let is_missing = self.reader.exists(&object, REQUEST_TIMEOUT).await == Some(false);
-        if is_missing {
-            report.learned.push((object, Presence::Absent));
-        }
-        is_missing
+        self.metrics.set_unreadable(self.recorder.standing(Reason::ReferenceUnreadable));
     }
 }
 
-/// What recording that would make of the annotations, as far as there is room.
-fn record_target(view: &View, observed: Option<&Observed>) -> (Target, Vec<NoRoom>) {
-    let hash = view.workload.template.config_hash.clone();
-    Target { hash, observed: observed.map(Observed::to_annotation) }.fitted_to(&view.workload)
+/// A write, and what it was decided from.
+struct Attempt<'a> {
+    view: &'a Arc<View>,
+    snapshot: &'a Snapshot,
+    decision: &'a Decision,
+    target: Target,
+    causes: &'a [Cause],
+}
+
+/// How long the change took to be patched, if it is a change that the watches told of: healing drift is none.
+fn change_to_patch(causes: &[Cause], snapshot: &Snapshot) -> Option<Duration> {
+    let is_of_content = |cause: &Cause| {
+        matches!(cause, Cause::Changed(_) | Cause::Appeared(_) | Cause::Disappeared(_))
+            && snapshot
+                .references
+                .iter()
+                .any(|reference| Some(&reference.name) == cause.reference() && reference.is_recent)
+    };
+    causes.iter().any(is_of_content).then(|| snapshot.changed_at.map(|at| at.elapsed())).flatten()
 }
 
 fn log_reload(view: &View, old_hash: Option<&str>, new_hash: Option<&str>, note: &str) {

@@ -170,4 +170,31 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn c3_the_keys_of_data_and_binary_data_are_told_in_the_same_pass_as_the_sum() {
+        let object =
+            json!({"data": {"a": "1\n", "\u{e9}\"": null}, "binaryData": {"b": "AA=="}, "type": "Opaque"});
+        let text = object.to_string();
+        let summary: ContentSummary = serde_json::from_str(&text).unwrap();
+        assert_eq!(summary.sum, sum(&object));
+        for (key, expected) in
+            [("a", true), ("\u{e9}\"", true), ("b", true), ("", false), ("type", false), ("c", false)]
+        {
+            assert_eq!(summary.keys.contains(key), expected, "{key}");
+        }
+        assert_eq!(summary.keys.bytes(), 24);
+        assert_eq!(summary.keys, KeyNames::of(["b", "\u{e9}\"", "a", "a"]));
+        let empty: ContentSummary = serde_json::from_str("{}").unwrap();
+        assert!(!empty.keys.contains("") && empty.keys.bytes() == 0);
+        assert_eq!(format!("{summary:?}"), "ContentSummary { sum: ContentSum(..), keys: KeyNames(3) }");
+    }
+
+    #[test]
+    fn c5_2_what_needs_no_unescaping_is_borrowed() {
+        let content: Content<'_> =
+            serde_json::from_str(r#"{"data":{"a":"plain","b":"esc\n"},"type":"t"}"#).unwrap();
+        let values: Vec<_> = content.data.unwrap().into_values().flatten().map(|value| value.0).collect();
+        assert!(matches!(&values[..], [Cow::Borrowed("plain"), Cow::Owned(_)]), "{values:?}");
+    }
 }

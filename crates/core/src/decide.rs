@@ -147,9 +147,9 @@ fn by_content(question: &Question<'_>, facts: &Facts<'_>, key_was_replaced: &mut
         records = seen;
     }
     if !causes.is_empty() {
-        match reload(question, facts, records.clone(), causes) {
+        match reload(question, facts, records.clone(), causes.clone()) {
             // What changes from here on can be seen only if it is recorded under the new key now.
-            Verdict::Defer { causes, .. } if *key_was_replaced => {
+            Verdict::Defer { .. } | Verdict::Undecided(_) if *key_was_replaced => {
                 record(question, hash, with_causes_open(records, &observed, &causes))
             }
             verdict => verdict,

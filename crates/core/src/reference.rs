@@ -336,4 +336,48 @@ mod tests {
         let references = References::parse(None, Some("a\u{1b}[31m\u{e9}"));
         assert_eq!(references.bad_names()[0].to_string(), "secret \"a?[31m?\"");
     }
+
+    #[test]
+    fn c1_2_the_first_thousand_entries_count_and_the_rest_is_told() {
+        let names: Vec<_> = (0..700).map(|n| format!("n{n}")).collect();
+        let list = names.join(",");
+        let references = References::parse(Some(&list), Some(&list));
+        assert_eq!((references.listed().len(), references.left_out()), (MAX_REFERENCES, 400));
+        assert_eq!(references.listed()[999], ConfigName::secret("n299"));
+
+        let exactly = References::parse(Some(&list), Some(&names[..300].join(" , ")));
+        assert_eq!((exactly.listed().len(), exactly.left_out()), (1_000, 0));
+    }
+
+    #[test]
+    fn c1_2_of_many_bad_names_some_are_kept_and_all_are_counted() {
+        let references = References::parse(Some(&"A,".repeat(120_000)), Some("B"));
+        assert_eq!((references.bad_names().len(), references.bad_count()), (MAX_BAD_NAMES, 120_001));
+        assert!(references.opted_in() && references.left_out() == 0);
+        assert_eq!(references.as_written().map(Iterator::count), None, "too long to be kept");
+    }
+
+    #[test]
+    fn c1_2_one_name_per_line_is_said_to_be_what_it_is() {
+        for (list, shown) in [
+            ("a\nb", "configmap \"a?b\" (names are separated by commas)"),
+            ("a b", "configmap \"a b\" (names are separated by commas)"),
+            ("A_b", "configmap \"A_b\""),
+        ] {
+            let references = References::parse(Some(list), None);
+            assert_eq!(references.bad_names()[0].to_string(), shown);
+        }
+        let long = References::parse(None, Some(&"a ".repeat(100)));
+        assert!(long.bad_names()[0].to_string().len() < 70, "{}", long.bad_names()[0]);
+    }
+
+    #[test]
+    fn c2_5_lists_are_kept_as_written_only_where_they_are_untidy() {
+        for tidy in [(None, None), (Some("a,b,a"), Some("c")), (Some(""), Some("c")), (Some(" ,"), None)] {
+            assert!(References::parse(tidy.0, tidy.1).as_written().is_none(), "{tidy:?}");
+        }
+        let untidy = References::parse(Some("a, b,"), Some("c"));
+        let entries: Vec<_> = untidy.as_written().unwrap().map(|(_, entry)| entry).collect();
+        assert_eq!(entries, ["a", " b", "", "c"]);
+    }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use crate::fold::{FoldItem, Folded};
 use crate::reference::{ConfigName, is_valid_name};
 
 /// Whether pods can start without the object.
@@ -219,49 +218,6 @@ struct WithSecretRef {
     secret_ref: Option<Source>,
 }
 
-/// A list that is folded into `T` while it is read, so that memory does not grow with its length. `null` is an empty
-/// one.
-struct Folded<T>(T);
-
-impl<T: Default> Default for Folded<T> {
-    fn default() -> Self {
-        Self(T::default())
-    }
-}
-
-trait FoldItem: Default {
-    type Item;
-    fn item(&mut self, item: Self::Item);
-}
-
-struct ListVisitor<T>(PhantomData<T>);
-
-impl<'de, T: FoldItem<Item: Deserialize<'de>>> Visitor<'de> for ListVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_unit<E>(self) -> Result<T, E> {
-        Ok(T::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<T, A::Error> {
-        let mut folded = T::default();
-        while let Some(item) = list.next_element()? {
-            folded.item(item);
-        }
-        Ok(folded)
-    }
-}
-
-impl<'de, T: FoldItem<Item: Deserialize<'de>>> Deserialize<'de> for Folded<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ListVisitor(PhantomData)).map(Self)
-    }
-}
-
 /// Keys, and whether there were more than are kept.
 #[derive(Default)]
 struct Keys(BTreeSet<Box<str>>, bool);
@@ -359,51 +315,4 @@ impl From<PodSpec> for TemplateUses {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn c3_uses_are_found_in_env_env_from_and_volumes_of_all_containers() {
-        let spec: PodSpec = serde_json::from_value(json!({
-            "containers": [{
-                "env": [
-                    {"name": "A", "value": "x"},
-                    {"name": "B", "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "k"}}},
-                    {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "env-opt", "key": "k", "optional": true}}}
-                ],
-                "envFrom": [{"configMapRef": {"name": "from"}}, {"secretRef": {"name": "from", "optional": false}}]
-            }],
-            "initContainers": [{"envFrom": [{"secretRef": {"name": "init"}}], "env": null}],
-            "volumes": [
-                {"name": "v", "secret": {"secretName": "vol"}},
-                {"name": "o", "configMap": {"name": "both", "optional": true}},
-                {"name": "p", "projected": {"sources": [
-                    {"configMap": {"name": "both"}},
-                    {"secret": {"name": "projected", "optional": true}},
-                    {"serviceAccountToken": {"path": "t"}}]}},
-                {"name": "c", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "csi"}}},
-                {"name": "e", "emptyDir": {}}
-            ],
-            "imagePullSecrets": [{"name": "pull"}]
-        }))
-        .unwrap();
-        let uses = TemplateUses::from(spec);
-        let required: Vec<String> = uses.required().map(ToString::to_string).collect();
-        assert_eq!(
-            required,
-            [
-                "configmap/both",
-                "configmap/from",
-                "secret/csi",
-                "secret/env-secret",
-                "secret/from",
-                "secret/init",
-                "secret/vol"
-            ]
-        );
-        assert_eq!(uses.need(&ConfigName::configmap("env-opt")), Some(Need::Optional));
-        assert_eq!(uses.need(&ConfigName::secret("projected")), Some(Need::Optional));
-        assert_eq!(uses.need(&ConfigName::secret("pull")), None);
-    }
-}
+mod tests;

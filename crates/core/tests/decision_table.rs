@@ -133,6 +133,33 @@ fn c3_first_appearance_of_a_required_object_causes_nothing_and_is_recorded() {
     world.expect_one_reload(Standing, &[Changed(a)]);
 }
 
+/// A `Secret` made in two steps: pods may have started after the first.
+#[test]
+fn c3_required_object_that_changed_again_before_its_appearance_was_recorded_causes_one() {
+    let a = cm("a");
+    for occasion in [Standing, OwnersRollout] {
+        let mut world = World::listing("a").requiring(&a).created();
+        world.put(&a, "one, seen and not recorded");
+        world.put(&a, "two");
+        world.superseded.insert(a.clone());
+        world.expect_one_reload(occasion, &[Changed(a.clone())]);
+        assert_eq!(world.recorded(&a), world.digest_of(&a, "two"));
+    }
+}
+
+#[test]
+fn c3_what_was_superseded_matters_only_for_what_is_recorded_as_absent() {
+    let (a, b) = (cm("a"), cm("b"));
+    let mut world = World::listing("a,b").requiring(&a).with(&a, "1").created();
+    world.superseded.extend([a.clone(), b.clone(), cm("unlisted")]);
+    world.expect_nothing();
+    world.delete(&a);
+    world.expect_nothing();
+    world.put(&b, "1");
+    world.put(&a, "1");
+    world.expect_one_reload(Standing, &[Appeared(b)]);
+}
+
 #[test]
 fn c3_first_appearance_of_an_object_that_nothing_requires_causes_one() {
     let a = cm("a");

@@ -49,6 +49,18 @@ fn c3_content_changes_while_a_required_object_was_never_there_causes_one_when_it
 }
 
 #[test]
+fn c3_required_object_that_appeared_and_changed_causes_one_when_all_that_is_required_is_there() {
+    let (a, b) = (cm("a"), cm("b"));
+    let mut world = World::listing("a,b").requiring(&a).requiring(&b).created();
+    world.put(&a, "2");
+    world.superseded.insert(a.clone());
+    world.expect_deferral(&[&b], &[Changed(a.clone())]);
+    world.put(&b, "1");
+    world.expect_one_reload(Standing, &[Changed(a)]);
+    assert_eq!(world.recorded(&b), world.digest_of(&b, "1"));
+}
+
+#[test]
 fn c3_every_cause_of_the_configuration_waits_and_all_that_is_missing_is_named() {
     let (gone, new, r, s) = (cm("gone"), cm("new"), cm("r"), secret("s"));
     let mut world = World::listing("gone,new,r").using_optionally(&gone).requiring(&r).requiring(&s);

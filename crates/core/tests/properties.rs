@@ -4,9 +4,10 @@ mod support;
 
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::ContentSum;
-use pod_reloader_core::decide::{Occasion, Verdict};
+use pod_reloader_core::decide::{Cause, Live, Lookup, Occasion, Verdict};
 use pod_reloader_core::digest::Digest;
-use pod_reloader_core::observed::Observed;
+use pod_reloader_core::guard::Guard;
+use pod_reloader_core::observed::{Observed, Record};
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, References};
 use pod_reloader_core::workload::Workload;
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 use support::arbitrary::{State, json_values, records, states};
-use support::manifest::Manifest;
+use support::manifest::{Manifest, apply_guarded};
 use support::{NAMESPACE, digest, key};
 
 /// Config objects whose entries are easily mistaken for each other.
@@ -129,7 +130,9 @@ proptest! {
             Verdict::Undecided(_) | Verdict::Defer { .. } => prop_assert_eq!(&second, &first),
             Verdict::Keep => prop_assert_eq!(&second, &Verdict::Keep),
             // Under a new key the records come first, and then the reload is deferred.
-            Verdict::Record(_) if before.key != key() && matches!(second, Verdict::Defer { .. }) => {}
+            Verdict::Record(_)
+                if before.key != key()
+                    && matches!(second, Verdict::Defer { .. } | Verdict::Undecided(_)) => {}
             Verdict::Record(_) | Verdict::Reload { .. } => prop_assert_eq!(&second, &Verdict::Keep, "{:?}", first),
         }
     }
@@ -144,6 +147,83 @@ proptest! {
         state.occasion = Occasion::Standing;
         if !matches!(verdict, Verdict::Undecided(_)) {
             prop_assert_eq!(state.ask(), Verdict::Keep);
+        }
+    }
+
+    #[test]
+    fn c3_an_unreadable_reference_that_is_recorded_causes_nothing_and_keeps_its_record(mut state in states()) {
+        state.tolerates_unknown = true;
+        let decision = state.decide();
+        let recorded = state.recorded().map(|observed| observed.records).unwrap_or_default();
+        match decision.verdict {
+            Verdict::Reload { causes, observed, .. } => {
+                let of_unknown = |name: &&ConfigName| decision.unknown.contains(name) && recorded.contains_key(*name);
+                prop_assert_eq!(causes.iter().filter_map(Cause::reference).find(of_unknown), None);
+                for name in &decision.unknown {
+                    let now = observed.as_ref().expect("recorded").records[name];
+                    let kept = recorded.get(name).copied().filter(|it| state.key == key() || *it == Record::Absent);
+                    prop_assert_eq!(now, kept.unwrap_or(Record::Uncompared));
+                }
+            }
+            Verdict::Undecided(names) => {
+                // Else something else is asked for: what a hash without observed-config stands for, or SAP's value.
+                let may_wait = state.mode == HashMode::Version || (state.hash.is_some() && state.recorded().is_none());
+                prop_assert!(may_wait && names == decision.unknown || state.mode == HashMode::Version);
+            }
+            Verdict::Keep | Verdict::Record(_) | Verdict::Defer { .. } => {}
+        }
+    }
+
+    /// Neither as there nor as absent: as if it held what it held before.
+    #[test]
+    fn c3_the_others_are_decided_as_if_the_unreadable_were_unchanged(mut state in states()) {
+        state.mode = HashMode::Content;
+        state.key = key();
+        state.tolerates_unknown = true;
+        let observed = state.recorded();
+        prop_assume!(observed.as_ref().is_some_and(|observed| observed.is_comparable(&state.key)));
+        let unchanged = |name: &ConfigName, lookup: &Lookup| {
+            let record = observed.as_ref().and_then(|observed| observed.records.get(name).copied());
+            match (lookup, record) {
+                (Lookup::Unknown, Some(Record::Digest(digest))) => Lookup::Known(Live {
+                    uid: "u".into(), resource_version: "1".into(), digest: Some(digest), keys: None,
+                }),
+                (lookup, _) => lookup.clone(),
+            }
+        };
+        let mut other = state.clone();
+        other.live = state.live.iter().map(|(name, lookup)| (name.clone(), unchanged(name, lookup))).collect();
+        prop_assert_eq!(state.ask(), other.ask());
+    }
+
+    #[test]
+    fn c4_2_without_tolerance_nothing_is_decided_while_a_reference_is_unreadable(mut state in states()) {
+        state.tolerates_unknown = false;
+        let decision = state.decide();
+        if !decision.unknown.is_empty() {
+            prop_assert_eq!(decision.verdict, Verdict::Undecided(decision.unknown));
+        }
+    }
+
+    #[test]
+    fn c3_no_reload_of_ours_is_made_while_a_required_object_or_key_is_missing(mut state in states()) {
+        state.mode = HashMode::Content;
+        state.occasion = Occasion::Standing;
+        let is_missing = state.uses.required_keys().any(|(name, mut keys)| match state.live.get(name) {
+            Some(Lookup::Absent) => true,
+            Some(Lookup::Known(live)) => {
+                keys.any(|key| live.keys.as_ref().is_some_and(|present| !present.contains(key)))
+            }
+            Some(Lookup::Unknown) | None => false,
+        });
+        match state.ask() {
+            Verdict::Reload { causes, .. } => {
+                let is_the_owners =
+                    |cause: &Cause| matches!(cause, Cause::Listed(_) | Cause::Unlisted(_) | Cause::NoHash);
+                prop_assert!(!is_missing || causes.iter().all(is_the_owners), "{causes:?}");
+            }
+            Verdict::Defer { missing, .. } => prop_assert!(is_missing && !missing.is_empty()),
+            _ => {}
         }
     }
 
@@ -188,6 +268,12 @@ proptest! {
         let mut admitted = manifest.clone();
         json_patch::patch(&mut admitted.0, &target.admission_patch(&workload)).expect("it applies");
         prop_assert!(target.is_met_by(&admitted.read()), "{:?}", admitted);
+        let text = manifest.0.to_string();
+        let mut guarded = manifest.clone();
+        if let Some(patch) = target.guarded_patch(&workload, &Guard::of(&text).expect("a workload")) {
+            apply_guarded(&mut guarded.0, &patch).expect("it applies");
+        }
+        prop_assert!(target.is_met_by(&guarded.read()), "{:?}", guarded);
         let mut reconciled = manifest.clone();
         if let Some(patch) = target.merge_patch(&workload) {
             json_patch::merge(&mut reconciled.0, &patch);

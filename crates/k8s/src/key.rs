@@ -3,6 +3,9 @@
 //! Whichever replica comes first makes the key. A running replica puts the Secret back if somebody deletes or
 //! damages it. If the Secret holds another key than the replica does, the replica decides nothing ([`KeyReader::get`]
 //! is `None`) until the stored key has stood for [`ADOPTION_DELAY`], and then takes that one.
+//!
+//! The Secret also says whether the whole installation stands down because another one writes the same workloads: all
+//! replicas have to know, also after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +14,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use pod_reloader_core::digest::DigestKey;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::FIELD_MANAGER;
@@ -28,28 +32,58 @@ pub const SECRET_NAME: &str = "pod-reloader-key";
 /// key that is put back at once, or a quarrel between two replicas, does not make workloads be recorded anew.
 pub const ADOPTION_DELAY: Duration = Duration::from_secs(10);
 
+/// On the Secret: until when the installation leaves all workloads to another one (RFC 3339).
+pub const STANDING_DOWN: &str = "pod-reloader.cs.sap.com/standing-down-until";
+/// How long it does; then it looks whether the other one is still there.
+pub const STAND_DOWN: Duration = Duration::from_hours(1);
+
 const RETRY: Duration = Duration::from_secs(1);
 /// Without news from the watch, the Secret is read again after this long.
 const RECHECK: Duration = Duration::from_mins(1);
+/// The server ends the watch before that.
+const WATCH_SECONDS: u32 = 50;
+
+/// What the key may be used for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    in_force: Option<Arc<DigestKey>>,
+    is_standing_down: bool,
+}
 
 /// A handle to the key that is in force.
 #[derive(Clone, Debug)]
-pub struct KeyReader(watch::Receiver<Option<Arc<DigestKey>>>);
+pub struct KeyReader {
+    state: watch::Receiver<State>,
+    stand_down: Arc<Notify>,
+}
 
 impl KeyReader {
     /// A key that is in force for good, for where no [`KeyKeeper`] runs.
     pub fn fixed(key: DigestKey) -> Self {
-        Self(watch::channel(Some(Arc::new(key))).1)
+        let state = State { in_force: Some(Arc::new(key)), ..State::default() };
+        Self { state: watch::channel(state).1, stand_down: Arc::default() }
     }
 
-    /// The key, while this replica's is the stored one; without it nothing may be decided.
+    /// The key, while this replica's is the stored one and the installation does not stand down; without it nothing may
+    /// be decided.
     pub fn get(&self) -> Option<Arc<DigestKey>> {
-        self.0.borrow().clone()
+        let state = self.state.borrow();
+        if state.is_standing_down { None } else { state.in_force.clone() }
+    }
+
+    /// Whether the installation leaves all workloads to another one.
+    pub fn is_standing_down(&self) -> bool {
+        self.state.borrow().is_standing_down
+    }
+
+    /// Has all replicas of this installation stand down for [`STAND_DOWN`]: another one writes the same workloads.
+    pub fn stand_down(&self) {
+        self.stand_down.notify_one();
     }
 
     /// Waits for the key to come, go or change.
     pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
+        if self.state.changed().await.is_err() {
             // The keeper is gone, which ends the process; until then there is no news.
             std::future::pending::<()>().await;
         }
@@ -61,7 +95,8 @@ impl KeyReader {
 pub struct KeyKeeper {
     secrets: Api<Secret>,
     metrics: Metrics,
-    in_force: watch::Sender<Option<Arc<DigestKey>>>,
+    state: watch::Sender<State>,
+    stand_down: Arc<Notify>,
     held: Option<Arc<DigestKey>>,
     /// Another key that the Secret holds, and since when.
     other: Option<(DigestKey, Instant)>,
@@ -87,16 +122,24 @@ enum KeyError {
 impl KeyKeeper {
     /// A keeper for the Secret in that namespace, and the handle to what it keeps.
     pub fn new(client: Client, namespace: &str, metrics: Metrics) -> (Self, KeyReader) {
-        let (in_force, reader) = watch::channel(None);
+        let (sender, state) = watch::channel(State::default());
+        let stand_down = Arc::new(Notify::new());
+        let reader = KeyReader { state, stand_down: stand_down.clone() };
         let secrets = Api::namespaced(client, namespace);
-        (Self { secrets, metrics, in_force, held: None, other: None }, KeyReader(reader))
+        (Self { secrets, metrics, state: sender, stand_down, held: None, other: None }, reader)
     }
 
     /// Runs for ever.
     pub async fn run(mut self) {
         loop {
             match self.align().await {
-                Ok(seen) => self.wait_for_news(seen).await,
+                Ok(seen) => {
+                    let stand_down = self.stand_down.clone();
+                    tokio::select! {
+                        () = self.wait_for_news(seen) => {}
+                        () = stand_down.notified() => self.announce_stand_down().await,
+                    }
+                }
                 Err(error) => {
                     if let KeyError::Api(error) = &error {
                         self.metrics.count_error("digest_key", error);
@@ -133,6 +176,7 @@ impl KeyKeeper {
             };
         };
 
+        self.see_stand_down(&stored);
         let stored_key = from_secret(&stored);
         match (stored_key, self.held.clone()) {
             (Some(key), None) => {
@@ -164,9 +208,9 @@ impl KeyKeeper {
     fn hold(&mut self, key: Arc<DigestKey>) {
         self.other = None;
         self.held = Some(key.clone());
-        self.in_force.send_if_modified(|in_force| {
-            let is_news = in_force.as_ref() != Some(&key);
-            *in_force = Some(key);
+        self.state.send_if_modified(|state| {
+            let is_news = state.in_force.as_ref() != Some(&key);
+            state.in_force = Some(key);
             is_news
         });
     }
@@ -190,9 +234,45 @@ impl KeyKeeper {
                     "the stored digest key is another one: nothing is decided until it has stood for {} s",
                     ADOPTION_DELAY.as_secs()
                 );
-                self.in_force.send_if_modified(|in_force| in_force.take().is_some());
+                self.state.send_if_modified(|state| state.in_force.take().is_some());
                 self.other = Some((stored, Instant::now()));
             }
+        }
+    }
+
+    /// Writes into the Secret that this installation stands down, for all replicas to see.
+    async fn announce_stand_down(&mut self) {
+        tracing::error!(
+            "another installation writes the same workloads: this one stands down for {} minutes",
+            STAND_DOWN.as_secs() / 60
+        );
+        self.metrics.set_standing_down(true);
+        // At once here, and whether or not it can be written.
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.is_standing_down, true));
+        let until = Timestamp::now() + STAND_DOWN;
+        let result = async {
+            let mut stored = timeout(REQUEST_TIMEOUT, self.secrets.get(SECRET_NAME)).await??;
+            stored.annotations_mut().insert(STANDING_DOWN.into(), until.to_string());
+            let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+            timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &stored)).await??;
+            Ok::<_, KeyError>(())
+        };
+        if let Err(error) = result.await {
+            tracing::error!(error = %report(&error), "cannot write that this installation stands down; trying again");
+            self.stand_down.notify_one();
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Takes over what the Secret says of standing down.
+    fn see_stand_down(&self, stored: &Secret) {
+        let is_standing_down = standing_down_until(stored).is_some();
+        let is_news = self.state.send_if_modified(|state| {
+            std::mem::replace(&mut state.is_standing_down, is_standing_down) != is_standing_down
+        });
+        self.metrics.set_standing_down(is_standing_down);
+        if is_news {
+            tracing::warn!(is_standing_down, "the Secret says whether this installation stands down");
         }
     }
 
@@ -204,7 +284,7 @@ impl KeyKeeper {
             None => RECHECK,
         };
         let news = async {
-            let params = WatchParams::default().fields(&by_name());
+            let params = WatchParams::default().fields(&by_name()).timeout(WATCH_SECONDS);
             let event = match self.secrets.watch(&params, &seen).await {
                 Ok(events) => std::pin::pin!(events).next().await,
                 Err(error) => Some(Err(error)),
@@ -256,6 +336,14 @@ fn to_secret(key: &DigestKey) -> Secret {
     }
 }
 
+/// How long the installation still stands down, if it does.
+fn standing_down_until(secret: &Secret) -> Option<Timestamp> {
+    let until: Timestamp = secret.annotations().get(STANDING_DOWN)?.parse().ok()?;
+    let now = Timestamp::now();
+    // What lies further ahead was written by a clock that is wrong, or by mistake.
+    (until > now && until <= now + STAND_DOWN * 2).then_some(until)
+}
+
 fn from_secret(secret: &Secret) -> Option<DigestKey> {
     let data = secret.data.as_ref()?;
     let id = String::from_utf8(data.get("id")?.0.clone()).ok()?;
@@ -291,6 +379,23 @@ mod tests {
             let mut secret = secret.clone();
             damage(secret.data.as_mut().unwrap());
             assert_eq!(from_secret(&secret), None);
+        }
+    }
+
+    #[test]
+    fn c2_5_standing_down_is_read_from_the_secret_and_ends() {
+        let mut secret = to_secret(&new_key().unwrap());
+        assert_eq!(standing_down_until(&secret), None);
+        for (from_now, expected) in
+            [(STAND_DOWN, true), (Duration::from_secs(5), true), (STAND_DOWN * 3, false)]
+        {
+            let until = Timestamp::now() + from_now;
+            secret.annotations_mut().insert(STANDING_DOWN.into(), until.to_string());
+            assert_eq!(standing_down_until(&secret).is_some(), expected, "{from_now:?}");
+        }
+        for past_or_broken in ["2020-01-01T00:00:00Z", "soon", ""] {
+            secret.annotations_mut().insert(STANDING_DOWN.into(), past_or_broken.into());
+            assert_eq!(standing_down_until(&secret), None, "{past_or_broken}");
         }
     }
 

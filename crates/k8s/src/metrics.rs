@@ -14,6 +14,7 @@ pub struct Metrics {
     api_errors: Family<ApiError, Counter>,
     digests: Family<DigestSource, Counter>,
     digest_bytes: Gauge,
+    standing_down: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,7 +49,16 @@ impl Metrics {
             Unit::Bytes,
             metrics.digest_bytes.clone(),
         );
+        registry.register(
+            "standing_down",
+            "Whether this installation stands down, since another one writes the same workloads",
+            metrics.standing_down.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn set_standing_down(&self, is_standing_down: bool) {
+        self.standing_down.set(i64::from(is_standing_down));
     }
 
     /// Counts a failed request. A closed set of reasons, never a name.

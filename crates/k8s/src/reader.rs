@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
-use pod_reloader_core::content::{ContentSummary, KeyNames};
+use pod_reloader_core::content::KeyNames;
 use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
@@ -60,7 +60,8 @@ impl Reads {
         self.passing == 0
     }
 
-    fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
+    /// Adds the answer for one object.
+    pub fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
         let lookup = answer.unwrap_or_else(|error| {
             self.unreadable.push((name.clone(), error.to_string()));
             self.passing += usize::from(!error.is_lasting());
@@ -160,10 +161,11 @@ impl ConfigReader {
             let Some(Version { uid, resource_version }) = version else {
                 return Ok(self.absent(object));
             };
-            let digest = self.remembered_digest(key, object, &uid, &resource_version);
-            if depth == Depth::Version || digest.is_some() {
+            let content = self.remembered_content(key, object, &uid, &resource_version);
+            if depth == Depth::Version || content.is_some() {
                 self.metrics.count_lookup("memory");
-                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys: None }));
+                let (digest, keys) = content.unzip();
+                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys }));
             }
         }
         self.read_content(key, object, deadline).await
@@ -180,24 +182,24 @@ impl ConfigReader {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let ConfigContent { uid, resource_version, summary: ContentSummary { sum, keys } } = content;
-        let digest = Digest::of(key, object, &sum);
+        let ConfigContent { uid, resource_version, summary } = content;
+        let digest = Digest::of(key, object, &summary.sum);
         let remembered = Remembered {
             uid: uid.clone(),
             resource_version: resource_version.clone(),
             digest,
-            keys: keys.clone(),
+            keys: summary.keys.clone(),
             json_bytes,
         };
         let mut memory = self.memory();
         memory.put(key.id(), object, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
         drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: Some(summary.keys) }))
     }
 
-    /// Digest and key names of exactly that version of the object, if they are remembered. No request is made.
-    pub fn remembered(
+    /// The digest and the keys of exactly that version of the object, if they are remembered. No request is made.
+    pub fn remembered_content(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
@@ -205,19 +207,8 @@ impl ConfigReader {
         resource_version: &str,
     ) -> Option<(Digest, KeyNames)> {
         let remembered = self.recall(key, object)?;
-        let is_same = remembered.uid == uid && remembered.resource_version == resource_version;
-        is_same.then_some((remembered.digest, remembered.keys))
-    }
-
-    /// The digest alone of what [`Self::remembered`] gives.
-    pub fn remembered_digest(
-        &self,
-        key: &DigestKey,
-        object: &ConfigRef,
-        uid: &str,
-        resource_version: &str,
-    ) -> Option<Digest> {
-        self.remembered(key, object, uid, resource_version).map(|(digest, _)| digest)
+        (remembered.uid == uid && remembered.resource_version == resource_version)
+            .then_some((remembered.digest, remembered.keys))
     }
 
     /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is

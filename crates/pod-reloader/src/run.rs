@@ -167,6 +167,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings {
         client,
         reader,
+        budget,
         key,
         mode: args.hash.into(),
         scope,

@@ -24,16 +24,34 @@ fn configmap(name: &str) -> ConfigRef {
     ConfigRef::new("ns", ConfigName::configmap(name))
 }
 
+fn new_index() -> Index {
+    Index::new(WINDOW, true, 1000)
+}
+
 fn version(version: &str) -> Presence {
-    Presence::Version { uid: "u".into(), resource_version: version.into() }
+    Presence::Version(Version { uid: "u".into(), resource_version: version.into() })
+}
+
+/// Some digest.
+fn digest(content: u8) -> Option<Digest> {
+    Digest::parse(&format!("AAAAAAAAAAAAAAAAAAA{}AA", char::from(b'A' + content)))
+}
+
+/// Another version of an object is seen, and read to have that content.
+fn change(index: &mut Index, name: &str, to: &str, content: u8, at: Instant) -> Vec<WorkloadRef> {
+    let affected = index.apply_object(&configmap(name), &version(to), at);
+    assert_eq!(affected, Affected { compare: true, ..Affected::default() });
+    index.compare_object(&configmap(name), digest(content), false)
 }
 
 /// An index in which workload `a` lists `x` and `y`, both seen, all quiet since long.
 fn settled() -> (Index, Instant) {
-    let (mut index, start) = (Index::new(WINDOW), Instant::now());
+    let (mut index, start) = (new_index(), Instant::now());
     index.apply_workload(&reference("a"), listing("x,y"), start);
     index.apply_object(&configmap("x"), &version("1"), start);
     index.apply_object(&configmap("y"), &version("1"), start);
+    index.learn(&configmap("x"), version("1"), digest(0));
+    index.learn(&configmap("y"), version("1"), digest(0));
     index.settled(&reference("a"), start);
     (index, start + Duration::from_hours(1))
 }
@@ -56,15 +74,15 @@ fn c1_3_a_workload_that_is_ignored_is_dropped() {
     let (mut index, now) = settled();
     let object =
         serde_json::json!({"metadata": {"labels": {IGNORED: "true"}, "annotations": {CONFIGMAPS: "x"}}});
-    let (is_ours, orphans) =
+    let (applied, orphans) =
         index.apply_workload(&reference("a"), serde_json::from_value(object).unwrap(), now);
-    assert!(!is_ours);
+    assert_eq!(applied, Applied::Unmanaged);
     assert_eq!(orphans.len(), 2);
 }
 
 #[test]
 fn c5_3_what_a_reconcile_brings_back_takes_the_place_of_what_it_began_with_only() {
-    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    let (mut index, now) = (new_index(), Instant::now());
     index.apply_workload(&reference("a"), listing("x"), now);
     let began_with = index.snapshot(&reference("a")).unwrap().view;
     assert!(index.is_latest(&began_with));
@@ -77,7 +95,7 @@ fn c5_3_what_a_reconcile_brings_back_takes_the_place_of_what_it_began_with_only(
 
 #[test]
 fn c3_the_first_news_of_a_required_object_wakes_those_who_may_wait_for_it() {
-    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    let (mut index, now) = (new_index(), Instant::now());
     index.apply_workload(&reference("a"), requiring("x", "needed"), now);
     let affected = index.apply_object(&configmap("needed"), &version("1"), now);
     assert_eq!(affected.at_once, [reference("a")]);
@@ -87,29 +105,99 @@ fn c3_the_first_news_of_a_required_object_wakes_those_who_may_wait_for_it() {
 fn a_change_concerns_those_who_list_the_object_and_a_repetition_nobody() {
     let (mut index, now) = settled();
     index.apply_workload(&reference("b"), listing("y"), now);
-    let affected = index.apply_object(&configmap("y"), &version("2"), now);
-    assert_eq!(affected.to_settle, [reference("a"), reference("b")]);
+    assert_eq!(change(&mut index, "y", "2", 1, now), [reference("a"), reference("b")]);
     assert_eq!(index.apply_object(&configmap("y"), &version("2"), now), Affected::default());
-    assert_eq!(index.apply_object(&configmap("x"), &version("2"), now).to_settle, [reference("a")]);
+    assert_eq!(change(&mut index, "x", "2", 1, now), [reference("a")]);
+}
+
+#[test]
+fn c3_1_a_write_that_leaves_the_content_as_it_was_delays_nothing() {
+    let (mut index, now) = settled();
+    change(&mut index, "x", "2", 1, now);
+    for second in 1..20 {
+        let at = now + Duration::from_secs(second);
+        assert!(change(&mut index, "y", &format!("again-{second}"), 0, at).is_empty());
+        assert!(change(&mut index, "x", &format!("again-{second}"), 1, at).is_empty());
+        assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    }
+}
+
+#[test]
+fn c3_1_content_that_cannot_be_compared_counts_as_changed() {
+    let (mut index, now) = settled();
+    index.apply_object(&configmap("x"), &version("2"), now);
+    assert_eq!(index.compare_object(&configmap("x"), None, false), [reference("a")]);
+    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    index.forget_digests();
+    assert_eq!(change(&mut index, "y", "2", 0, now), [reference("a")]);
+}
+
+#[test]
+fn c2_4_where_content_does_not_count_every_version_is_a_change() {
+    let (mut index, now) = (Index::new(WINDOW, false, 1000), Instant::now());
+    index.apply_workload(&reference("a"), listing("x"), now);
+    index.apply_object(&configmap("x"), &version("1"), now);
+    let affected = index.apply_object(&configmap("x"), &version("2"), now);
+    assert_eq!(affected, Affected { to_settle: vec![reference("a")], ..Affected::default() });
+}
+
+#[test]
+fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
+    let (mut index, now) = settled();
+    let first_seen = |index: &Index| {
+        let snapshot = index.snapshot(&reference("a")).unwrap();
+        snapshot.references[0].first_seen.clone().map(|version| version.resource_version)
+    };
+    index.apply_object(&configmap("x"), &Presence::Absent, now);
+    let affected = index.apply_object(&configmap("x"), &version("2"), now);
+    assert_eq!(affected, Affected { at_once: vec![reference("a")], ..Affected::default() });
+    change(&mut index, "x", "3", 1, now);
+    assert_eq!(first_seen(&index).as_deref(), Some("2"));
+    // A version that no pod can have started with does not count.
+    index.not_startable(&configmap("x"), &Version { uid: "u".into(), resource_version: "2".into() });
+    assert_eq!(first_seen(&index), None);
+    change(&mut index, "x", "4", 2, now);
+    assert_eq!(first_seen(&index).as_deref(), Some("4"));
+}
+
+#[test]
+fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_than_there_is() {
+    let (mut index, now) = (Index::new(WINDOW, true, 9), Instant::now());
+    let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..reference(name) };
+    let mut apply = |workload: WorkloadRef, lists| index.apply_workload(&workload, listing(lists), now).0;
+    assert_eq!(apply(of("greedy", "a"), "a,b,c,d"), Applied::NoRoom);
+    assert_eq!(apply(of("greedy", "b"), "a,b,c"), Applied::Managed);
+    assert_eq!(apply(of("greedy", "c"), "a,b,c"), Applied::Managed, "they are there already");
+    assert_eq!(apply(of("greedy", "d"), "d"), Applied::NoRoom);
+    assert_eq!(apply(of("second", "a"), "a,b,c"), Applied::Managed);
+    assert_eq!(apply(of("third", "a"), "a,b"), Applied::Managed);
+    assert_eq!(apply(of("fourth", "a"), "a,b"), Applied::NoRoom);
+    assert_eq!(apply(of("fourth", "a"), "a"), Applied::Managed);
+    // What goes makes room.
+    index.delete_workload(&of("second", "a"));
+    assert_eq!(index.apply_workload(&of("fourth", "b"), listing("a,b,c"), now).0, Applied::Managed);
+    // One that no longer fits is dropped as a whole.
+    assert_eq!(index.apply_workload(&of("fourth", "b"), listing("a,b,c,d"), now).0, Applied::NoRoom);
+    assert!(!index.contains(&of("fourth", "b")));
 }
 
 #[test]
 fn c3_what_only_the_template_requires_matters_when_it_comes_or_goes() {
-    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    let (mut index, now) = (new_index(), Instant::now());
     index.apply_workload(&reference("a"), requiring("x", "needed"), now);
-    index.learn(&configmap("needed"), version("1"));
+    index.learn(&configmap("needed"), version("1"), None);
     assert_eq!(index.apply_object(&configmap("needed"), &version("2"), now), Affected::default());
     let affected = index.apply_object(&configmap("needed"), &Presence::Absent, now);
-    assert_eq!(affected, Affected { to_settle: vec![], at_once: vec![reference("a")] });
+    assert_eq!(affected, Affected { at_once: vec![reference("a")], ..Affected::default() });
 }
 
 #[test]
 fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
     let (mut index, now) = settled();
-    index.apply_object(&configmap("x"), &version("2"), now);
+    change(&mut index, "x", "2", 1, now);
     assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
     let later = now + Duration::from_secs(1);
-    index.apply_object(&configmap("y"), &version("2"), later);
+    change(&mut index, "y", "2", 1, later);
     assert_eq!(index.due(&reference("a")), Some(later + WINDOW));
 }
 
@@ -118,7 +206,7 @@ fn c3_1_a_steady_stream_of_changes_is_cut_off_after_five_windows() {
     let (mut index, now) = settled();
     for step in 0..30 {
         let at = now + Duration::from_secs(step);
-        index.apply_object(&configmap("x"), &version(&format!("s{step}")), at);
+        change(&mut index, "x", &format!("s{step}"), u8::try_from(step % 2).unwrap() + 1, at);
         let due = index.due(&reference("a")).unwrap();
         assert!(due <= now + WINDOW * 5, "{step}");
         if step < 8 {
@@ -129,31 +217,31 @@ fn c3_1_a_steady_stream_of_changes_is_cut_off_after_five_windows() {
     let reconciled = now + Duration::from_secs(30);
     index.settled(&reference("a"), reconciled);
     let at = now + Duration::from_secs(31);
-    index.apply_object(&configmap("x"), &version("last"), at);
+    change(&mut index, "x", "last", 5, at);
     assert_eq!(index.due(&reference("a")), Some(at + WINDOW));
 }
 
 #[test]
 fn a_change_during_a_reconcile_is_not_taken_for_settled() {
     let (mut index, now) = settled();
-    index.apply_object(&configmap("x"), &version("2"), now + Duration::from_secs(1));
+    change(&mut index, "x", "2", 1, now + Duration::from_secs(1));
     index.settled(&reference("a"), now);
     assert!(index.snapshot(&reference("a")).unwrap().references.iter().any(|r| r.is_recent));
 }
 
 #[test]
 fn the_first_news_of_an_object_has_its_users_looked_at_again() {
-    let (mut index, now) = (Index::new(WINDOW), Instant::now());
+    let (mut index, now) = (new_index(), Instant::now());
     index.apply_workload(&reference("a"), listing("x"), now);
     let affected = index.apply_object(&configmap("x"), &version("1"), now);
-    assert_eq!(affected, Affected { to_settle: vec![], at_once: vec![reference("a")] });
+    assert_eq!(affected, Affected { at_once: vec![reference("a")], ..Affected::default() });
 }
 
 #[test]
 fn what_a_read_found_does_not_override_what_a_watch_said() {
     let (mut index, now) = settled();
     index.apply_object(&configmap("x"), &Presence::Absent, now);
-    index.learn(&configmap("x"), version("1"));
+    index.learn(&configmap("x"), version("1"), digest(0));
     let snapshot = index.snapshot(&reference("a")).unwrap();
     assert_eq!(snapshot.references[0].presence, Some(Presence::Absent));
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
-use pod_reloader_core::decide::{Live, Lookup, Lookups, Occasion, Question, Verdict, decide};
+use pod_reloader_core::content::KeyNames;
+use pod_reloader_core::decide::{Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide};
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::observed::{Observed, Record};
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::{ConfigKind, ConfigName, References};
 use pod_reloader_core::template::{Need, TemplateUses};
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -59,10 +60,16 @@ pub struct State {
     pub observed: Option<String>,
     pub live: Lookups,
     pub occasion: Occasion,
+    pub superseded: BTreeSet<ConfigName>,
+    pub tolerates_unknown: bool,
 }
 
 impl State {
     pub fn ask(&self) -> Verdict {
+        self.decide().verdict
+    }
+
+    pub fn decide(&self) -> Decision {
         let question = Question {
             mode: self.mode,
             key: &self.key,
@@ -72,11 +79,11 @@ impl State {
             hash: self.hash.as_deref(),
             observed: self.observed.as_deref(),
             live: &self.live,
-            superseded: &BTreeSet::new(),
-            tolerates_unknown: false,
+            superseded: &self.superseded,
+            tolerates_unknown: self.tolerates_unknown,
             occasion: self.occasion,
         };
-        decide(&question).verdict
+        decide(&question)
     }
 
     pub fn apply(&mut self, verdict: &Verdict) {
@@ -94,6 +101,11 @@ impl State {
         saps.map(|saps| saps.to_string()) == self.hash
     }
 
+    /// What a valid observed-config records.
+    pub fn recorded(&self) -> Option<Observed> {
+        Observed::parse(self.observed.as_deref()?, self.hash.as_deref()?)
+    }
+
     /// The annotations as they are.
     pub fn target(&self) -> Target {
         Target { hash: self.hash.clone(), observed: self.observed.clone() }
@@ -109,6 +121,19 @@ enum Hash {
     Other,
 }
 
+/// How the template uses an object.
+#[derive(Clone, Debug)]
+enum Use {
+    Optional,
+    Required,
+    Key,
+}
+
+/// Mostly such that no key is missing.
+fn key_names() -> impl Strategy<Value = Option<KeyNames>> {
+    prop_oneof![2 => Just(None), 2 => Just(Some(KeyNames::of(["key"]))), 1 => Just(Some(KeyNames::of([])))]
+}
+
 fn lists(listed: &[ConfigName]) -> References {
     let of = |kind| {
         let names = listed.iter().filter(|name| name.kind == kind).map(|name| name.name.as_str());
@@ -120,31 +145,36 @@ fn lists(listed: &[ConfigName]) -> References {
 prop_compose! {
     pub fn states()(
         mode in prop_oneof![Just(HashMode::Content), Just(HashMode::Version)],
-        key in keys(),
+        (key, superseded) in (keys(), btree_set(names(), 0..3)),
         listed in vec(names(), 0..5),
-        uses in btree_map(names(), prop_oneof![Just(Need::Optional), Just(Need::Required)], 0..4),
+        uses in btree_map(names(), prop_oneof![Just(Use::Optional), Just(Use::Required), Just(Use::Key)], 0..4),
         live in btree_map(names(), prop_oneof![
-            6 => contents().prop_map(Some).prop_map(Some), 3 => Just(Some(None)), 1 => Just(None)
+            6 => (contents(), key_names()).prop_map(Some).prop_map(Some), 3 => Just(Some(None)), 1 => Just(None)
         ], 5..8),
         records in records(),
         records_match_lists in any::<bool>(),
         beside in prop_oneof![4 => Just(Hash::Ours), 1 => Just(Hash::Saps), 1 => Just(Hash::None), 1 => Just(Hash::Other)],
         named in prop_oneof![5 => Just(true), 1 => Just(false)],
         has_observed in prop_oneof![5 => Just(true), 1 => Just(false)],
-        occasion in prop_oneof![Just(Occasion::OwnersRollout), Just(Occasion::Standing)],
+        (occasion, tolerates_unknown) in
+            (prop_oneof![Just(Occasion::OwnersRollout), Just(Occasion::Standing)], any::<bool>()),
     ) -> State {
         let references = lists(&listed);
         let mut template = TemplateUses::default();
-        for (name, need) in uses {
-            template.add(name, need);
+        for (name, use_) in uses {
+            match use_ {
+                Use::Optional => template.add(name, Need::Optional),
+                Use::Required => template.add(name, Need::Required),
+                Use::Key => template.require_key(name, "key"),
+            }
         }
         let live: Lookups = references.names().into_iter().chain(template.required()).map(|name| {
             let lookup = match live.get(name) {
-                Some(Some(Some(content))) => Lookup::Known(Live {
+                Some(Some(Some((content, keys)))) => Lookup::Known(Live {
                     uid: format!("uid-{name}"),
                     resource_version: content.clone(),
                     digest: Some(digest(&key, name, content)),
-                    keys: None,
+                    keys: keys.clone(),
                 }),
                 Some(None) => Lookup::Unknown,
                 Some(Some(None)) | None => Lookup::Absent,
@@ -168,7 +198,7 @@ prop_compose! {
         let names_hash = if named { hash.clone().unwrap_or_default() } else { "yet another".to_owned() };
         let observed = Observed { key_id: "k1".into(), hash: names_hash, records }.to_annotation();
         State {
-            mode, references, uses: template, hash,
+            mode, references, uses: template, hash, superseded, tolerates_unknown,
             observed: has_observed.then_some(observed),
             live, occasion, key,
         }

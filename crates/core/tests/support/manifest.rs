@@ -76,3 +76,24 @@ impl Manifest {
         serde_json::from_str(&self.0.to_string()).expect("a workload")
     }
 }
+
+/// Applies a guarded patch by the API server's rules (evanphx/json-patch): a test for `null` passes on a missing
+/// member, and nothing does where the parent is missing.
+pub fn apply_guarded(object: &mut Value, patch: &str) -> Result<(), String> {
+    for operation in serde_json::from_str::<Vec<Value>>(patch).expect("operations") {
+        let path = operation["path"].as_str().expect("a path");
+        if operation["op"] == "test" {
+            let parent = path.rsplit_once('/').expect("a parent").0;
+            if object.pointer(parent).and_then(Value::as_object).is_none() {
+                return Err(format!("{parent} is missing"));
+            }
+            if object.pointer(path).unwrap_or(&Value::Null) != &operation["value"] {
+                return Err(format!("{path} is another"));
+            }
+        } else {
+            let edit: json_patch::Patch = serde_json::from_value(json!([operation])).expect("an edit");
+            json_patch::patch(object, &edit).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}

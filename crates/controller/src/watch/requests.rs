@@ -1,0 +1,349 @@
+//! Lists and watches of one kind, as requests and the parsing of their answers.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request as HttpRequest, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use kube::api::{ListParams, WatchParams};
+use kube::client::Body;
+use kube::core::{DynamicResourceScope, Request, Status};
+use kube::{Client, Resource};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+use super::health::Sign;
+use super::{Change, Out};
+
+/// The server ends a watch after so many seconds. With the grace of the transport this bounds how long a connection that
+/// died silently can hide a change: to less than a minute.
+const WATCH_SECONDS: u32 = 40;
+/// A streamed list may take longer in all, but is never silent for long.
+const STREAMED_LIST_SECONDS: u32 = 300;
+const LIST_SILENCE: Duration = Duration::from_secs(15);
+/// Longest line or page that is taken; the API server's objects have at most 1.5 MiB, some more as JSON.
+const MAX_TEXT: usize = 32 * 1024 * 1024;
+/// What a page should weigh: the number of its objects follows from what the last one weighed.
+const PAGE_BYTES: usize = 1024 * 1024;
+const FIRST_PAGE: u32 = 8;
+const LARGEST_PAGE: u32 = 500;
+/// Says, on a bookmark, that a streamed list is complete (KEP-3157).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// Why a list or watch came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// What it asked for is no longer there: everything has to be listed anew.
+    #[error("the resource version is too old")]
+    Expired,
+    #[error("{} ({})", .0.message, .0.code)]
+    Refused(Box<Status>),
+    #[error(transparent)]
+    Request(#[from] kube::Error),
+    #[error("the API server sent something that cannot be read: {0}")]
+    Unreadable(&'static str),
+    #[error("the list stopped in the middle")]
+    Silent,
+}
+
+/// A complete list.
+pub(super) struct Listed {
+    pub(super) version: String,
+    pub(super) objects: usize,
+}
+
+/// Makes the requests for one stream.
+pub(super) struct Requests<K: Resource> {
+    client: Client,
+    kind: K::DynamicType,
+    namespace: Option<String>,
+    /// Whether the server has not refused to stream lists.
+    can_stream: bool,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    r#type: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "K: DeserializeOwned")]
+struct Page<K> {
+    metadata: PageMeta,
+    items: Option<Vec<K>>,
+}
+
+#[derive(Deserialize)]
+struct PageMeta {
+    #[serde(rename = "resourceVersion")]
+    version: String,
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: BookmarkMeta,
+}
+
+#[derive(Deserialize)]
+struct BookmarkMeta {
+    #[serde(rename = "resourceVersion")]
+    version: String,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// One line of a watch.
+enum Event<K> {
+    Applied(K),
+    Deleted(K),
+    Bookmark { version: String, ends_list: bool },
+}
+
+impl<K> Requests<K>
+where
+    K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
+    K::DynamicType: Copy,
+{
+    pub(super) fn new(client: Client, kind: K::DynamicType, namespace: Option<String>) -> Self {
+        Self { client, kind, namespace, can_stream: true }
+    }
+
+    /// Lists everything: streamed, so that one object at a time is in memory, else in pages that are bounded by what they
+    /// turn out to weigh.
+    pub(super) async fn list(&mut self, out: &Out<K>, sign: &Sign) -> Result<Listed, Failure> {
+        out.send(Change::ListBegins).await;
+        let listed = if self.can_stream {
+            match self.list_streamed(out, sign).await {
+                // A server that does not know how says that the request is invalid.
+                Err(Failure::Refused(status)) if matches!(status.code, 400 | 422) => {
+                    self.can_stream = false;
+                    self.list_pages(out, sign).await
+                }
+                listed => listed,
+            }
+        } else {
+            self.list_pages(out, sign).await
+        }?;
+        out.send(Change::ListEnds).await;
+        Ok(listed)
+    }
+
+    async fn list_streamed(&self, out: &Out<K>, sign: &Sign) -> Result<Listed, Failure> {
+        let params = WatchParams::default().initial_events().timeout(STREAMED_LIST_SECONDS);
+        let mut lines = Lines::new(self.send(self.watch_request(&params, "")?, sign).await?);
+        let mut objects = 0;
+        loop {
+            let line = timeout(LIST_SILENCE, lines.next()).await.map_err(|_| Failure::Silent)??;
+            let line = line.ok_or(Failure::Silent)?;
+            sign.alive();
+            match parse::<K>(&line)? {
+                Some(Event::Bookmark { version, ends_list: true }) => return Ok(Listed { version, objects }),
+                Some(Event::Applied(object)) => {
+                    objects += 1;
+                    out.send(Change::Listed(object)).await;
+                }
+                Some(Event::Deleted(object)) => out.send(Change::Deleted(object)).await,
+                Some(Event::Bookmark { .. }) | None => {}
+            }
+        }
+    }
+
+    async fn list_pages(&self, out: &Out<K>, sign: &Sign) -> Result<Listed, Failure> {
+        let mut params = ListParams::default().limit(FIRST_PAGE);
+        let mut objects = 0;
+        loop {
+            let request = Request::new(self.path());
+            let request =
+                if K::metadata_api() { request.list_metadata(&params) } else { request.list(&params) };
+            let body = self.send(request.map_err(kube::Error::BuildRequest)?, sign).await?;
+            let text = Limited::new(body, MAX_TEXT).collect().await.map_err(unreadable_body)?.to_bytes();
+            sign.alive();
+            let page: Page<K> = serde_json::from_slice(&text).map_err(|_| Failure::Unreadable("a list"))?;
+            let weight = text.len();
+            drop(text);
+            let items = page.items.unwrap_or_default();
+            params.limit = Some(next_limit(params.limit.unwrap_or(FIRST_PAGE), weight));
+            objects += items.len();
+            for object in items {
+                out.send(Change::Listed(object)).await;
+            }
+            match page.metadata.next.filter(|next| !next.is_empty()) {
+                Some(next) => params.continue_token = Some(next),
+                None => return Ok(Listed { version: page.metadata.version, objects }),
+            }
+        }
+    }
+
+    /// Begins a watch from that version on: returns once the server has agreed.
+    pub(super) async fn watch(&self, version: &str, sign: &Sign) -> Result<Lines, Failure> {
+        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        Ok(Lines::new(self.send(self.watch_request(&params, version)?, sign).await?))
+    }
+
+    /// Passes on what the watch says, and moves the version along, until the server ends the stream in good order.
+    pub(super) async fn follow(
+        &self,
+        mut lines: Lines,
+        version: &mut String,
+        out: &Out<K>,
+        sign: &Sign,
+    ) -> Result<(), Failure> {
+        while let Some(line) = lines.next().await? {
+            sign.alive();
+            match parse::<K>(&line)? {
+                Some(Event::Bookmark { version: seen, .. }) => *version = seen,
+                Some(Event::Applied(object)) => {
+                    move_along(version, &object);
+                    out.send(Change::Applied(object)).await;
+                }
+                Some(Event::Deleted(object)) => {
+                    move_along(version, &object);
+                    out.send(Change::Deleted(object)).await;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> String {
+        K::url_path(&self.kind, self.namespace.as_deref())
+    }
+
+    fn watch_request(&self, params: &WatchParams, version: &str) -> Result<HttpRequest<Vec<u8>>, Failure> {
+        let request = Request::new(self.path());
+        let request = if K::metadata_api() {
+            request.watch_metadata(params, version)
+        } else {
+            request.watch(params, version)
+        };
+        Ok(request.map_err(kube::Error::BuildRequest)?)
+    }
+
+    async fn send(&self, request: HttpRequest<Vec<u8>>, sign: &Sign) -> Result<Body, Failure> {
+        const MAX_STATUS: usize = 64 * 1024;
+        let response = self.client.send(request.map(Body::from)).await?;
+        sign.alive();
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let text = Limited::new(body, MAX_STATUS).collect().await.map(http_body_util::Collected::to_bytes);
+        let status = text.ok().and_then(|text| serde_json::from_slice::<Status>(&text).ok());
+        let status = status
+            .unwrap_or_else(|| Status::failure(head.status.as_str(), "").with_code(head.status.as_u16()));
+        Err(if head.status == StatusCode::GONE {
+            Failure::Expired
+        } else {
+            Failure::Refused(Box::new(status))
+        })
+    }
+}
+
+fn move_along<K: Resource>(version: &mut String, object: &K) {
+    if let Some(seen) = &object.meta().resource_version {
+        version.clone_from(seen);
+    }
+}
+
+/// How many objects the next page should have, after one with `limit` weighed so much.
+fn next_limit(limit: u32, weight: usize) -> u32 {
+    let fitting = PAGE_BYTES as u64 * u64::from(limit) / (weight.max(1) as u64);
+    // Objects differ: it grows step by step, and shrinks at once.
+    u32::try_from(fitting).unwrap_or(u32::MAX).min(limit.saturating_mul(4)).clamp(1, LARGEST_PAGE)
+}
+
+/// Reads one line. `None` for an object that cannot be read, which must not keep us from the others.
+fn parse<K: DeserializeOwned>(line: &[u8]) -> Result<Option<Event<K>>, Failure> {
+    let Line { r#type, object } =
+        serde_json::from_slice(line).map_err(|_| Failure::Unreadable("a watch event"))?;
+    let applied = |event: fn(K) -> Event<K>| {
+        let parsed = serde_json::from_str(object.get());
+        if parsed.is_err() {
+            tracing::warn!("an object that a watch told of cannot be read and is left out");
+        }
+        Ok(parsed.ok().map(event))
+    };
+    match r#type {
+        "ADDED" | "MODIFIED" => applied(Event::Applied),
+        "DELETED" => applied(Event::Deleted),
+        "BOOKMARK" => {
+            let Bookmark { metadata } =
+                serde_json::from_str(object.get()).map_err(|_| Failure::Unreadable("a bookmark"))?;
+            let ends_list = metadata.annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true");
+            Ok(Some(Event::Bookmark { version: metadata.version, ends_list }))
+        }
+        "ERROR" => {
+            let status: Status =
+                serde_json::from_str(object.get()).map_err(|_| Failure::Unreadable("an error"))?;
+            Err(if status.code == 410 { Failure::Expired } else { Failure::Refused(Box::new(status)) })
+        }
+        _ => Ok(None),
+    }
+}
+
+fn unreadable_body(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+    match error.downcast::<kube::Error>() {
+        Ok(error) => Failure::Request(*error),
+        Err(_) => Failure::Unreadable("a page is too large"),
+    }
+}
+
+/// The lines of a body.
+pub(super) struct Lines {
+    body: Body,
+    buffer: BytesMut,
+    /// So much of the buffer has no line end.
+    searched: usize,
+}
+
+impl Lines {
+    fn new(body: Body) -> Self {
+        Self { body, buffer: BytesMut::new(), searched: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(self.searched + end + 1).freeze();
+                self.searched = 0;
+                if self.buffer.is_empty() {
+                    // Lets go of a large line's memory.
+                    self.buffer = BytesMut::new();
+                }
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            if self.searched > MAX_TEXT {
+                return Err(Failure::Unreadable("an object is too large"));
+            }
+            let Some(frame) = self.body.frame().await else {
+                // The rest of a line that broke off is of no use.
+                return Ok(None);
+            };
+            if let Ok(data) = frame?.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c5_2_pages_are_bounded_by_what_they_turn_out_to_weigh() {
+        assert_eq!(next_limit(8, 8 * 250 * 1024), 4);
+        assert_eq!(next_limit(4, 4 * 2_700 * 1024), 1);
+        assert_eq!(next_limit(8, 8 * 1024), 32);
+        assert_eq!(next_limit(200, 200 * 1024), 500);
+        assert_eq!(next_limit(8, 0), 32);
+    }
+}

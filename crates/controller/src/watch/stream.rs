@@ -1,0 +1,94 @@
+//! The life of one stream: list, watch, and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Resource;
+use kube::core::DynamicResourceScope;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use super::Out;
+use super::health::Sign;
+use super::pace::{Pace, resync_after};
+use super::requests::{Failure, Requests};
+
+/// A watch that has lasted so long is in good order; one that ended before was of no use.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// Lists and watches for ever.
+pub(super) async fn follow<K>(mut requests: Requests<K>, out: Out<K>, sign: Sign, turns: Arc<Semaphore>)
+where
+    K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
+    K::DynamicType: Copy,
+{
+    let mut pace = Pace::default();
+    loop {
+        let listed = {
+            let Ok(_turn) = turns.acquire().await else { return };
+            requests.list(&out, &sign).await
+        };
+        match listed {
+            Ok(listed) => {
+                let relist_at = Instant::now() + resync_after(listed.objects);
+                watch_until(&requests, &out, &sign, &mut pace, listed.version, relist_at).await;
+            }
+            Err(failure) => {
+                sign.failed(&failure.to_string());
+                sleep(pace.after_failure()).await;
+            }
+        }
+    }
+}
+
+/// Watches until everything has to be listed anew: because the version expired, or because it is time.
+async fn watch_until<K>(
+    requests: &Requests<K>,
+    out: &Out<K>,
+    sign: &Sign,
+    pace: &mut Pace,
+    mut version: String,
+    relist_at: Instant,
+) where
+    K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
+    K::DynamicType: Copy,
+{
+    while Instant::now() < relist_at {
+        let mut was_steady = false;
+        let ended = match requests.watch(&version, sign).await {
+            Ok(lines) => {
+                let mut ended = std::pin::pin!(requests.follow(lines, &mut version, out, sign));
+                tokio::select! {
+                    ended = &mut ended => ended,
+                    () = sleep(STEADY) => {
+                        was_steady = true;
+                        pace.steady();
+                        sign.steady();
+                        ended.await
+                    }
+                }
+            }
+            Err(failure) => Err(failure),
+        };
+        match ended {
+            Ok(()) if was_steady => {}
+            Ok(()) => {
+                sign.failed("the watch ended at once");
+                sleep(pace.after_failure()).await;
+            }
+            Err(Failure::Expired) => {
+                // Once in a while that is ordinary.
+                if pace.failures() > 0 {
+                    sign.failed(&Failure::Expired.to_string());
+                }
+                sleep(pace.after_failure()).await;
+                return;
+            }
+            Err(failure) => {
+                sign.failed(&failure.to_string());
+                sleep(pace.after_failure()).await;
+            }
+        }
+    }
+}
