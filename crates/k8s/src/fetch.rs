@@ -77,10 +77,10 @@ impl Fetch {
         wanted: &BTreeSet<&str>,
         deadline: Instant,
     ) -> Result<Option<BTreeMap<String, Version>>, Unreadable> {
-        let mut page = ListParams::default().limit(PAGE);
-        if let (1, Some(name)) = (wanted.len(), wanted.first()) {
-            page = page.fields(&format!("metadata.name={name}"));
-        }
+        let mut page = match (wanted.len(), wanted.first()) {
+            (1, Some(name)) => ListParams::default().fields(&format!("metadata.name={name}")),
+            _ => ListParams::default().limit(PAGE),
+        };
         let path = ConfigMeta::url_path(&kind, Some(namespace));
         let mut found = BTreeMap::new();
         loop {

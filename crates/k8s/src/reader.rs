@@ -71,8 +71,11 @@ impl Reads {
     }
 }
 
-/// What a list said of an object; `None` that it is not there.
-type Listed = BTreeMap<ConfigName, Option<Version>>;
+/// What lists said.
+type Listed = BTreeMap<ConfigName, Found>;
+
+/// The version of one object, or that it is not there.
+struct Found(Option<Version>);
 
 impl ConfigReader {
     /// A reader with an empty memory.
@@ -149,13 +152,13 @@ impl ConfigReader {
         key: &DigestKey,
         object: &ConfigRef,
         depth: Depth,
-        listed: Option<Option<Version>>,
+        listed: Option<Found>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
         if listed.is_some() || depth == Depth::Version || self.recall(key, object).is_some() {
             let version = match listed {
-                Some(version) => version,
+                Some(Found(version)) => version,
                 None => self.fetch.version(object, deadline).await?,
             };
             let Some(Version { uid, resource_version }) = version else {
@@ -220,7 +223,7 @@ impl ConfigReader {
             let listed = listed.remove(&name);
             async move {
                 let answer = match listed {
-                    Some(version) => Ok(version),
+                    Some(Found(version)) => Ok(version),
                     None => self.find(namespace, &name, deadline).await,
                 };
                 (name, answer)
@@ -261,8 +264,10 @@ impl ConfigReader {
         deadline: Instant,
     ) -> Result<Option<Version>, Unreadable> {
         let wanted = BTreeSet::from([name.name.as_str()]);
+        // A list that was not gone through to its end does not say that something is not there.
         let found = self.fetch.versions(namespace, name.kind, &wanted, deadline).await?;
-        Ok(found.and_then(|mut found| found.remove(&name.name)))
+        let mut found = found.ok_or(Unreadable::TooLarge)?;
+        Ok(found.remove(&name.name))
     }
 
     /// Looks up by lists of metadata what is more than a handful of one kind. What they do not tell is left out.
@@ -291,8 +296,8 @@ impl ConfigReader {
         for (kind, names, versions) in futures::future::join_all(lists).await {
             let Ok(Some(mut versions)) = versions else { continue };
             for name in names {
-                let version = versions.remove(*name);
-                listed.insert(ConfigName { kind, name: (*name).to_owned() }, version);
+                let found = Found(versions.remove(*name));
+                listed.insert(ConfigName { kind, name: (*name).to_owned() }, found);
             }
         }
         listed

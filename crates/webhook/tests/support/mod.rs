@@ -1,5 +1,5 @@
 //! A webhook over a stub of the API server, under the real client.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "test code; each test binary uses a part")]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
