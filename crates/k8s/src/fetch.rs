@@ -11,7 +11,7 @@ use kube::{Client, Resource};
 use pod_reloader_core::reference::{ConfigKind, ConfigRef};
 use tokio::time::Instant;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Reservation};
 use crate::objects::{ConfigContent, ConfigMeta};
 use crate::scan::{Path, Scalar, Scanner, Visitor};
 use crate::transport::is_timeout;
@@ -26,6 +26,8 @@ const FIRST_GUESSES: [usize; 2] = [120 << 10, 3 << 19];
 const BYTES_PER_JSON_BYTE: usize = 2;
 /// Parsing more than this would keep a worker thread from other requests.
 const MAX_INLINE_BYTES: usize = 256 << 10;
+/// What the connection reads ahead of a metadata answer that is scanned as it comes.
+const SCAN_BYTES: usize = 64 << 10;
 /// Objects in a page of a list.
 const PAGE: u32 = 500;
 /// What a page costs the API server, in single reads.
@@ -55,6 +57,7 @@ impl Fetch {
         let request = kube::core::Request::new(path)
             .get_metadata(&object.object.name, &GetParams::default())
             .map_err(|_| Unreadable::Malformed)?;
+        let _room = self.room(&object.namespace, SCAN_BYTES, deadline).await?;
         attempts(deadline, || async {
             let mut found = VersionVisitor::default();
             let Some(response) = self.open(request.clone()).await? else { return Ok(None) };
@@ -74,15 +77,16 @@ impl Fetch {
         wanted: &BTreeSet<&str>,
         deadline: Instant,
     ) -> Result<Option<BTreeMap<String, Version>>, Unreadable> {
-        let mut page = ListParams::default().limit(PAGE);
-        if let (1, Some(name)) = (wanted.len(), wanted.first()) {
-            page = page.fields(&format!("metadata.name={name}"));
-        }
+        let mut page = match (wanted.len(), wanted.first()) {
+            (1, Some(name)) => ListParams::default().fields(&format!("metadata.name={name}")),
+            _ => ListParams::default().limit(PAGE),
+        };
         let path = ConfigMeta::url_path(&kind, Some(namespace));
         let mut found = BTreeMap::new();
         loop {
             let request =
                 kube::core::Request::new(&path).list_metadata(&page).map_err(|_| Unreadable::Malformed)?;
+            let room = self.room(namespace, SCAN_BYTES, deadline).await?;
             let list = attempts(deadline, || async {
                 let mut list = ListVisitor::new(wanted);
                 let response = self.open(request.clone()).await?.ok_or(Unreadable::Status(404))?;
@@ -90,6 +94,7 @@ impl Fetch {
                 Ok(list)
             })
             .await?;
+            drop(room);
             found.extend(list.found);
             let Some(token) = list.next.filter(|token| !token.is_empty()) else { return Ok(Some(found)) };
             if found.len() == wanted.len() {
@@ -119,11 +124,7 @@ impl Fetch {
         let mut room =
             expected.map_or(FIRST_GUESSES[0], |bytes| bytes + bytes / 8 + 4096).min(MAX_OBJECT_BYTES);
         loop {
-            let mut reservation = self
-                .budget
-                .reserve_until(&object.namespace, room * BYTES_PER_JSON_BYTE, deadline)
-                .await
-                .ok_or(Unreadable::NoRoom)?;
+            let mut reservation = self.room(&object.namespace, room * BYTES_PER_JSON_BYTE, deadline).await?;
             match attempts(deadline, || self.body(request.clone(), room)).await? {
                 Read::Absent => return Ok(None),
                 Read::Whole(json) => {
@@ -151,6 +152,15 @@ impl Fetch {
                 }
             }
         }
+    }
+
+    async fn room(
+        &self,
+        namespace: &str,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Reservation, Unreadable> {
+        self.budget.reserve_until(namespace, bytes, deadline).await.ok_or(Unreadable::NoRoom)
     }
 
     /// The body of an answer, as far as it fits.
@@ -282,5 +292,85 @@ impl Visitor for ListVisitor<'_> {
                 self.found.insert(name, version);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use pod_reloader_core::reference::ConfigName;
+
+    use super::*;
+
+    /// An API server that answers everything with these bytes, over and over if they are `endless`.
+    fn fetch(head: String, filling: usize, says_length: bool) -> (Fetch, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = requests.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let piece = Bytes::from(vec![b'x'; 64 << 10]);
+            let pieces = std::iter::once(Bytes::from(head.clone()))
+                .chain(std::iter::repeat_n(piece, filling >> 16))
+                .chain(std::iter::once(Bytes::from("\"}}")))
+                .map(|piece| Ok::<_, Infallible>(http_body::Frame::data(piece)));
+            let body = http_body_util::StreamBody::new(futures::stream::iter(pieces));
+            let mut response = Response::new(body);
+            if says_length {
+                response.headers_mut().insert(header::CONTENT_LENGTH, (head.len() + filling + 3).into());
+            }
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let client = Client::new(service, "default");
+        (Fetch { client, budget: Budget::new(24 << 20) }, requests)
+    }
+
+    fn object() -> ConfigRef {
+        ConfigRef::new("shop", ConfigName::configmap("a"))
+    }
+
+    const HEAD: &str = r#"{"metadata":{"uid":"u","resourceVersion":"7"},"data":{"key":""#;
+
+    #[tokio::test(start_paused = true)]
+    async fn c5_2_content_of_any_size_is_read_within_its_reservation() {
+        for (mib, says_length, expected_requests) in
+            [(0, false, 1), (1, false, 2), (1, true, 2), (6, false, 3)]
+        {
+            let (fetch, requests) = fetch(HEAD.into(), mib << 20, says_length);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            let (content, length) = fetch.content(&object(), None, deadline).await.unwrap().unwrap();
+            assert_eq!((content.uid.as_str(), content.resource_version.as_str()), ("u", "7"));
+            assert_eq!(length, HEAD.len() + (mib << 20) + 3);
+            assert_eq!(requests.load(Ordering::SeqCst), expected_requests, "{mib}");
+            // Known from before, one request is enough.
+            fetch.content(&object(), Some(length), deadline).await.unwrap().unwrap();
+            assert_eq!(requests.load(Ordering::SeqCst), expected_requests + 1);
+            assert!(fetch.budget.peak() <= fetch.budget.total() && fetch.budget.peak() >= length);
+            assert_eq!(fetch.budget.reserved(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c5_2_an_object_without_an_end_is_too_large() {
+        for says_length in [false, true] {
+            let (fetch, _) = fetch(HEAD.into(), 1 << 40, says_length);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            let read = fetch.content(&object(), None, deadline).await;
+            assert_eq!(read.err(), Some(Unreadable::TooLarge));
+            assert_eq!(fetch.budget.reserved(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c5_2_metadata_with_a_large_annotation_takes_no_room_of_its_size() {
+        let head = r#"{"metadata":{"uid":"u","resourceVersion":"7","last-applied":""#;
+        let (fetch, _) = fetch(head.into(), 40 << 20, false);
+        let deadline = Instant::now() + Duration::from_secs(50);
+        let version = fetch.version(&object(), deadline).await.unwrap().unwrap();
+        assert_eq!((version.uid.as_str(), version.resource_version.as_str()), ("u", "7"));
+        assert!(fetch.budget.peak() <= 64 << 10);
     }
 }

@@ -58,6 +58,12 @@ pub struct KeyReader {
 }
 
 impl KeyReader {
+    /// A key that is in force for good, for where no [`KeyKeeper`] runs.
+    pub fn fixed(key: DigestKey) -> Self {
+        let state = State { in_force: Some(Arc::new(key)), ..State::default() };
+        Self { state: watch::channel(state).1, stand_down: Arc::default() }
+    }
+
     /// The key, while this replica's is the stored one and the installation does not stand down; without it nothing may
     /// be decided.
     pub fn get(&self) -> Option<Arc<DigestKey>> {

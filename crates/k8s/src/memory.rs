@@ -16,6 +16,7 @@ pub(crate) struct Remembered {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) digest: Digest,
+    /// Which keys the object has.
     pub(crate) keys: KeyNames,
     /// The length of the object's JSON, to know how much room the next read needs.
     pub(crate) json_bytes: usize,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
-use pod_reloader_core::content::{ContentSummary, KeyNames};
+use pod_reloader_core::content::KeyNames;
 use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
@@ -71,8 +71,11 @@ impl Reads {
     }
 }
 
-/// What a list said of an object; `None` that it is not there.
-type Listed = BTreeMap<ConfigName, Option<Version>>;
+/// What lists said.
+type Listed = BTreeMap<ConfigName, Found>;
+
+/// The version of one object, or that it is not there.
+struct Found(Option<Version>);
 
 impl ConfigReader {
     /// A reader with an empty memory.
@@ -149,19 +152,19 @@ impl ConfigReader {
         key: &DigestKey,
         object: &ConfigRef,
         depth: Depth,
-        listed: Option<Option<Version>>,
+        listed: Option<Found>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
         if listed.is_some() || depth == Depth::Version || self.recall(key, object).is_some() {
             let version = match listed {
-                Some(version) => version,
+                Some(Found(version)) => version,
                 None => self.fetch.version(object, deadline).await?,
             };
             let Some(Version { uid, resource_version }) = version else {
                 return Ok(self.absent(object));
             };
-            let content = self.remembered(key, object, &uid, &resource_version);
+            let content = self.remembered_content(key, object, &uid, &resource_version);
             if depth == Depth::Version || content.is_some() {
                 self.metrics.count_lookup("memory");
                 let (digest, keys) = content.unzip();
@@ -182,24 +185,24 @@ impl ConfigReader {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let ConfigContent { uid, resource_version, summary: ContentSummary { sum, keys } } = content;
-        let digest = Digest::of(key, object, &sum);
+        let ConfigContent { uid, resource_version, summary } = content;
+        let digest = Digest::of(key, object, &summary.sum);
         let remembered = Remembered {
             uid: uid.clone(),
             resource_version: resource_version.clone(),
             digest,
-            keys: keys.clone(),
+            keys: summary.keys.clone(),
             json_bytes,
         };
         let mut memory = self.memory();
         memory.put(key.id(), object, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
         drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: None }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: Some(summary.keys) }))
     }
 
-    /// Digest and key names of exactly that version of the object, if they are remembered. No request is made.
-    pub fn remembered(
+    /// The digest and the keys of exactly that version of the object, if they are remembered. No request is made.
+    pub fn remembered_content(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
@@ -207,8 +210,8 @@ impl ConfigReader {
         resource_version: &str,
     ) -> Option<(Digest, KeyNames)> {
         let remembered = self.recall(key, object)?;
-        let is_same = remembered.uid == uid && remembered.resource_version == resource_version;
-        is_same.then_some((remembered.digest, remembered.keys))
+        (remembered.uid == uid && remembered.resource_version == resource_version)
+            .then_some((remembered.digest, remembered.keys))
     }
 
     /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is
@@ -220,7 +223,7 @@ impl ConfigReader {
             let listed = listed.remove(&name);
             async move {
                 let answer = match listed {
-                    Some(version) => Ok(version),
+                    Some(Found(version)) => Ok(version),
                     None => self.find(namespace, &name, deadline).await,
                 };
                 (name, answer)
@@ -261,8 +264,10 @@ impl ConfigReader {
         deadline: Instant,
     ) -> Result<Option<Version>, Unreadable> {
         let wanted = BTreeSet::from([name.name.as_str()]);
+        // A list that was not gone through to its end does not say that something is not there.
         let found = self.fetch.versions(namespace, name.kind, &wanted, deadline).await?;
-        Ok(found.and_then(|mut found| found.remove(&name.name)))
+        let mut found = found.ok_or(Unreadable::TooLarge)?;
+        Ok(found.remove(&name.name))
     }
 
     /// Looks up by lists of metadata what is more than a handful of one kind. What they do not tell is left out.
@@ -291,8 +296,8 @@ impl ConfigReader {
         for (kind, names, versions) in futures::future::join_all(lists).await {
             let Ok(Some(mut versions)) = versions else { continue };
             for name in names {
-                let version = versions.remove(*name);
-                listed.insert(ConfigName { kind, name: (*name).to_owned() }, version);
+                let found = Found(versions.remove(*name));
+                listed.insert(ConfigName { kind, name: (*name).to_owned() }, found);
             }
         }
         listed

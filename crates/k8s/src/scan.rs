@@ -49,10 +49,11 @@ impl Path {
     /// Whether the value stands there. An element of an array is `*`.
     pub fn is(&self, keys: &[&str]) -> bool {
         self.levels.len() == keys.len()
-            && self.levels.iter().zip(keys).all(|(level, key)| match level.is_array {
-                true => *key == "*",
-                false => level.key == *key,
-            })
+            && self
+                .levels
+                .iter()
+                .zip(keys)
+                .all(|(level, key)| *key == if level.is_array { "*" } else { level.key.as_str() })
     }
 }
 

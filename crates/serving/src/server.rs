@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is read of a request's body before anybody asks for it. Bodies that wait for room in memory wait on the
 /// client's side of the connection.
-const READ_AHEAD: u32 = 128 * 1024;
+const READ_AHEAD: u32 = 64 * 1024;
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]

@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(warnings.len(), 12);
         warnings.push(unreadable(1000, &[(name, "no memory free for it".into())]));
         for warning in warnings {
-            assert!(warning.len() <= 140, "{}: {warning}", warning.len());
+            assert!(warning.len() <= 160, "{}: {warning}", warning.len());
         }
     }
 

@@ -1,0 +1,158 @@
+//! Bodies under the memory budget (4.2, 4.6, 5.2).
+
+mod support;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
+use http::StatusCode;
+use http_body::{Frame, SizeHint};
+use serde_json::{Value, json};
+use support::{Admitted, Webhook, deployment, reading, review};
+use tokio::time::Instant;
+
+/// A review of about that size.
+fn large(bytes: usize) -> String {
+    let mut object = deployment("", &reading(&["a"]));
+    object["metadata"]["annotations"]["notes"] = json!("PLACE");
+    in_order(&review("CREATE", &object, None)).replace("PLACE", &"x".repeat(bytes))
+}
+
+/// The API server writes what the review is about before the objects.
+fn in_order(review: &Value) -> String {
+    let request = &review["request"];
+    let field = |name: &str| format!("\"{name}\":{}", request[name]);
+    let fields =
+        ["uid", "kind", "name", "namespace", "operation", "userInfo", "object", "oldObject"].map(field);
+    format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{{}}}}}"#,
+        fields.join(",")
+    )
+}
+
+/// A body whose client stops sending after the beginning.
+fn stalled(text: &str) -> Body {
+    let head = Bytes::copy_from_slice(&text.as_bytes()[..100_000]);
+    Body::from_stream(stream::iter([Ok::<_, Infallible>(head)]).chain(stream::pending()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn c5_2_thirty_large_bodies_at_once_stay_within_the_budget() {
+    let webhook = Webhook::new();
+    let body = Bytes::from(large((8 << 20) - 2000));
+    let pieces = body.len().div_ceil(16 << 10);
+    let answers = join_all((0..30).map(|i| {
+        let body = body.clone();
+        let webhook = webhook.clone();
+        async move {
+            // Half of them do not say how long they are.
+            let body = if i % 2 == 0 {
+                Body::from(body)
+            } else {
+                Body::from_stream(stream::iter((0..pieces).map(move |i| {
+                    let begin = i * (16 << 10);
+                    Ok::<_, Infallible>(body.slice(begin..body.len().min(begin + (16 << 10))))
+                })))
+            };
+            webhook.send(body).await
+        }
+    }))
+    .await;
+    for (status, body) in answers {
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(Admitted::parse(&body, Value::Null).warnings, [""; 0]);
+    }
+    assert!(webhook.budget.peak() <= webhook.budget.total(), "{}", webhook.budget.peak());
+    assert!(webhook.budget.peak() > 7 << 20, "bodies are counted");
+    assert_eq!(webhook.budget.reserved(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c4_2_a_tiny_review_is_answered_while_large_ones_wait() {
+    let webhook = Webhook::new();
+    webhook.stub.put("configmaps/a", "1");
+    let text = large(7 << 20);
+    let begin = Instant::now();
+    let waiting = join_all((0..20).map(|_| webhook.send(stalled(&text))));
+    let tiny = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let admitted = webhook.review(&review("CREATE", &deployment("a", &reading(&["a"])), None)).await;
+        assert_eq!(admitted.hash().map(str::len), Some(64));
+        assert!(begin.elapsed() < Duration::from_millis(1100), "{:?}", begin.elapsed());
+    };
+    let (answers, ()) = tokio::join!(waiting, tiny);
+    // The one that had the room is too slow; the others never got any.
+    let slow = answers.iter().filter(|(status, _)| *status == StatusCode::REQUEST_TIMEOUT).count();
+    assert_eq!(slow, 1);
+    for (_, body) in answers.iter().filter(|(status, _)| *status != StatusCode::REQUEST_TIMEOUT) {
+        let admitted = Admitted::parse(body, Value::Null);
+        assert_eq!(admitted.uid, "u-1");
+        assert_eq!(
+            admitted.warnings,
+            ["pod-reloader: too many large requests at once; the config hash is left to the reconciler"]
+        );
+    }
+    assert!(begin.elapsed() < Duration::from_secs(11), "{:?}", begin.elapsed());
+    assert_eq!(webhook.budget.reserved(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c4_2_without_room_and_without_a_uid_the_answer_is_an_error() {
+    let webhook = Webhook::new();
+    let text = large(7 << 20);
+    let no_uid = format!("{{\"notes\":\"{}\",{}", "x".repeat(5 << 20), &text[1..]);
+    let (slow, refused) = tokio::join!(webhook.send(stalled(&text)), webhook.send(no_uid.clone()));
+    assert_eq!(slow.0, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(refused.0, StatusCode::PAYLOAD_TOO_LARGE, "too large is too large, room or not");
+    let no_uid = format!("{{\"notes\":\"{}\",{}", "x".repeat(1 << 20), &large(6 << 20)[1..]);
+    let (_, refused) = tokio::join!(webhook.send(stalled(&text)), webhook.send(no_uid.clone()));
+    assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.1);
+    // With room it is a review like any other.
+    assert_eq!(webhook.send(no_uid).await.0, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c4_6_a_client_that_sends_a_large_body_slowly_loses_its_room_soon() {
+    let webhook = Webhook::new();
+    let text = Bytes::from(large(512 << 10));
+    let pieces = stream::iter(0..6).then(move |i| {
+        let piece = text.slice(i * 80_000..(i + 1) * 80_000);
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(piece)
+        }
+    });
+    let begin = Instant::now();
+    let (status, _) =
+        webhook.send(Body::new(Sized { body: Body::from_stream(pieces), length: 600_000 })).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+/// A body of a length that is known beforehand.
+struct Sized {
+    body: Body,
+    length: u64,
+}
+
+impl HttpBody for Sized {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length)
+    }
+}
