@@ -105,8 +105,8 @@ fn c4_3_a_member_that_stands_there_twice_hides_no_change() {
     for (old, new) in [
         (r#"{"metadata":{"labels":{"a":"b"}},"metadata":{}}"#, r#"{"metadata":{"labels":{"a":"b"}}}"#),
         (r#"{"metadata":{"labels":{"a":"b"},"labels":null}}"#, r#"{"metadata":{"labels":{"a":"b"}}}"#),
-        (r#"{"x":1,"x":1,"y":2}"#, r#"{"y":2,"x":1,"z":3}"#),
-        (r#"{"x":1,"y":2,"y":2}"#, r#"{"z":3,"y":2,"x":1}"#),
+        (r#"{"spec":{"x":1,"x":1,"y":2}}"#, r#"{"spec":{"y":2,"x":1,"z":3}}"#),
+        (r#"{"spec":{"x":1,"y":2,"y":2}}"#, r#"{"spec":{"z":3,"y":2,"x":1}}"#),
     ] {
         let object = |template: &str| format!(r#"{{"spec":{{"template":{template}}}}}"#);
         assert!(differs(&object(old), &object(new)) && differs(&object(new), &object(old)), "{old} {new}");
