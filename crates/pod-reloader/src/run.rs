@@ -33,10 +33,6 @@ use crate::readiness::Readiness;
 use crate::self_test;
 use crate::tasks::Tasks;
 
-/// The Secret with self-made certificates, in the operator's namespace.
-const CERTIFICATES_SECRET: &str = "pod-reloader-webhook-certificates";
-/// A renewal of the Lease that takes longer has failed.
-const LEASE_READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long requests, writes and the Lease may take to come to their end.
 const WIND_DOWN: Duration = Duration::from_secs(25);
 
@@ -97,7 +93,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let self_made = SelfMade {
             client: client.clone(),
             namespace: namespace.clone(),
-            secret_name: CERTIFICATES_SECRET.into(),
+            secret_name: args.certificates_secret(),
             webhook_configuration: args.webhook_configuration_name.clone(),
             default_hosts: vec![
                 format!("pod-reloader.{namespace}.svc"),
@@ -126,7 +122,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     let reader = Arc::new(ConfigReader::new(client.clone(), api_metrics.clone()));
-    let scope = match args.namespaces.clone() {
+    let scope = match args.namespaces() {
         namespaces if namespaces.is_empty() => Scope::Cluster,
         namespaces => Scope::Namespaces(namespaces),
     };
@@ -147,16 +143,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);
     if args.leader_elect {
-        let mut lease_config = config;
-        lease_config.read_timeout = Some(LEASE_READ_TIMEOUT);
-        let lease_client =
-            connect::client(lease_config).context("cannot use the API server's configuration")?;
-        let election = Election {
-            client: lease_client,
-            watch_client: client.clone(),
-            namespace,
-            identity: instance.clone(),
-        };
+        // A client of its own: no renewal waits behind other requests, or meets their dead connections.
+        let client = connect::client(config).context("cannot use the API server's configuration")?;
+        let election =
+            Election { client, namespace, name: args.leader_election_id.clone(), identity: instance.clone() };
         tasks.spawn("leader election", leader::run(election, leads_sender, stop.clone()));
     }
     let settings = Settings {
