@@ -14,6 +14,11 @@
 {{- end }}
 {{- end }}
 
+{{/* The Secret that the operator keeps its own certificates in: it is called after the MutatingWebhookConfiguration. */}}
+{{- define "pod-reloader.selfMadeSecretName" -}}
+{{ include "pod-reloader.fullname" . }}-webhook-certificates
+{{- end }}
+
 {{/* The caBundle in base64, if the values have one: PEM, or base64 of it. */}}
 {{- define "pod-reloader.caBundle" -}}
 {{- $caBundle := default "" .Values.webhook.caBundle | trim }}

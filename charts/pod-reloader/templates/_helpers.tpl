@@ -51,6 +51,15 @@ like. */}}
 pod-reloader/serving: "true"
 {{- end }}
 
+{{/* The Lease: one per release, since releases in one namespace may watch different namespaces. A release called
+pod-reloader keeps SAP's name for it, so that the two never lead at once while one takes over from the other. */}}
+{{- define "pod-reloader.leaseName" -}}
+{{- $fullname := include "pod-reloader.fullname" . }}
+{{- if eq $fullname "pod-reloader" }}pod-reloader.cs.sap.com
+{{- else }}pod-reloader.cs.sap.com-{{ $fullname }}
+{{- end }}
+{{- end }}
+
 {{- define "pod-reloader.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "pod-reloader.fullname" .) .Values.serviceAccount.name }}

@@ -15,7 +15,7 @@
 {{- end }}
 {{- end }}
 {{- range .Values.webhook.matchConditions }}
-{{- if has .name (list "opted-in" "not-ignored") }}
+{{- if has .name (list "opted-in" "not-ignored" "not-being-deleted") }}
 {{- fail (printf "webhook.matchConditions: the name %q is taken by the chart's own condition; choose another" .name) }}
 {{- end }}
 {{- end }}

@@ -1,40 +1,51 @@
-//! Leader election by a Lease (5.1).
+//! Leader election by a Lease (5.1), as client-go's `leaderelection` does it, so that SAP's operator can be a candidate
+//! for the same Lease.
 //!
-//! kube-lease-manager holds and renews the Lease. What it leaves out is done here: a follower of it sleeps until the
-//! expiry that it saw last, so a watch tells when the Lease is released and has it look at once; and a leader that
-//! cannot renew stops leading by the clock.
+//! It is written here because kube-lease-manager compares the Lease's `renewTime` with the clock of its own machine: a
+//! holder whose clock was ahead kept everybody from leading long after it had died, and one whose clock was behind lost
+//! its Lease while it renewed. Here no clock is compared with another machine's. A candidate counts from when it saw
+//! the Lease change last, by its own monotonic clock, for the duration that the Lease names; `renewTime` is written for
+//! people to read. A leader counts from the start of its last successful request and stops leading well before anybody
+//! who saw that renewal may take the Lease.
 
+mod candidate;
+mod hint;
+mod record;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, WatchEvent, WatchParams};
-use kube::{Client, ResourceExt};
-use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
-use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use kube::Client;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// The Lease's name; SAP's too, so that the two never lead at once.
+use candidate::{Attempt, Candidate, Failure, Term};
+
+/// The Lease's name unless another is given; SAP's too, so that the two never lead at once.
 pub const LEASE_NAME: &str = "pod-reloader.cs.sap.com";
 
-/// How long a Lease stands without being renewed, in seconds; that long nobody leads if a leader vanishes.
-const DURATION_SECONDS: u64 = 15;
-/// How long before its end it is renewed, in seconds.
-const GRACE_SECONDS: u64 = 10;
-const RETRY: Duration = Duration::from_secs(1);
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a Lease is valid without being renewed; that long nobody leads if a leader vanishes.
+pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A leader that has not renewed for this long stops leading. The rest of the Lease's duration is for requests of its
+/// that are still under way.
+pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a leader renews, and the others look.
+pub(crate) const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// The deadline of each request. A renewal that hangs can be tried three times before the renew deadline.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long giving the Lease back may take, all attempts together.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What an election needs.
 #[derive(Clone)]
 pub struct Election {
-    /// Should have a read timeout of a few seconds: a renewal that hangs is a renewal that fails.
+    /// Best one that nothing else uses: after a fault only few idle connections can be dead.
     pub client: Client,
-    /// For watching the Lease; without that timeout, since a watch is quiet most of the time.
-    pub watch_client: Client,
     /// The Lease's namespace.
     pub namespace: String,
+    /// The Lease's name, such as [`LEASE_NAME`].
+    pub name: String,
     /// Names this replica; must be another for each.
     pub identity: String,
 }
@@ -42,124 +53,106 @@ pub struct Election {
 /// Takes part in the election until `stop` is cancelled, then gives the Lease back. `leads` says at any time whether
 /// this replica leads.
 pub async fn run(election: Election, leads: watch::Sender<bool>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let manager = LeaseManagerBuilder::new(election.client.clone(), LEASE_NAME)
-            .with_namespace(&election.namespace)
-            .with_identity(&election.identity)
-            .with_duration(DURATION_SECONDS)
-            .with_grace(GRACE_SECONDS)
-            .build();
-        let manager = tokio::select! {
-            () = stop.cancelled() => break,
-            manager = manager => manager,
-        };
-        match manager {
-            Ok(manager) => take_part(&election, &manager, &leads, &stop).await,
-            Err(error) => {
-                tracing::warn!(%error, "cannot take part in the leader election; trying again");
-                wait(RETRY, &stop).await;
-            }
-        }
+    let hints = Notify::new();
+    let mut candidate = Candidate::new(&election);
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = take_part(&mut candidate, &hints, &leads) => {}
+        () = hint::watch(&election, &hints) => {}
     }
+    // Before the Lease is free: a successor may lead from then on.
     set(&leads, false);
+    match timeout(RELEASE_TIMEOUT, candidate.release()).await {
+        Ok(Ok(true)) => tracing::info!("released the Lease"),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot release the Lease; it expires"),
+        Err(_) => tracing::warn!("cannot release the Lease in time; it expires"),
+    }
 }
 
-/// Runs one manager until it should be made anew, or until the end.
-async fn take_part(
-    election: &Election,
-    manager: &LeaseManager,
-    leads: &watch::Sender<bool>,
-    stop: &CancellationToken,
-) {
-    let mut failing_since: Option<(Instant, Instant)> = None;
+/// Follows and leads by turns; never ends.
+async fn take_part(candidate: &mut Candidate, hints: &Notify, leads: &watch::Sender<bool>) {
     loop {
-        let is_leading = *leads.borrow();
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {
-                // Also if it was only just taken, and not told yet; it does nothing to another one's Lease.
-                set(leads, false);
-                release(manager).await;
+        let term = acquire(candidate, hints).await;
+        set(leads, true);
+        lead(candidate, hints, term).await;
+        set(leads, false);
+    }
+}
+
+/// Waits for the Lease to be free or expired, and takes it.
+async fn acquire(candidate: &mut Candidate, hints: &Notify) -> Term {
+    loop {
+        match candidate.attempt().await {
+            Attempt::Won(term) => return term,
+            Attempt::Lost => {}
+            Attempt::Failed(error) => candidate.report(&error),
+        }
+        wait(candidate.jitter.apply(RETRY_PERIOD), hints).await;
+    }
+}
+
+/// Renews until the Lease is another's or the term is over by our own clock.
+async fn lead(candidate: &mut Candidate, hints: &Notify, mut term: Term) {
+    loop {
+        match timeout_at(term.end(), renew(candidate, hints)).await {
+            Ok(Some(renewed)) => term = renewed,
+            Ok(None) => {
+                tracing::warn!("another replica holds the Lease: this replica no longer leads");
                 return;
             }
-            changed = manager.changed() => match changed {
-                Ok(leads_now) => {
-                    failing_since = None;
-                    set(leads, leads_now);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot renew or take the Lease");
-                    let now = Instant::now();
-                    // Errors far apart are different troubles: between them a renewal worked.
-                    let since = match failing_since {
-                        Some((since, last)) if now - last < Duration::from_secs(DURATION_SECONDS) => since,
-                        _ => now,
-                    };
-                    failing_since = Some((since, now));
-                    if is_leading && now - since > Duration::from_secs(DURATION_SECONDS - GRACE_SECONDS) {
-                        tracing::error!("the Lease could not be renewed in time: this replica no longer leads");
-                        set(leads, false);
-                        return;
-                    }
-                    wait(RETRY, stop).await;
-                }
-            },
-            () = released(election), if !is_leading => {
-                tracing::debug!("the Lease is free");
+            Err(_) => {
+                tracing::error!("the Lease could not be renewed in time: this replica no longer leads");
                 return;
             }
         }
     }
 }
 
-/// Returns when a Lease that somebody held is given back or deleted.
-async fn released(election: &Election) {
-    let api = Api::<Lease>::namespaced(election.watch_client.clone(), &election.namespace);
-    let is_free = |lease: &Lease| {
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
-        holder.is_none_or(str::is_empty)
-    };
-    // A Lease that was free all along is the manager's to take; waiting for it to be held first keeps us from starting
-    // over while it does.
-    let mut was_held = false;
+/// The next renewal, however many attempts it takes; `None` if the Lease is another's.
+async fn renew(candidate: &mut Candidate, hints: &Notify) -> Option<Term> {
+    wait(candidate.jitter.apply(RETRY_PERIOD), hints).await;
     loop {
-        match timeout(REQUEST_TIMEOUT, api.get_opt(LEASE_NAME)).await {
-            // The manager makes it only when it is made itself.
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some(lease))) if is_free(&lease) => {
-                if was_held {
-                    return;
+        match candidate.attempt().await {
+            Attempt::Won(term) => return Some(term),
+            Attempt::Lost => return None,
+            Attempt::Failed(error) => {
+                candidate.report(&error);
+                // One that hung has taken long enough, and its connection is given up with it.
+                if !matches!(error, Failure::TimedOut) {
+                    sleep(candidate.jitter.apply(RETRY_PERIOD / 2)).await;
                 }
             }
-            Ok(Ok(Some(lease))) => {
-                was_held = true;
-                let by_name =
-                    WatchParams::default().fields(&format!("metadata.name={LEASE_NAME}")).timeout(60);
-                if let Ok(events) = api.watch(&by_name, &lease.resource_version().unwrap_or_default()).await {
-                    let mut events = std::pin::pin!(events);
-                    while let Ok(Some(event)) = events.try_next().await {
-                        match event {
-                            WatchEvent::Deleted(_) => return,
-                            WatchEvent::Modified(lease) | WatchEvent::Added(lease) if is_free(&lease) => {
-                                return;
-                            }
-                            WatchEvent::Error(_) => break,
-                            _ => {}
-                        }
-                    }
-                }
-            }
-            Ok(Err(_)) | Err(_) => {}
         }
-        sleep(RETRY).await;
     }
 }
 
-async fn release(manager: &LeaseManager) {
-    match timeout(RELEASE_TIMEOUT, manager.release()).await {
-        Ok(Ok(())) => tracing::info!("gave the Lease back"),
-        Ok(Err(error)) => tracing::warn!(%error, "cannot give the Lease back; it runs out by itself"),
-        Err(_) => tracing::warn!("cannot give the Lease back in time; it runs out by itself"),
+/// Waits for that long, or until the watch gives a hint that something happened to the Lease.
+async fn wait(pause: Duration, hints: &Notify) {
+    tokio::select! {
+        () = sleep(pause) => {}
+        () = hints.notified() => {}
+    }
+}
+
+/// Makes pauses up to a quarter longer, so that candidates do not ask in step. Follows from the identity alone, which
+/// is random enough, and lets a history be played again.
+struct Jitter {
+    hasher: DefaultHasher,
+}
+
+impl Jitter {
+    fn new(identity: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        Self { hasher }
+    }
+
+    fn apply(&mut self, pause: Duration) -> Duration {
+        self.hasher.write_u8(0);
+        let thousandths = u32::try_from(self.hasher.finish() % 1000).unwrap_or_default();
+        pause + pause * thousandths / 4000
     }
 }
 
@@ -170,9 +163,5 @@ fn set(leads: &watch::Sender<bool>, value: bool) {
     }
 }
 
-async fn wait(pause: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = sleep(pause) => {}
-        () = stop.cancelled() => {}
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
+use pod_reloader_controller::leader::LEASE_NAME;
 use pod_reloader_core::config_hash::HashMode;
 
 use crate::go_flags::parse_bool;
@@ -32,20 +33,27 @@ pub struct Args {
     #[arg(long, value_name = "DIRECTORY", env = "POD_RELOADER_WEBHOOK_TLS_DIRECTORY")]
     pub webhook_tls_directory: Option<PathBuf>,
 
-    /// Name of the `MutatingWebhookConfiguration` that is given the self-made CA (only without --webhook-tls-directory)
+    /// Name of the `MutatingWebhookConfiguration` that is given the self-made CA (only without --webhook-tls-directory).
+    /// The Secret with the certificates is called after it: <NAME>-webhook-certificates
     #[arg(
         long,
         value_name = "NAME",
         default_value = "pod-reloader",
-        env = "POD_RELOADER_WEBHOOK_CONFIGURATION_NAME"
+        env = "POD_RELOADER_WEBHOOK_CONFIGURATION_NAME",
+        value_parser = parse_object_name
     )]
     pub webhook_configuration_name: String,
 
-    /// Have only the holder of the Lease pod-reloader.cs.sap.com run the reconciler. Needed with several replicas
+    /// Have only the holder of the Lease run the reconciler. Needed with several replicas
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_LEADER_ELECT",
           value_parser = parse_bool)]
     pub leader_elect: bool,
+
+    /// Name of the Lease. Installations that share a namespace and have other --namespaces need one each
+    #[arg(long, value_name = "NAME", default_value = LEASE_NAME, env = "POD_RELOADER_LEADER_ELECTION_ID",
+          value_parser = parse_object_name)]
+    pub leader_election_id: String,
 
     /// The operator's namespace, of the Lease, the digest key and self-made certificates; by default the pod's own, or
     /// the kubeconfig's
@@ -117,6 +125,25 @@ pub struct Args {
     /// Accepted for compatibility, without effect: times in logs are RFC 3339
     #[arg(long, value_name = "ENCODING", env = "POD_RELOADER_ZAP_TIME_ENCODING")]
     pub zap_time_encoding: Option<ZapTimeEncoding>,
+}
+
+impl Args {
+    /// The namespaces to watch, each once; none for all.
+    pub fn namespaces(&self) -> Vec<String> {
+        let mut namespaces: Vec<String> = vec![];
+        for namespace in &self.namespaces {
+            if !namespaces.contains(namespace) {
+                namespaces.push(namespace.clone());
+            }
+        }
+        namespaces
+    }
+
+    /// The Secret with self-made certificates, in the operator's namespace: one for each
+    /// `MutatingWebhookConfiguration`, as another installation's CA is not trusted by this one's.
+    pub fn certificates_secret(&self) -> String {
+        format!("{}-webhook-certificates", self.webhook_configuration_name)
+    }
 }
 
 /// `--hash`.
@@ -252,6 +279,19 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a number of bytes from 1Mi to 16Gi, such as 24Mi".into())
 }
 
+/// A name that most objects may have: a DNS subdomain, which leaves room for what is added to it.
+fn parse_object_name(text: &str) -> Result<String, String> {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(is_inner) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    if text.len() <= 231 && text.split('.').all(is_part) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected an object's name, such as pod-reloader or pod-reloader.example.com".into())
+    }
+}
+
 fn parse_namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -281,104 +321,4 @@ fn parse_level(text: &str) -> Result<tracing::level_filters::LevelFilter, String
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
-        let args = std::iter::once("pod-reloader").chain(args.iter().copied());
-        Args::try_parse_from(crate::go_flags::normalize(args.map(Into::into)))
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn c6_saps_command_line_works_unchanged() {
-        let args = parse(&[
-            "--metrics-bind-address=:8080",
-            "-health-probe-bind-address",
-            "localhost:8081",
-            "--webhook-bind-address=:2443",
-            "--webhook-tls-directory=/app/etc/ssl",
-            "--leader-elect",
-            "--leader-election-namespace=sap",
-            "--zap-devel=false",
-            "--zap-encoder=console",
-            "--zap-log-level=2",
-            "--zap-stacktrace-level=error",
-            "--zap-time-encoding=iso8601",
-            "--kubeconfig=/tmp/k",
-        ])
-        .unwrap();
-        assert!(args.leader_elect);
-        assert_eq!(args.webhook_bind_address, BindAddress::At { host: None, port: 2443 });
-        assert_eq!(
-            args.health_probe_bind_address,
-            BindAddress::At { host: Some("localhost".into()), port: 8081 }
-        );
-    }
-
-    #[test]
-    fn c6_booleans_are_gos_and_the_last_flag_wins() {
-        for (args, expected) in [
-            (&["--leader-elect"][..], true),
-            (&["--leader-elect=false"], false),
-            (&["--leader-elect=T"], true),
-            (&["--leader-elect", "--leader-elect=0"], false),
-            (&[], false),
-        ] {
-            assert_eq!(parse(args).unwrap().leader_elect, expected, "{args:?}");
-        }
-    }
-
-    #[test]
-    fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
-        for (arg, hint) in [
-            ("--webhook-bind-address=0", "such as :9443"),
-            ("--metrics-bind-address=8080", "such as :8080"),
-            ("--metrics-bind-address=:99999", "such as :8080"),
-            ("--metrics-bind-address=::1:80", "[::1]:8080"),
-            ("--settle-window=2", "such as 2s"),
-            ("--settle-window=-2s", "such as 2s"),
-            ("--settle-window=2h", "at most 3600 s"),
-            ("--max-concurrent-patches=0", "from 1 to 1024"),
-            ("--hash=sha1", "content, version"),
-            ("--memory-budget=24MB", "such as 24Mi"),
-            ("--memory-budget=1000", "from 1Mi"),
-            ("--memory-budget=99999999999999999999Gi", "to 16Gi"),
-            ("--namespaces=a,B", "such as shop,billing"),
-            ("--leader-elect=maybe", "true or false"),
-            ("--zap-log-level=loud", "debug, info"),
-            ("--log-format=xml", "json, text"),
-            ("--leader-elekt", "--leader-elect"),
-        ] {
-            let error = parse(&[arg]).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{arg}");
-            assert!(error.to_string().contains(hint), "{arg}: {error}");
-        }
-    }
-
-    #[test]
-    fn c6_bytes_are_written_as_in_kubernetes() {
-        for (text, expected) in
-            [("2097152", 2 << 20), ("2048Ki", 2 << 20), ("24Mi", 24 << 20), ("1Gi", 1 << 30)]
-        {
-            assert_eq!(parse(&["--memory-budget", text]).unwrap().memory_budget, Some(expected));
-        }
-        assert_eq!(parse(&[]).unwrap().memory_budget, None);
-    }
-
-    #[test]
-    fn c6_every_flag_has_an_environment_variable() {
-        for arg in Args::command().get_arguments() {
-            let Some(long) = arg.get_long() else { continue };
-            if !["help", "version"].contains(&long) {
-                let expected = format!("POD_RELOADER_{}", long.to_ascii_uppercase().replace('-', "_"));
-                assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(expected.as_str()));
-            }
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,6 @@ pub(crate) fn init(args: &Args) {
         args.zap_log_level.unwrap_or(if args.zap_devel { LevelFilter::DEBUG } else { LevelFilter::INFO });
     let filter = Targets::new()
         .with_target("pod_reloader", level)
-        .with_target("kube_lease_manager", level.min(LevelFilter::WARN))
         .with_target("kube_runtime", level.min(LevelFilter::ERROR))
         // It logs whole responses that it cannot decode, and these may be Secrets.
         .with_target("kube_client::client", LevelFilter::OFF)

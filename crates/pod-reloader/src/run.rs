@@ -35,10 +35,6 @@ use crate::self_test;
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
 
-/// The Secret with self-made certificates, in the operator's namespace.
-const CERTIFICATES_SECRET: &str = "pod-reloader-webhook-certificates";
-/// A renewal of the Lease that takes longer has failed.
-const LEASE_READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long requests, writes and the Lease may take to come to their end.
 const WIND_DOWN: Duration = Duration::from_secs(25);
 
@@ -102,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let self_made = SelfMade {
             client: client.clone(),
             namespace: namespace.clone(),
-            secret_name: CERTIFICATES_SECRET.into(),
+            secret_name: args.certificates_secret(),
             webhook_configuration: args.webhook_configuration_name.clone(),
             default_hosts: vec![
                 format!("pod-reloader.{namespace}.svc"),
@@ -132,7 +128,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
-    let scope = match args.namespaces.clone() {
+    let scope = match args.namespaces() {
         namespaces if namespaces.is_empty() => Scope::Cluster,
         namespaces => Scope::Namespaces(namespaces),
     };
@@ -154,16 +150,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);
     if args.leader_elect {
-        let mut lease_config = config;
-        lease_config.read_timeout = Some(LEASE_READ_TIMEOUT);
-        let lease_client =
-            connect::client(lease_config).context("cannot use the API server's configuration")?;
-        let election = Election {
-            client: lease_client,
-            watch_client: client.clone(),
-            namespace,
-            identity: instance.clone(),
-        };
+        // A client of its own: no renewal waits behind other requests, or meets their dead connections.
+        let client = connect::client(config).context("cannot use the API server's configuration")?;
+        let election =
+            Election { client, namespace, name: args.leader_election_id.clone(), identity: instance.clone() };
         tasks.spawn("leader election", leader::run(election, leads_sender, stop.clone()));
     }
     let settings = Settings {

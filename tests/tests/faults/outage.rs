@@ -145,6 +145,35 @@ async fn c2_2_the_key_is_restored_and_another_one_is_not_used_at_once() -> anyho
 }
 
 #[tokio::test]
+async fn c1_5_a_workload_is_deleted_while_no_operator_runs() -> anyhow::Result<()> {
+    let mut world = World::own(&[WINDOW]).await?;
+    let name = {
+        let space = Space::within(&world).await?;
+        space.configmap("settings", "one").await?;
+        for kind in Kind::ALL {
+            space.create(&objects::workload(kind, APP, json!({objects::CONFIGMAPS: "settings"}))).await?;
+        }
+        space.quiesce().await?;
+        space.name
+    };
+    // The registration stays, with failure policy Fail.
+    for mut replica in world.replicas.drain(..) {
+        replica.kill()?;
+    }
+    let space = Space::reopen(&world, &name).await?;
+    let refused = space.patch(DEPLOYMENT, APP, json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert!(refused.is_err(), "the webhook is not asked at all");
+    // In the foreground, the garbage collector takes its finalizer off by a write of its own.
+    for kind in Kind::ALL {
+        let what = format!("{}/{APP}", kind.name().to_ascii_lowercase());
+        let args = ["delete", &what, "--cascade=foreground", "--timeout=60s", "--namespace", &name];
+        world.kubectl().run(args).await?;
+        assert!(space.workloads(kind).get_opt(APP).await?.is_none(), "{what} is still there");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn c1_5_a_namespace_that_is_being_deleted_is_left_alone() -> anyhow::Result<()> {
     let world = World::own(&[WINDOW]).await?;
     let space = Space::within(&world).await?;

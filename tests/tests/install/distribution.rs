@@ -79,9 +79,9 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
         left_behind(&world).await?,
         [
             "ConfigMap kube-root-ca.crt",
-            "Lease pod-reloader.cs.sap.com",
+            "Lease pod-reloader.cs.sap.com-reloader-pod-reloader",
             "Secret pod-reloader-key",
-            "Secret pod-reloader-webhook-certificates",
+            "Secret reloader-pod-reloader-webhook-certificates",
             "ServiceAccount default",
         ]
     );
@@ -177,7 +177,7 @@ impl Snapshot {
         }
         anyhow::ensure!(objects.len() > 8, "the release has only {objects:?}");
         let secrets = Api::<Secret>::namespaced(client, NAMESPACE);
-        let certificates = secrets.get("pod-reloader-webhook-certificates").await?.data;
+        let certificates = secrets.get("reloader-pod-reloader-webhook-certificates").await?.data;
         let workload = space.get(DEPLOYMENT, APP).await?.metadata.generation;
         Ok(Self { objects, certificates, workload })
     }

@@ -17,8 +17,8 @@ use serde_json::json;
 
 const NAMESPACE: &str = "operators";
 const KEY: &str = "pod-reloader-key";
-const CERTIFICATES: &str = "pod-reloader-webhook-certificates";
-const LEASE: &str = "pod-reloader.cs.sap.com";
+const CERTIFICATES: &str = "reloader-pod-reloader-webhook-certificates";
+const LEASE: &str = "pod-reloader.cs.sap.com-reloader-pod-reloader";
 
 #[tokio::test]
 async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow::Result<()> {
