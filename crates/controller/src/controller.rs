@@ -13,7 +13,7 @@ use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
 use pod_reloader_k8s::objects::{ConfigMeta, Scope, WorkloadObject};
 use pod_reloader_k8s::reader::ConfigReader;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::{Comparison, Comparisons};
@@ -61,9 +61,9 @@ pub struct Settings {
     pub api_metrics: ApiMetrics,
 }
 
-/// Runs the reconciler until `stop` is cancelled. What waits for its turn is then given up, and what is under way has
-/// `grace` to be finished.
-pub async fn run(settings: Settings, stop: CancellationToken, grace: Duration) {
+/// Runs the reconciler until `stop` is cancelled. What waits for its turn is then given up, and what is under way is
+/// finished; if that takes too long, this may be dropped at any time.
+pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut controller = Controller::new(&settings);
     let mut watches = Watches::start(&settings.client, &settings.scope, &settings.metrics.watches);
     let mut key = settings.key.clone();
@@ -81,12 +81,10 @@ pub async fn run(settings: Settings, stop: CancellationToken, grace: Duration) {
     }
     drop(watches);
     controller.gate.close();
-    let finish = async {
-        while controller.running.join_next().await.is_some() {}
-        controller.reconciler.recorder.finish().await;
-    };
-    // Requests that hang are given up with it.
-    timeout(grace, finish).await.unwrap_or_default();
+    while let Some(done) = controller.running.join_next().await {
+        controller.finish(done);
+    }
+    controller.reconciler.recorder.finish().await;
     tracing::info!("the reconciler stopped");
 }
 

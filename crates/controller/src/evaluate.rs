@@ -103,7 +103,8 @@ impl Reconciler {
             };
             learned.push(Learned::Read(ConfigRef::new(namespace, name.clone()), presence, digest));
         }
-        let tolerant = failures >= TOLERANT_AFTER;
+        // What is forbidden, say, will not be readable with the next attempt either.
+        let tolerant = failures >= TOLERANT_AFTER || reads.only_lasting();
         let superseded = superseded(snapshot, &reads.lookups);
         let mut decision = self.ask(key, view, &reads.lookups, &superseded, tolerant);
         // Only a reload that could have to wait asks for more.
@@ -221,7 +222,7 @@ impl Reconciler {
         is_listed: bool,
     ) -> Lookup {
         let Version { uid, resource_version } = version;
-        let content = self.reader.remembered_content(key, object, uid, resource_version);
+        let content = self.reader.remembered(key, object, uid, resource_version);
         if depth == Depth::Content && content.is_none() && is_listed {
             return Lookup::Unknown;
         }

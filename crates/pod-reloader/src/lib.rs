@@ -19,6 +19,7 @@ mod readiness;
 pub mod run;
 mod self_test;
 mod tasks;
+mod terms;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use pod_reloader_controller::controller::{self, Settings};
+use pod_reloader_controller::controller::Settings;
 use pod_reloader_controller::leader::{self, Election};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
@@ -33,6 +33,7 @@ use crate::args::{Args, BindAddress};
 use crate::readiness::Readiness;
 use crate::self_test;
 use crate::tasks::Tasks;
+use crate::terms::reconcile_while_leading;
 
 /// The Secret with self-made certificates, in the operator's namespace.
 const CERTIFICATES_SECRET: &str = "pod-reloader-webhook-certificates";
@@ -120,6 +121,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         certificates: certificates.clone(),
         key: key.clone(),
         own_user: own_user.clone(),
+        watches: controller_metrics.watches.clone(),
         is_stopping: is_stopping.clone(),
     };
     if let Some(listener) = health_listener {
@@ -277,40 +279,6 @@ async fn find_own_user(client: Client, own_user: watch::Sender<Option<String>>) 
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Runs the reconciler whenever this replica leads.
-async fn reconcile_while_leading(
-    settings: Settings,
-    mut leads: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    loop {
-        settings.metrics.set_leader(false);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            is_leading = leads.wait_for(|leads| *leads) => {
-                if is_leading.is_err() {
-                    return;
-                }
-            }
-        }
-        settings.metrics.set_leader(true);
-        let term = stop.child_token();
-        let reconciler = controller::run(settings.clone(), term.clone());
-        let end_of_term = async {
-            // Without an election nobody ever says otherwise.
-            if leads.wait_for(|leads| !*leads).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            term.cancel();
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = reconciler => {}
-            () = end_of_term => {}
-        }
     }
 }
 

@@ -82,6 +82,10 @@ impl Admitter {
         if is_subresource || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
             return Err((Outcome::LeftAlone, None));
         }
+        // Another installation answers for these workloads: whatever this one said would be in its way.
+        if self.key.is_standing_down() {
+            return Err((Outcome::LeftAlone, None));
+        }
         if self.is_own_patch(request) {
             return Err((Outcome::OwnPatch, None));
         }

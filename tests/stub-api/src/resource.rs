@@ -1,0 +1,93 @@
+//! The types of object that the stub knows.
+
+/// A type of object, as it stands in paths.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceType {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The API version.
+    pub version: &'static str,
+    /// The plural, as in paths.
+    pub plural: &'static str,
+    /// The kind, as in objects.
+    pub kind: &'static str,
+    /// Whether its objects belong to a namespace.
+    pub is_namespaced: bool,
+}
+
+impl ResourceType {
+    /// Group and version as in `apiVersion`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Whether it is one of the three kinds of workload.
+    pub fn is_workload(&self) -> bool {
+        self.group == "apps" && matches!(self.plural, "deployments" | "statefulsets" | "daemonsets")
+    }
+
+    /// Whether it is a kind of config object.
+    pub fn is_config(&self) -> bool {
+        self.group.is_empty() && matches!(self.plural, "configmaps" | "secrets")
+    }
+
+    pub(crate) fn by_plural(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
+        TYPES.iter().find(|r| r.group == group && r.version == version && r.plural == plural)
+    }
+
+    pub(crate) fn by_kind(api_version: &str, kind: &str) -> Option<&'static Self> {
+        TYPES.iter().find(|r| r.kind == kind && r.api_version() == api_version)
+    }
+
+    /// By plural or kind alone, whatever the case: `deployments`, `Deployment`. The first of the table that fits.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        TYPES.iter().find(|r| r.plural == name || r.kind.eq_ignore_ascii_case(name))
+    }
+}
+
+const fn namespaced(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> ResourceType {
+    ResourceType { group, version, plural, kind, is_namespaced: true }
+}
+
+const fn cluster(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> ResourceType {
+    ResourceType { group, version, plural, kind, is_namespaced: false }
+}
+
+static TYPES: [ResourceType; 17] = [
+    namespaced("", "v1", "configmaps", "ConfigMap"),
+    namespaced("", "v1", "secrets", "Secret"),
+    cluster("", "v1", "namespaces", "Namespace"),
+    namespaced("", "v1", "pods", "Pod"),
+    namespaced("apps", "v1", "deployments", "Deployment"),
+    namespaced("apps", "v1", "statefulsets", "StatefulSet"),
+    namespaced("apps", "v1", "daemonsets", "DaemonSet"),
+    namespaced("apps", "v1", "replicasets", "ReplicaSet"),
+    namespaced("apps", "v1", "controllerrevisions", "ControllerRevision"),
+    namespaced("events.k8s.io", "v1", "events", "Event"),
+    namespaced("", "v1", "events", "Event"),
+    namespaced("coordination.k8s.io", "v1", "leases", "Lease"),
+    namespaced("batch", "v1", "jobs", "Job"),
+    namespaced("batch", "v1", "cronjobs", "CronJob"),
+    namespaced("argoproj.io", "v1alpha1", "rollouts", "Rollout"),
+    cluster(
+        "admissionregistration.k8s.io",
+        "v1",
+        "mutatingwebhookconfigurations",
+        "MutatingWebhookConfiguration",
+    ),
+    cluster("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview"),
+];
