@@ -222,7 +222,7 @@ impl Reconciler {
         is_listed: bool,
     ) -> Lookup {
         let Version { uid, resource_version } = version;
-        let content = self.reader.remembered(key, object, uid, resource_version);
+        let content = self.reader.remembered_content(key, object, uid, resource_version);
         if depth == Depth::Content && content.is_none() && is_listed {
             return Lookup::Unknown;
         }

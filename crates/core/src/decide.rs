@@ -39,8 +39,8 @@ pub struct Question<'a> {
     pub hash: Option<&'a str>,
     /// The observed-config annotation that counts, likewise.
     pub observed: Option<&'a str>,
-    /// What is known of each reference, and of each object that the template requires: one that could not be asked
-    /// for has to say so, since what is not in here at all is taken to be there.
+    /// What is known of each reference, and of each object that the template requires. One that is required, not
+    /// listed and could not be asked for has to be in here as [`Lookup::Unknown`]: left out, it is taken to be there.
     pub live: &'a Lookups,
     /// References that appeared since they were recorded as absent, and were seen in another version than the live
     /// one: pods may have started with that. See [`Decision::incomplete`] for versions that no pod can have seen.
@@ -114,11 +114,10 @@ pub fn decide(question: &Question<'_>) -> Decision {
     let needs_digest = needs_content(question.mode, question.hash, question.observed);
     let facts = Facts::new(question, needs_digest);
     let mut key_was_replaced = false;
+    // What is left of SAP's hash without one of its lines says nothing.
+    let tolerates = question.tolerates_unknown && question.mode == HashMode::Content;
     let verdict = match question.mode {
-        // What is left of SAP's hash without one of its lines says nothing.
-        _ if !facts.unknown.is_empty()
-            && !(question.tolerates_unknown && question.mode == HashMode::Content) =>
-        {
+        _ if !tolerates && !facts.unknown.is_empty() => {
             Verdict::Undecided(facts.unknown.iter().cloned().collect())
         }
         HashMode::Content => by_content(question, &facts, &mut key_was_replaced),

@@ -19,6 +19,9 @@ impl Budget {
     }
 }
 
+/// A key, quotes included, and its value.
+pub(crate) type Member<'a> = (&'a [u8], &'a [u8]);
+
 /// The members of an object or the elements of a list, one by one.
 pub(crate) struct Parts<'a> {
     text: &'a [u8],
@@ -31,8 +34,8 @@ impl<'a> Parts<'a> {
         Self { text, at: 1 }
     }
 
-    /// The next member: its key, quotes included, and its value.
-    pub(crate) fn member(&mut self, budget: &mut Budget) -> Result<Option<(&'a [u8], &'a [u8])>, GaveUp> {
+    /// The next member.
+    pub(crate) fn member(&mut self, budget: &mut Budget) -> Result<Option<Member<'a>>, GaveUp> {
         let began = self.at;
         let Some(key) = self.part()? else { return Ok(None) };
         self.skip_space();

@@ -169,6 +169,9 @@ const MAX_BAD_NAMES: usize = 20;
 /// Untidy lists are kept as they were written up to this length, to recognise what SAP's pod-reloader made of them.
 const MAX_AS_WRITTEN_BYTES: usize = 32 * 1024;
 
+/// The lists of `ConfigMap`s and of Secrets, unparsed.
+type AsWritten = [(ConfigKind, Box<str>); 2];
+
 /// The reference lists of one workload, parsed (1.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
@@ -176,7 +179,7 @@ pub struct References {
     left_out: usize,
     bad: Vec<BadName>,
     bad_count: usize,
-    as_written: Option<Box<[(ConfigKind, Box<str>)]>>,
+    as_written: Option<Box<AsWritten>>,
 }
 
 impl References {
@@ -209,8 +212,7 @@ impl References {
         }
         let bytes: usize = lists.iter().map(|(_, list)| list.len()).sum();
         if !is_tidy && references.opted_in() && references.left_out == 0 && bytes <= MAX_AS_WRITTEN_BYTES {
-            let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
-            references.as_written = Some(lists.map(|(kind, list)| (kind, list.into())).collect());
+            references.as_written = Some(Box::new(lists.map(|(kind, list)| (kind, list.into()))));
         }
         references
     }

@@ -8,7 +8,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use crate::annotation::CONFIG_HASH;
-use crate::json_text::{Budget, GaveUp, Parts, is_same_string};
+use crate::json_text::{Budget, GaveUp, Member, Parts, is_same_string};
 
 /// Deeper than this only texts are compared; the walk is recursive.
 const MAX_DEPTH: usize = 64;
@@ -166,11 +166,7 @@ impl Walk {
     }
 
     /// The next member that counts.
-    fn member<'a>(
-        &mut self,
-        parts: &mut Parts<'a>,
-        place: Place,
-    ) -> Result<Option<(&'a [u8], &'a [u8])>, GaveUp> {
+    fn member<'a>(&mut self, parts: &mut Parts<'a>, place: Place) -> Result<Option<Member<'a>>, GaveUp> {
         while let Some((key, value)) = parts.member(&mut self.budget)? {
             if self.counts(key, value, place)? {
                 return Ok(Some((key, value)));

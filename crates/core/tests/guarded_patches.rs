@@ -30,7 +30,9 @@ fn full() -> Manifest {
     manifest
 }
 
-fn edited(manifest: &Manifest, edit: &dyn Fn(&mut Value)) -> Manifest {
+type Edit = dyn Fn(&mut Value);
+
+fn edited(manifest: &Manifest, edit: &Edit) -> Manifest {
     let mut manifest = manifest.clone();
     edit(&mut manifest.0);
     manifest
@@ -70,7 +72,7 @@ fn c5_5_a_guarded_patch_makes_the_same_edits_as_an_unguarded_one() {
 
 #[test]
 fn c5_5_whatever_the_decision_read_is_tested() {
-    let edits: [(&str, &dyn Fn(&mut Value)); 15] = [
+    let edits: [(&str, &Edit); 15] = [
         ("another object of that name", &|o| o["metadata"]["uid"] = json!("v")),
         ("a list", &|o| o["metadata"]["annotations"][CONFIGMAPS] = json!("a,b,c")),
         ("a list goes", &|o| remove(&mut o["metadata"]["annotations"], SECRETS)),
@@ -96,7 +98,7 @@ fn c5_5_whatever_the_decision_read_is_tested() {
 
     // What was not there is tested for not being there.
     let bare = Manifest::listing("a");
-    let edits: [&dyn Fn(&mut Value); 5] = [
+    let edits: [&Edit; 5] = [
         &|o| o["metadata"]["annotations"][SECRETS] = json!("s"),
         &|o| o["metadata"]["annotations"][OBSERVED_CONFIG] = json!("newer"),
         &|o| o["metadata"]["annotations"][CONFIG_HASH] = json!("t"),

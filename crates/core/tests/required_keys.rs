@@ -101,7 +101,11 @@ fn c3_a_first_appearance_without_its_required_keys_is_recorded_once_they_are_the
         world.put_keys(&tls, "1", keys);
         world.expect_nothing();
         assert_eq!(world.recorded(&tls), Record::Absent);
-        assert_eq!(world.ask(Standing).incomplete, [tls.clone()], "so its version counts as seen by nobody");
+        assert_eq!(
+            world.ask(Standing).incomplete,
+            vec![tls.clone()],
+            "so its version counts as seen by nobody"
+        );
     }
     world.put_keys(&tls, "1", &["tls.crt", "tls.key"]);
     assert!(world.ask(Standing).incomplete.is_empty());

@@ -164,7 +164,7 @@ impl ConfigReader {
             let Some(Version { uid, resource_version }) = version else {
                 return Ok(self.absent(object));
             };
-            let content = self.remembered(key, object, &uid, &resource_version);
+            let content = self.remembered_content(key, object, &uid, &resource_version);
             if depth == Depth::Version || content.is_some() {
                 self.metrics.count_lookup("memory");
                 let (digest, keys) = content.unzip();
@@ -201,8 +201,8 @@ impl ConfigReader {
         Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: Some(summary.keys) }))
     }
 
-    /// Digest and key names of exactly that version of the object, if they are remembered. No request is made.
-    pub fn remembered(
+    /// The digest and the keys of exactly that version of the object, if they are remembered. No request is made.
+    pub fn remembered_content(
         &self,
         key: &DigestKey,
         object: &ConfigRef,

@@ -1,6 +1,6 @@
 //! An API server in the process, under the real `kube::Client`, for fault suites and seeded simulations.
 //!
-//! It knows no clock but tokio's, which tests pause, and no randomness but its seed.
+//! It knows no clock but tokio's, which tests pause, and no randomness but its seed. The README shows a history.
 
 mod connection;
 mod fault;

@@ -1,4 +1,4 @@
-//! A small generator of random numbers that depends on its seed alone (SplitMix64).
+//! A small generator of random numbers that depends on its seed alone (`SplitMix64`).
 
 /// See the module. Also for the histories themselves, so that a test needs one seed only.
 #[derive(Clone, Debug)]

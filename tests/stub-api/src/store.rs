@@ -144,22 +144,16 @@ impl Store {
         let old = self.objects.get(key);
         normalize(key.resource, &mut object);
         let metadata = &mut object["metadata"];
-        match old {
-            Some(old) => {
-                for field in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
-                    metadata[field] = old["metadata"][field].clone();
-                }
+        if let Some(old) = old {
+            for field in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
+                metadata[field] = old["metadata"][field].clone();
             }
-            None => {
-                let made = self.made + 1;
-                metadata["uid"] =
-                    json!(format!("{:08x}-0000-4000-8000-{made:012x}", self.seed & 0xffff_ffff));
-                metadata["creationTimestamp"] = json!(self.timestamp());
-                metadata["generation"] = json!(1);
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.remove("resourceVersion");
-                }
-            }
+        } else {
+            let made = self.made + 1;
+            metadata["uid"] = json!(format!("{:08x}-0000-4000-8000-{made:012x}", self.seed & 0xffff_ffff));
+            metadata["creationTimestamp"] = json!(self.timestamp());
+            metadata["generation"] = json!(1);
+            metadata["resourceVersion"] = Value::Null;
         }
         if let Some(old) = old
             && is_other_generation(key.resource, old, &object)

@@ -271,7 +271,8 @@ impl StubApi {
 
     /// The log for people, a line each.
     pub fn transcript(&self) -> String {
-        self.shared.lock().log.iter().map(|entry| format!("{entry}\n")).collect()
+        let lines: Vec<_> = self.shared.lock().log.iter().map(ToString::to_string).collect();
+        lines.join("\n")
     }
 }
 

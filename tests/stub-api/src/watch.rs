@@ -82,16 +82,6 @@ impl Watch {
         entry: usize,
     ) -> Result<Self, Answer> {
         let selector = Selector::of(request)?;
-        // Before the store is read, so that no change slips through.
-        let versions = shared.versions();
-        let state = &mut *shared.lock();
-        let seconds = request.parameter("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
-        let timeout = match seconds {
-            Some(0) | None => {
-                DEFAULT_TIMEOUT + Duration::from_secs(state.random.below(DEFAULT_TIMEOUT.as_secs()))
-            }
-            Some(seconds) => Duration::from_secs(seconds),
-        };
         let mut watch = Self {
             shared: shared.clone(),
             connection: connection.clone(),
@@ -99,11 +89,12 @@ impl Watch {
             resource,
             selector,
             inherited,
-            versions,
-            position: state.store.version,
+            // Before the store is read, so that no change slips through.
+            versions: shared.versions(),
+            position: 0,
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
-            deadline: Instant::now() + timeout,
+            deadline: Instant::now(),
             next_bookmark: None,
             entry,
             interruptions: connection.interruptions(),
@@ -112,14 +103,27 @@ impl Watch {
             ends_early: false,
             is_over: false,
         };
-        watch.begin(state)?;
-        if request.is_set("allowWatchBookmarks") {
-            watch.plan_bookmark(state);
-        }
-        Ok(watch)
+        // The lock is given back before a watch that is refused is dropped, which takes it.
+        let begun = watch.begin(&mut shared.lock());
+        begun.map(|()| watch)
     }
 
-    fn begin(&mut self, state: &State) -> Result<(), Answer> {
+    fn begin(&mut self, state: &mut State) -> Result<(), Answer> {
+        let seconds = self.request.parameter("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
+        self.deadline += match seconds {
+            Some(0) | None => {
+                DEFAULT_TIMEOUT + Duration::from_secs(state.random.below(DEFAULT_TIMEOUT.as_secs()))
+            }
+            Some(seconds) => Duration::from_secs(seconds),
+        };
+        self.find_beginning(state)?;
+        if self.request.is_set("allowWatchBookmarks") {
+            self.plan_bookmark(state);
+        }
+        Ok(())
+    }
+
+    fn find_beginning(&mut self, state: &State) -> Result<(), Answer> {
         let asked = self.request.parameter("resourceVersion").unwrap_or_default().to_owned();
         let is_streaming_list = self.request.is_set("sendInitialEvents");
         if is_streaming_list && !state.settings.has_watch_list {
@@ -199,7 +203,7 @@ impl Watch {
             }
         }
         if let Some(answer) = self.expired.take() {
-            return self.fail(answer);
+            return self.fail(&answer);
         }
         loop {
             if self.ends_early {
@@ -269,8 +273,8 @@ impl Watch {
         match fault {
             Fault::HangBeforeHeaders | Fault::HangAfterHeaders => std::future::pending().await,
             Fault::Reset | Fault::LostAnswer => Some(Step::Break(io::ErrorKind::ConnectionReset.into())),
-            Fault::Status(code) => Some(self.fail(Answer::trouble(code, &self.request))),
-            Fault::LostAnswer500 => Some(self.fail(Answer::trouble(504, &self.request))),
+            Fault::Status(code) => Some(self.fail(&Answer::trouble(code, &self.request))),
+            Fault::LostAnswer500 => Some(self.fail(&Answer::trouble(504, &self.request))),
             Fault::Late(pause) | Fault::Delayed(pause) => {
                 sleep_until(event?.since + pause).await;
                 None
@@ -296,7 +300,7 @@ impl Watch {
         }
     }
 
-    fn fail(&mut self, answer: Answer) -> Step {
+    fn fail(&mut self, answer: &Answer) -> Step {
         self.ends_early = true;
         Step::Line(line(&json!({"type": "ERROR", "object": answer.body})).into())
     }
@@ -318,9 +322,9 @@ impl Watch {
     }
 
     fn event_of(&self, change: &Change) -> Option<Value> {
-        let matched = change.old.as_ref().is_some_and(|old| self.selector.matches(old));
-        let matches = !change.is_deletion && self.selector.matches(&change.object);
-        match (matched, matches) {
+        let was_selected = change.old.as_ref().is_some_and(|old| self.selector.matches(old));
+        let is_selected = !change.is_deletion && self.selector.matches(&change.object);
+        match (was_selected, is_selected) {
             (false, false) => None,
             (false, true) => Some(self.event("ADDED", &change.object)),
             (true, true) => Some(self.event("MODIFIED", &change.object)),

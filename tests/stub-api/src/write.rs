@@ -13,7 +13,7 @@ use crate::request::RequestInfo;
 use crate::resource::ResourceType;
 use crate::shared::Shared;
 use crate::status::Answer;
-use crate::store::{Author, Key};
+use crate::store::{Author, Key, Store};
 
 /// As often does the server try a patch that names no version.
 const ATTEMPTS: usize = 5;
@@ -121,7 +121,7 @@ async fn create(
         if prefix.is_empty() {
             return Err(Answer::invalid("name or generateName is required"));
         }
-        let suffix = shared.change(|store| store.unique());
+        let suffix = shared.change(Store::unique);
         object["metadata"]["name"] = json!(format!("{prefix}{suffix:05x}"));
     }
     if let Some(namespace) = &request.namespace {

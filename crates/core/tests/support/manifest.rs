@@ -79,8 +79,8 @@ impl Manifest {
 
 /// Applies a guarded patch by the API server's rules (evanphx/json-patch): a test for `null` passes on a missing
 /// member, and nothing does where the parent is missing.
-pub fn apply_guarded(object: &mut Value, patch: &str) -> Result<(), String> {
-    for operation in serde_json::from_str::<Vec<Value>>(patch).expect("operations") {
+pub fn apply_guarded(object: &mut Value, operations: &str) -> Result<(), String> {
+    for operation in serde_json::from_str::<Vec<Value>>(operations).expect("operations") {
         let path = operation["path"].as_str().expect("a path");
         if operation["op"] == "test" {
             let parent = path.rsplit_once('/').expect("a parent").0;
