@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use pod_reloader_controller::controller::{self, Settings};
 use pod_reloader_controller::metrics::Metrics;
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_k8s::budget::Budget;
+use pod_reloader_k8s::connect::client_over;
 use pod_reloader_k8s::key::KeyKeeper;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
 use pod_reloader_k8s::objects::Scope;
@@ -47,6 +50,8 @@ impl Cell {
             let web = objects::listing(namespace, "web", "settings", "");
             stub.put(objects::with_env_from(web, "ConfigMap", "settings", false));
         }
+        // A server that streams lists is never asked for pages.
+        stub.set_watch_list(self.kind != RequestKind::List);
         let stop = CancellationToken::new();
         let controller = tokio::spawn(controller::run(settings(&stub), stop.clone()));
         sleep(Duration::from_secs(30)).await;
@@ -130,10 +135,13 @@ fn settings(stub: &StubApi) -> Settings {
     let api_metrics = ApiMetrics::default();
     let (keeper, key) = KeyKeeper::new(stub.client_of("keeper"), "pod-reloader", api_metrics.clone());
     tokio::spawn(keeper.run());
-    let client = stub.client_of("controller");
+    let connector = stub.connector_of("controller");
+    let client = client_over(Arc::new(move || Ok(Client::new(connector(), "default"))), "default").unwrap();
+    let budget = Budget::new(24 << 20);
     Settings {
         client: client.clone(),
-        reader: Arc::new(ConfigReader::new(client, api_metrics.clone())),
+        reader: Arc::new(ConfigReader::new(client, budget.clone(), api_metrics.clone())),
+        budget,
         key,
         mode: HashMode::Content,
         scope: Scope::Cluster,

@@ -30,7 +30,6 @@ fn cells() -> impl Iterator<Item = Cell> {
 
 /// Fails with all cells that break a promise, so that one run shows them all.
 #[test]
-#[ignore = "until every request has a deadline and every failure its backoff"]
 fn c5_7_each_change_is_one_revision_whatever_request_has_whatever_fault() {
     let broken: Vec<_> = cells().filter_map(|cell| cell.run(1).err()).collect();
     assert!(broken.is_empty(), "{} cells:\n{}", broken.len(), broken.join("\n"));
