@@ -173,3 +173,20 @@ async fn c4_2_names_that_are_likely_wrong_are_warned_of() {
     assert!(admitted.warnings[0].contains("configmap tpyo does not exist"), "{:?}", admitted.warnings);
     assert!(admitted.warnings[1].contains("names are separated by commas"), "{:?}", admitted.warnings);
 }
+
+#[tokio::test(start_paused = true)]
+async fn c4_3_a_required_key_that_is_missing_is_known_from_a_read_and_from_memory() {
+    let webhook = Webhook::new();
+    webhook.stub.put("configmaps/a", "1");
+    let needing = |key: &str| {
+        let source = json!({"configMapKeyRef": {"name": "a", "key": key}});
+        json!([{"name": "main", "image": "app:1", "env": [{"name": "A", "valueFrom": source}]}])
+    };
+    let mut observed = vec![];
+    for key in ["other", "other", "key"] {
+        let admitted = webhook.review(&review("CREATE", &deployment("a", &needing(key)), None)).await;
+        observed.push(admitted.observed());
+    }
+    assert_eq!(observed[0], observed[1], "the second is from memory");
+    assert_ne!(observed[1], observed[2], "no pod can have started without its key");
+}
