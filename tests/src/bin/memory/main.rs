@@ -76,7 +76,7 @@ async fn main() -> ExitCode {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     let all = SCENARIOS.iter().map(|name| (*name).to_owned()).collect();
     println!(
-        "| scenario | peak MiB | of the cgroup | idle again | others wait | |\n|---|--:|--:|--:|--:|---|"
+        "| scenario | peak MiB | of the cgroup | idle again | others wait | for the API server alone | |\n|---|--:|--:|--:|--:|--:|---|"
     );
     let mut failed = vec![];
     for scenario in if chosen.is_empty() { all } else { chosen } {
@@ -88,7 +88,7 @@ async fn main() -> ExitCode {
                 }
             }
             Err(error) => {
-                println!("| {scenario} | | | | | failed: {error:#} |");
+                println!("| {scenario} | | | | | | failed: {error:#} |");
                 failed.push(scenario);
             }
         }
@@ -103,12 +103,13 @@ async fn main() -> ExitCode {
 fn show(outcome: &Outcome) {
     let tenths = |kib: u64| format!("{}.{}", kib / 1024, kib % 1024 * 10 / 1024);
     println!(
-        "| {} | {} | {} | {} | {:.2} s | {} |",
+        "| {} | {} | {} | {} | {:.2} s | {:.2} s | {} |",
         outcome.what,
         tenths(outcome.peak_kib),
         outcome.group_peak.map_or_else(String::new, |bytes| tenths(bytes >> 10)),
         tenths(outcome.idle_kib),
         outcome.slowest.as_secs_f64(),
+        outcome.slowest_read.as_secs_f64(),
         outcome.note
     );
 }

@@ -66,6 +66,12 @@ pub(crate) fn names(prefix: &str, count: usize) -> String {
     names.join(",")
 }
 
+/// How long the Deployment's JSON is as the API server writes it.
+pub(crate) async fn json_bytes(space: &Space<'_>, name: &str) -> anyhow::Result<usize> {
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/{name}", space.name);
+    Ok(space.client.request_text(http::Request::get(path).body(vec![])?).await?.len())
+}
+
 /// Labels all of the workloads at the same time; returns how many of the writes failed.
 pub(crate) async fn label_all(space: &Space<'_>, names: &[String], value: &str) -> usize {
     let patch = |name: String| async move {

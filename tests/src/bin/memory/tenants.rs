@@ -8,7 +8,7 @@ use pod_reloader_e2e::eventually;
 use pod_reloader_tests::objects::Kind;
 use serde_json::{Value, json};
 
-use crate::objects::{config, config_with, create_all, filled, label_all, listing, names, plain};
+use crate::objects::{config, config_with, create_all, filled, json_bytes, label_all, listing, names, plain};
 use crate::stage::{LONG, Outcome, Stage, metric, metric_sum};
 
 /// Two Deployments with 240 KB of names each; five starts.
@@ -71,7 +71,7 @@ pub(crate) async fn large_workloads(character: &str, bytes: usize, what: &str) -
     let all: Vec<String> = (0..20).map(|i| format!("app-{i}")).collect();
     let workloads = all.iter().map(|name| filled(listing(name, "settings"), character, bytes));
     create_all(&space.workloads(Kind::Deployment), workloads).await?;
-    let size = json!(space.get(Kind::Deployment, "app-0").await?).to_string().len();
+    let size = json_bytes(&space, "app-0").await?;
     drop(space);
     stage.start_registered().await?;
     stage.settled(20).await?;
@@ -119,7 +119,7 @@ pub(crate) async fn large_strangers(character: &str, bytes: usize, what: &str) -
     let space = stage.space().await?;
     let workloads = (0..40).map(|i| filled(plain(&format!("app-{i}")), character, bytes));
     create_all(&space.workloads(Kind::Deployment), workloads).await?;
-    let size = json!(space.get(Kind::Deployment, "app-0").await?).to_string().len();
+    let size = json_bytes(&space, "app-0").await?;
     let all: Vec<String> = (0..40).map(|i| format!("app-{i}")).collect();
     drop(space);
     start_and_finish(&mut stage).await?;
