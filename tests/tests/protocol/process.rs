@@ -77,3 +77,13 @@ async fn c6_sigterm_releases_the_lease_and_ends_with_0() -> anyhow::Result<()> {
     assert_eq!(holder().await?, None);
     Ok(())
 }
+
+/// With the settings that `allocator.rs` gives it, which count from before the process's `main`.
+#[tokio::test]
+async fn c5_2_the_allocator_gives_back_what_is_freed() -> anyhow::Result<()> {
+    let world = World::shared().await?;
+    let environment = std::fs::read(format!("/proc/{}/environ", world.replicas[0].id()))?;
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(environment.contains("MALLOC_MMAP_THRESHOLD_="), "it did not start itself again");
+    Ok(())
+}

@@ -67,7 +67,9 @@ async fn run(scenario: &str) -> anyhow::Result<Outcome> {
         "fan-out" => tenants::fan_out(1000).await,
         "wide-fan-out" => tenants::fan_out(10_000).await,
         "many-keys" => many_keys(1, 50_000, 15, "ten workloads follow 50,000 keys in one ConfigMap").await,
-        "tiny-keys" => many_keys(20, 100_000, 0, "ten workloads follow 20 ConfigMaps of 100,000 keys").await,
+        "tiny-keys" => {
+            many_keys(4, 50_000, 0, "ten workloads follow four ConfigMaps of 50,000 empty keys").await
+        }
         "many-namespaces" => tenants::many_namespaces(500).await,
         _ => bail!("no scenario {scenario}; there are {}", SCENARIOS.join(", ")),
     }

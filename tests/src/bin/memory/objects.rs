@@ -76,7 +76,7 @@ pub(crate) async fn json_bytes(space: &Space<'_>, name: &str) -> anyhow::Result<
 pub(crate) async fn label_all(space: &Space<'_>, names: &[String], value: &str) -> usize {
     let patch = |name: String| async move {
         let patched = space.patch(Kind::Deployment, &name, Space::label("touched", Some(value))).await;
-        patched.inspect_err(|error| eprintln!("a patch of {name} failed: {error:#}")).is_err()
+        patched.inspect_err(|error| eprintln!("a patch of {name} failed: {error}")).is_err()
     };
     let failed = futures::future::join_all(names.iter().cloned().map(patch)).await;
     failed.into_iter().filter(|failed| *failed).count()
