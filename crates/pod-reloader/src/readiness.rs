@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_serving::certificate::Certificates;
@@ -18,13 +19,14 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// What is missing; nothing when ready.
-    pub(crate) fn missing(&self) -> Vec<&'static str> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         let conditions = [
-            (self.certificates.is_loaded(), "no serving certificate is loaded"),
             (self.key.get().is_some(), "the digest key is not known, or not the stored one"),
             (self.own_user.borrow().is_some(), "the API server has not said yet who we are"),
             (!self.is_stopping.load(Ordering::Relaxed), "shutting down"),
         ];
-        conditions.into_iter().filter(|(is_met, _)| !is_met).map(|(_, what)| what).collect()
+        let unmet = conditions.into_iter().filter(|(is_met, _)| !is_met).map(|(_, what)| what.to_owned());
+        // A certificate that clients do not trust now is no better than none.
+        self.certificates.problem(SystemTime::now()).into_iter().chain(unmet).collect()
     }
 }
