@@ -8,9 +8,9 @@ use axum::http::Uri;
 /// What the environment says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
-    https_proxy: String,
-    http_proxy: String,
-    no_proxy: String,
+    https: String,
+    http: String,
+    exempt: String,
 }
 
 impl Environment {
@@ -20,7 +20,7 @@ impl Environment {
             let value = |name: String| std::env::var(name).ok().filter(|value| !value.is_empty());
             value(name.to_owned()).or_else(|| value(name.to_ascii_lowercase())).unwrap_or_default()
         };
-        Self { https_proxy: read("HTTPS_PROXY"), http_proxy: read("HTTP_PROXY"), no_proxy: read("NO_PROXY") }
+        Self { https: read("HTTPS_PROXY"), http: read("HTTP_PROXY"), exempt: read("NO_PROXY") }
     }
 
     /// The URL of the proxy for a server.
@@ -28,8 +28,8 @@ impl Environment {
         let scheme = server.scheme_str().unwrap_or("https");
         let port = server.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 });
         let host = server.host().unwrap_or_default();
-        let proxy = if scheme == "http" { &self.http_proxy } else { &self.https_proxy };
-        if proxy.is_empty() || is_exempt(&self.no_proxy, host, port) {
+        let proxy = if scheme == "http" { &self.http } else { &self.https };
+        if proxy.is_empty() || is_exempt(&self.exempt, host, port) {
             return None;
         }
         let has_scheme = proxy.contains("://");
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn c6_the_proxy_is_that_of_the_servers_scheme() {
         let environment = Environment {
-            https_proxy: "proxy.corp:3128".into(),
-            http_proxy: "http://plain.corp:80".into(),
-            no_proxy: "10.0.0.0/8".into(),
+            https: "proxy.corp:3128".into(),
+            http: "http://plain.corp:80".into(),
+            exempt: "10.0.0.0/8".into(),
         };
         let proxy = |environment: &Environment, server: &str| environment.proxy_for(&server.parse().unwrap());
         assert_eq!(proxy(&environment, "https://api:6443/x").as_deref(), Some("http://proxy.corp:3128"));
