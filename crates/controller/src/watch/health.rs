@@ -153,8 +153,7 @@ impl Collector for WatchHealth {
             MetricType::Gauge,
         )?;
         for (stream, state) in streams.iter() {
-            let labels =
-                [("kind", stream.kind), ("namespace", stream.namespace.as_deref().unwrap_or("*"))];
+            let labels = [("kind", stream.kind), ("namespace", stream.namespace.as_deref().unwrap_or("*"))];
             ConstGauge::new(i64::from(state.is_failing)).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
