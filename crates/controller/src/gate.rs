@@ -223,7 +223,9 @@ mod tests {
         gate.leave(&workload("other", 0), start);
 
         let later = start + Duration::from_secs(10);
-        hanging.iter().for_each(|workload| gate.leave(workload, later));
+        for workload in &hanging {
+            gate.leave(workload, later);
+        }
         let again = admit_all(&mut gate, later);
         assert_eq!(again.len(), 1);
         // It recovers with the first that is quick.
@@ -240,7 +242,9 @@ mod tests {
         let mut running = admit_all(&mut gate, now);
         for _ in 0..10 {
             now += Duration::from_secs(10);
-            running.iter().for_each(|workload| gate.leave(workload, now));
+            for workload in &running {
+                gate.leave(workload, now);
+            }
             running = admit_all(&mut gate, now);
         }
         gate.wait(&workload("other", 0), false, now);

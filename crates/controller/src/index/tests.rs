@@ -1,5 +1,6 @@
 use super::*;
 use pod_reloader_core::annotation::{CONFIGMAPS, IGNORED};
+use pod_reloader_core::digest::Digest;
 
 const WINDOW: Duration = Duration::from_secs(2);
 
