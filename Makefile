@@ -164,3 +164,8 @@ clean: ## remove what was built here
 .PHONY: bench
 bench: control-plane build ## measure fan-out and memory on a control plane of its own (some minutes)
 	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader $(CARGO) run --release --locked -p pod-reloader-tests --bin bench
+
+.PHONY: bench-memory
+bench-memory: control-plane build ## the most memory it takes under a limit of 128 MiB, whatever tenants do (SCENARIOS=...; 30 minutes)
+	$(CARGO) build --locked -p pod-reloader-tests --bin memory
+	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader target/debug/memory $(SCENARIOS)

@@ -7,6 +7,7 @@ pub mod objects;
 pub mod proxy;
 pub mod release;
 pub mod space;
+pub mod webhook;
 pub mod wire;
 pub mod world;
 

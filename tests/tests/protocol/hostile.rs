@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Webhook, request};
+use pod_reloader_tests::webhook::{Webhook, request};
 
 #[tokio::test]
 async fn c4_6_malformed_input_gets_a_proper_error() -> anyhow::Result<()> {

@@ -1,6 +1,5 @@
 //! Section 4 and 6: the webhook spoken to directly, and the process itself.
 
-mod client;
 mod hostile;
 mod process;
 mod reads;

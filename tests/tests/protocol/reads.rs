@@ -11,7 +11,7 @@ use pod_reloader_tests::space::let_pass;
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
 
-use crate::client::{Webhook, request};
+use pod_reloader_tests::webhook::{Webhook, request};
 
 const APP: &str = "app";
 const DEPLOYMENT: Kind = Kind::Deployment;

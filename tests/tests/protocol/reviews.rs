@@ -5,7 +5,7 @@ use pod_reloader_tests::objects::{self, CONFIG_HASH, Kind, OBSERVED_CONFIG};
 use pod_reloader_tests::{Space, World};
 use serde_json::{Value, json};
 
-use crate::client::{Webhook, request};
+use pod_reloader_tests::webhook::{Webhook, request};
 
 fn hash(object: &Value) -> &Value {
     &object["spec"]["template"]["metadata"]["annotations"][CONFIG_HASH]

@@ -7,14 +7,17 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use pod_reloader_e2e::Operator;
-use pod_reloader_tests::World;
 use serde_json::{Value, json};
 
+use crate::World;
+
 /// A client of one replica's webhook.
-pub(crate) struct Webhook(Client);
+#[derive(Clone)]
+pub struct Webhook(Client);
 
 impl Webhook {
-    pub(crate) fn of(world: &World, replica: &Operator) -> anyhow::Result<Self> {
+    /// A client that trusts the world's certificates.
+    pub fn of(world: &World, replica: &Operator) -> anyhow::Result<Self> {
         let url = replica.webhook_url().replace("/mutate", "");
         let mut config = kube::Config::new(url.parse()?);
         let pem = world.authority.pem();
@@ -25,7 +28,7 @@ impl Webhook {
     }
 
     /// The status and the body of the answer.
-    pub(crate) async fn send(
+    pub async fn send(
         &self,
         method: &str,
         path: &str,
@@ -43,7 +46,7 @@ impl Webhook {
     }
 
     /// The response to a review, which must be a proper one.
-    pub(crate) async fn review(&self, request: &Value) -> anyhow::Result<Value> {
+    pub async fn review(&self, request: &Value) -> anyhow::Result<Value> {
         let review =
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
         let (status, body) = self.send("POST", "/mutate?timeout=10s", review.to_string()).await?;
@@ -60,7 +63,7 @@ impl Webhook {
     }
 
     /// The object as the patch of the response makes it, and the warnings.
-    pub(crate) async fn mutate(&self, request: &Value) -> anyhow::Result<(Value, Vec<String>)> {
+    pub async fn mutate(&self, request: &Value) -> anyhow::Result<(Value, Vec<String>)> {
         let response = self.review(request).await?;
         let mut object = request["object"].clone();
         if let Some(patch) = response["patch"].as_str() {
@@ -75,7 +78,7 @@ impl Webhook {
 }
 
 /// A request of a review.
-pub(crate) fn request(operation: &str, namespace: &str, object: &Value, old: Option<&Value>) -> Value {
+pub fn request(operation: &str, namespace: &str, object: &Value, old: Option<&Value>) -> Value {
     json!({
         "uid": "b2fc9ad7", "operation": operation, "namespace": namespace, "dryRun": false,
         "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},

@@ -1,0 +1,231 @@
+//! What a tenant can write: long lists, large workloads, many of either.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use pod_reloader_e2e::eventually;
+use pod_reloader_tests::objects::Kind;
+use serde_json::{Value, json};
+
+use crate::objects::{config, config_with, create_all, filled, json_bytes, label_all, listing, names, plain};
+use crate::stage::{LONG, Outcome, Stage, metric, metric_sum};
+
+/// Two Deployments with 240 KB of names each; five starts.
+pub(crate) async fn long_lists() -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    let workloads = ["a", "b"].map(|name| listing(name, &names(name, 34_000)));
+    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    drop(space);
+    for _ in 0..5 {
+        stage.start().await?;
+        stage.settled(1).await?;
+    }
+    let reload = stage.neighbour_reloads().await?;
+    stage.finish("two Deployments with 240 KB of names each, five starts", after(reload)).await
+}
+
+/// One tenant's 60 Deployments with 1,000 names each.
+pub(crate) async fn many_lists() -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    let workloads = (0..60).map(|i| listing(&format!("app-{i}"), &names(&format!("c{i}-"), 1000)));
+    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    drop(space);
+    stage.start().await?;
+    stage.settled(1).await?;
+    let reload = stage.neighbour_reloads().await?;
+    let known = metric(&stage.operator()?.metrics().await?, "pod_reloader_workloads").unwrap_or_default();
+    let note = format!("{}; {known} workloads have room", after(reload));
+    stage.finish("60 Deployments of one tenant with 1,000 names each", note).await
+}
+
+/// One template that takes its environment from 30,000 Secrets.
+pub(crate) async fn many_uses() -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    space.configmap("settings", "one").await?;
+    let mut workload = listing("app", "settings");
+    let sources: Vec<Value> =
+        (0..30_000).map(|i| json!({"secretRef": {"name": format!("s{i:05}"), "optional": false}})).collect();
+    workload.data["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!(sources);
+    space.create(&workload).await?;
+    drop(space);
+    stage.start_registered().await?;
+    stage.settled(1).await?;
+    let space = stage.space().await?;
+    space.configmap("settings", "two").await?;
+    label_all(&space, &["app".into()], "1").await;
+    drop(space);
+    let reload = stage.neighbour_reloads().await?;
+    stage.settled(1).await?;
+    stage.finish("a template that needs 30,000 Secrets", after(reload)).await
+}
+
+/// Small patches of large opted-in Deployments, ten in a row and 20 at once.
+pub(crate) async fn large_workloads(character: &str, bytes: usize, what: &str) -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    space.configmap("settings", "one").await?;
+    let all: Vec<String> = (0..20).map(|i| format!("app-{i}")).collect();
+    let workloads = all.iter().map(|name| filled(listing(name, "settings"), character, bytes));
+    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    let size = json_bytes(&space, "app-0").await?;
+    drop(space);
+    stage.start_registered().await?;
+    stage.settled(20).await?;
+    let space = stage.space().await?;
+    let mut failed = 0;
+    let mut slowest = Duration::ZERO;
+    for i in 0..10 {
+        let begin = Instant::now();
+        failed += label_all(&space, &all[..1], &i.to_string()).await;
+        slowest = slowest.max(begin.elapsed());
+    }
+    failed += label_all(&space, &all, "at-once").await;
+    // The reconciler's own patches get the whole workload for an answer.
+    space.configmap("settings", "two").await?;
+    drop(space);
+    let reload = stage.neighbour_reloads().await?;
+    stage.settled(20).await?;
+    let note = format!(
+        "{:.1} MiB as JSON; {failed} of 30 writes failed, one takes up to {:.1} s; {}",
+        mebibytes(size),
+        slowest.as_secs_f64(),
+        after(reload)
+    );
+    stage.finish(what, note).await
+}
+
+/// A start beside `ConfigMaps` that nobody refers to, with all they hold in last-applied.
+pub(crate) async fn last_applied() -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": "x".repeat(250_000)});
+    let objects = (0..250).map(|i| {
+        let object = json!({"metadata": {"name": format!("c{i}"), "annotations": annotations}});
+        config_with::<ConfigMap>(object, &json!({"key": "value"}))
+    });
+    create_all(&space.configmaps(), objects.collect::<Result<Vec<_>, _>>()?).await?;
+    drop(space);
+    start_and_finish(&mut stage).await?;
+    stage.finish("start beside 250 ConfigMaps with 250 kB of last-applied", "").await
+}
+
+/// A start beside large Deployments that never opted in.
+pub(crate) async fn large_strangers(character: &str, bytes: usize, what: &str) -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    let workloads = (0..40).map(|i| filled(plain(&format!("app-{i}")), character, bytes));
+    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    let size = json_bytes(&space, "app-0").await?;
+    let all: Vec<String> = (0..40).map(|i| format!("app-{i}")).collect();
+    drop(space);
+    start_and_finish(&mut stage).await?;
+    // The watch tells of all of them again.
+    label_all(&stage.space().await?, &all, "1").await;
+    let reload = stage.neighbour_reloads().await?;
+    stage.finish(what, format!("{:.1} MiB as JSON; {}", mebibytes(size), after(reload))).await
+}
+
+/// A start beside many small objects.
+pub(crate) async fn small_objects(count: usize) -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    let configmaps = (0..count / 2).map(|i| config::<ConfigMap>(&format!("c{i}"), "value"));
+    create_all(&space.configmaps(), configmaps.collect::<Result<Vec<_>, _>>()?).await?;
+    let secrets = (0..count / 2).map(|i| config::<Secret>(&format!("s{i}"), "value"));
+    create_all(&space.secrets(), secrets.collect::<Result<Vec<_>, _>>()?).await?;
+    drop(space);
+    start_and_finish(&mut stage).await?;
+    stage.finish(&format!("start beside {count} small objects"), "").await
+}
+
+/// Many workloads that share one `ConfigMap`, which changes.
+pub(crate) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    space.configmap("settings", "one").await?;
+    let workloads = (0..count).map(|i| listing(&format!("app-{i}"), "settings"));
+    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    drop(space);
+    stage.start().await?;
+    stage.settled(count as u64).await?;
+    stage.space().await?.configmap("settings", "two").await?;
+    let reload = stage.neighbour_reloads().await?;
+    all_reloaded(&mut stage, count as u64).await?;
+    let what = format!("{count} workloads follow one ConfigMap");
+    stage.finish(&what, after(reload)).await
+}
+
+/// A `ConfigMap` of 1 MiB with 50,000 keys.
+pub(crate) async fn many_keys() -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space().await?;
+    let data = |value: &str| -> Value {
+        (0..50_000).map(|i| (format!("k{i:05}"), json!(format!("{value}{i:09}")))).collect()
+    };
+    let object =
+        |value: &str| config_with::<ConfigMap>(json!({"metadata": {"name": "settings"}}), &data(value));
+    create_all(&space.configmaps(), [object("one")?]).await?;
+    let workloads = (0..10).map(|i| listing(&format!("app-{i}"), "settings"));
+    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    drop(space);
+    stage.start().await?;
+    stage.settled(10).await?;
+    let api: Api<ConfigMap> = stage.space().await?.configmaps();
+    api.replace("settings", &kube::api::PostParams::default(), &object("two")?).await?;
+    all_reloaded(&mut stage, 10).await?;
+    stage.finish("ten workloads follow 50,000 keys in one ConfigMap of 1 MiB", "").await
+}
+
+/// Many namespaces by `--namespaces`.
+pub(crate) async fn many_namespaces(count: usize) -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let mut namespaces = vec!["default".to_owned(), stage.space.clone()];
+    while namespaces.len() < count {
+        namespaces.push(stage.another_space().await?);
+    }
+    stage.add_argument(format!("--namespaces={}", namespaces.join(",")));
+    let space = stage.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&listing("app", "settings")).await?;
+    drop(space);
+    stage.start().await?;
+    stage.settled(2).await?;
+    let reload = stage.neighbour_reloads().await?;
+    let files = std::fs::read_dir(format!("/proc/{}/fd", stage.operator()?.id()))?.count();
+    let what = format!("{count} namespaces by --namespaces");
+    stage.finish(&what, format!("{files} open files; {}", after(reload))).await
+}
+
+async fn start_and_finish(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.start().await?;
+    // The neighbour's workload.
+    stage.settled(1).await?;
+    // Its reload says that the lists of ConfigMaps and Secrets were read, too.
+    stage.neighbour_reloads().await?;
+    Ok(())
+}
+
+/// Waits until so many reloads were made beside the neighbour's.
+async fn all_reloaded(stage: &mut Stage, count: u64) -> anyhow::Result<()> {
+    let operator = stage.operator()?;
+    eventually("all reloads", LONG, || async {
+        let metrics = operator.metrics().await?;
+        let reloads = metric_sum(&metrics, "pod_reloader_reloads_total");
+        anyhow::ensure!(reloads >= count, "{reloads}");
+        Ok(())
+    })
+    .await
+}
+
+fn after(reload: Duration) -> String {
+    format!("the neighbour's reload takes {:.1} s", reload.as_secs_f64())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+pub(crate) fn mebibytes(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
