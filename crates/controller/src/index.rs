@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
-use pod_reloader_core::workload::Workload;
+use pod_reloader_core::workload::{SettleWindow, Workload};
 use tokio::time::Instant;
 
 use crate::watch::Coverage;
@@ -272,9 +272,13 @@ impl Index {
         let objects = names
             .filter_map(|name| self.objects.get(&ConfigRef::new(&view.reference.namespace, name.clone())));
         let Some(moved_at) = objects.map(|object| object.moved_at).max() else { return view.received };
-        let quiet = moved_at + self.settle_window;
+        let window = match view.workload.settle_window {
+            SettleWindow::Of(window) => window,
+            SettleWindow::Unset | SettleWindow::Invalid => self.settle_window,
+        };
+        let quiet = moved_at + window;
         match entry.unsettled_since {
-            Some(since) => quiet.min(since + self.settle_window * MOST_WINDOWS),
+            Some(since) => quiet.min(since + window * MOST_WINDOWS),
             None => quiet,
         }
     }

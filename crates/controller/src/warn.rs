@@ -1,6 +1,8 @@
 //! Warnings about what users wrote, and about what cannot be read: each is told once, while it stands.
 
+use pod_reloader_core::annotation::SETTLE_WINDOW;
 use pod_reloader_core::reference::MAX_REFERENCES;
+use pod_reloader_core::workload::SettleWindow;
 
 use crate::evaluate::Evaluation;
 use crate::events::Reason;
@@ -24,6 +26,11 @@ impl Reconciler {
                 "more than {} references: {} entries are left out",
                 MAX_REFERENCES,
                 references.left_out()
+            ));
+        }
+        if view.workload.settle_window == SettleWindow::Invalid {
+            notes.push(format!(
+                "{SETTLE_WINDOW} is no duration such as 30s or 5m of at most 24h, and does not count"
             ));
         }
         if notes.is_empty() {
