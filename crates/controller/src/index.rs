@@ -346,8 +346,10 @@ impl Index {
                 entry.first_seen = Some(version.clone());
             }
         }
-        // What is to be compared keeps what it is to be compared with.
-        if entry.uncompared_since.is_none() && digest.is_some() {
+        // What is to be compared keeps what it is to be compared with, and so does what the watches have yet to tell of:
+        // the other workloads that list it have not heard of that content.
+        let is_told = entry.presence.as_ref().is_none_or(|told| *told == presence);
+        if entry.uncompared_since.is_none() && is_told && digest.is_some() {
             entry.digest = digest;
         }
         entry.presence.get_or_insert(presence);

@@ -5,6 +5,7 @@
 mod bystanders;
 mod cell;
 mod hangs;
+mod histories;
 mod replicas;
 mod reviews;
 mod rivals;
