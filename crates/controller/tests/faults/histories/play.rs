@@ -217,21 +217,15 @@ impl Play {
             19 => self.create_or_delete(namespace, workload).await,
             20..=21 => self.restart().await,
             22..=24 => self.fail(),
-            _ => match self.random.below(3) {
-                0 => {
-                    self.note("connections hang".into());
-                    self.stub.hang_open_connections();
-                }
-                1 => {
-                    self.note("the server restarts and forgets".into());
-                    self.stub.compact();
-                    self.stub.restart();
-                }
-                _ => {
-                    self.note("connections break".into());
-                    self.stub.break_open_connections();
-                }
-            },
+            _ if self.random.chance(0.5) => {
+                self.note("connections hang".into());
+                self.stub.hang_open_connections();
+            }
+            _ => {
+                self.note("the server restarts and forgets".into());
+                self.stub.compact();
+                self.stub.restart();
+            }
         }
     }
 
