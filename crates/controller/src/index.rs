@@ -79,6 +79,9 @@ struct WorkloadEntry {
 struct ObjectEntry {
     presence: Option<Presence>,
     first_seen: Option<Version>,
+    /// Whether a reconcile that found it there came to its end since. Until then it may not be recorded, even if it is
+    /// gone by now.
+    is_recorded: bool,
     /// The digest of the content that was read last.
     digest: Option<Digest>,
     /// When it was first referred to, or its content last seen to change.
@@ -96,6 +99,7 @@ impl ObjectEntry {
         Self {
             presence: None,
             first_seen: None,
+            is_recorded: false,
             digest: None,
             moved_at: now,
             changed_at: None,
@@ -267,7 +271,7 @@ impl Index {
             return Affected::default();
         }
         if let Presence::Version(version) = presence {
-            if before == Some(Presence::Absent) {
+            if before == Some(Presence::Absent) && std::mem::take(&mut entry.is_recorded) {
                 entry.first_seen = None;
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
@@ -353,6 +357,13 @@ impl Index {
             entry.digest = digest;
         }
         entry.presence.get_or_insert(presence);
+    }
+
+    /// A reconcile found the object there, and left nothing to do.
+    pub(crate) fn recorded(&mut self, object: &ConfigRef) {
+        if let Some(entry) = self.objects.get_mut(object) {
+            entry.is_recorded = true;
+        }
     }
 
     /// No pod can have started with that version, since it lacks what the template requires.

@@ -12,3 +12,4 @@ mod rivals;
 mod streams;
 mod support;
 mod table;
+mod writes;
