@@ -337,7 +337,13 @@ impl Controller {
         // After the workload, whose references may be others now.
         for learned in report.learned {
             match learned {
-                Learned::Read(object, presence, digest) => self.index.learn(&object, presence, digest),
+                Learned::Read(object, presence, digest) => {
+                    let is_there = matches!(presence, Presence::Version(_));
+                    self.index.learn(&object, presence, digest);
+                    if is_there && report.outcome == Outcome::Done {
+                        self.index.recorded(&object);
+                    }
+                }
                 Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
             }
         }

@@ -136,6 +136,10 @@ impl Reconciler {
         let mut guarded: Option<Guarded> = None;
         let mut not_before =
             snapshot.changed_at.map_or(view.received, |changed_at| changed_at.max(view.received));
+        if snapshot.settled_at <= Instant::now() {
+            // What was read before the window was over may have changed without a watch having told of it yet.
+            not_before = not_before.max(snapshot.settled_at);
+        }
         for _ in 0..MAX_CONFLICTS {
             let evaluation =
                 self.evaluate_live(key, &view, snapshot, not_before, failures, &mut report.learned).await;

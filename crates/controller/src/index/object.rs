@@ -13,6 +13,9 @@ use super::{Affected, Index, Presence, Version};
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
     pub(super) first_seen: Option<Version>,
+    /// Whether a reconcile that found it there came to its end since. Until then it may not be recorded, even if it is
+    /// gone by now.
+    pub(super) is_recorded: bool,
     /// The digest of the content that was read last.
     pub(super) digest: Option<Digest>,
     /// When it was first referred to, or its content last seen to change.
@@ -30,6 +33,7 @@ impl ObjectEntry {
         Self {
             presence: None,
             first_seen: None,
+            is_recorded: false,
             digest: None,
             moved_at: now,
             changed_at: None,
@@ -56,7 +60,7 @@ impl Index {
             return Affected::default();
         }
         if let Presence::Version(version) = presence {
-            if before == Some(Presence::Absent) {
+            if before == Some(Presence::Absent) && std::mem::take(&mut entry.is_recorded) {
                 entry.first_seen = None;
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
@@ -135,11 +139,20 @@ impl Index {
                 entry.first_seen = Some(version.clone());
             }
         }
-        // What is to be compared keeps what it is to be compared with.
-        if entry.uncompared_since.is_none() && digest.is_some() {
+        // What is to be compared keeps what it is to be compared with, and so does what the watches have yet to tell of:
+        // the other workloads that list it have not heard of that content.
+        let is_told = entry.presence.as_ref().is_none_or(|told| *told == presence);
+        if entry.uncompared_since.is_none() && is_told && digest.is_some() {
             entry.digest = digest;
         }
         entry.presence.get_or_insert(presence);
+    }
+
+    /// A reconcile found the object there, and left nothing to do.
+    pub(crate) fn recorded(&mut self, object: &ConfigRef) {
+        if let Some(entry) = self.objects.get_mut(object) {
+            entry.is_recorded = true;
+        }
     }
 
     /// No pod can have started with that version, since it lacks what the template requires.

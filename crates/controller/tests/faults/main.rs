@@ -5,9 +5,11 @@
 mod bystanders;
 mod cell;
 mod hangs;
+mod histories;
 mod replicas;
 mod reviews;
 mod rivals;
 mod streams;
 mod support;
 mod table;
+mod writes;

@@ -67,14 +67,14 @@ fn c5_7_streams_that_always_fail_make_few_requests() {
             assert_few(&stub, later, 10 * MAX_LATER_ATTEMPTS, &case);
             // The state shows meanwhile, and ends. What comes late is none, nor is half a bookmark.
             let is_none = matches!(fault, Fault::Late(_) | Fault::Delayed(_) | Fault::Truncated);
-            assert!(is_none || is_failing(&replica, "kind=\"ConfigMap\",namespace=\"\""), "{case}");
+            assert!(is_none || is_failing(&replica, "kind=\"ConfigMap\",namespace=\"*\""), "{case}");
             stub.heal_all();
             paint(&stub, "shop", "blue");
             sleep(Duration::from_mins(1)).await;
             assert_eq!(revisions(&stub, "shop"), 2, "{case}");
             sleep(Duration::from_secs(30)).await;
             assert!(
-                !is_failing(&replica, "kind=\"ConfigMap\",namespace=\"\""),
+                !is_failing(&replica, "kind=\"ConfigMap\",namespace=\"*\""),
                 "{case}\n{}",
                 replica.metrics()
             );

@@ -39,6 +39,8 @@ pub(crate) struct Options {
     /// Where its key is; installations of their own have one each.
     pub(crate) key_namespace: &'static str,
     pub(crate) takes_part_in_election: bool,
+    /// Instead of one that is kept in a Secret.
+    pub(crate) fixed_key: Option<KeyReader>,
 }
 
 impl Options {
@@ -49,6 +51,7 @@ impl Options {
             settle_window: SETTLE_WINDOW,
             key_namespace: "pod-reloader",
             takes_part_in_election: false,
+            fixed_key: None,
         }
     }
 
@@ -66,18 +69,23 @@ pub(crate) struct Replica {
     leads: watch::Receiver<bool>,
     stop: CancellationToken,
     tasks: Vec<AbortOnDropHandle<()>>,
-    _keeper: AbortOnDropHandle<()>,
+    _keepers: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Replica {
     pub(crate) fn start(stub: &StubApi, options: Options) -> Self {
-        let Options { name, scope, settle_window, key_namespace, takes_part_in_election } = options;
+        let Options { name, scope, settle_window, key_namespace, takes_part_in_election, fixed_key } =
+            options;
         let mut registry = Registry::default();
         let api_metrics = ApiMetrics::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
-        let key_client = client(stub, &format!("{name}/key"));
-        let (keeper, key) = KeyKeeper::new(key_client, key_namespace, api_metrics.clone());
-        let keeper = spawn(keeper.run());
+        let mut keepers = vec![];
+        let key = fixed_key.unwrap_or_else(|| {
+            let client = client(stub, &format!("{name}/key"));
+            let (keeper, key) = KeyKeeper::new(client, key_namespace, api_metrics.clone());
+            keepers.push(spawn(keeper.run()));
+            key
+        });
         let budget = Budget::new(24 << 20);
         let health = metrics.watches.clone();
         let client = client(stub, name);
@@ -107,7 +115,7 @@ impl Replica {
             tasks.push(spawn(leader::run(election, sender, stop.clone())));
         }
         tasks.push(spawn(reconcile_while_leading(settings, leads.clone(), stop.clone())));
-        Self { budget, health, key, registry, leads, stop, tasks, _keeper: keeper }
+        Self { budget, health, key, registry, leads, stop, tasks, _keepers: keepers }
     }
 
     pub(crate) fn leads(&self) -> bool {
