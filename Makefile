@@ -45,8 +45,8 @@ chart-docs: ## make the chart's README.md and values.schema.json from its values
 
 .PHONY: chart-test
 chart-test: chart-tools tools ## the chart's tests alone
-	$(CARGO) build --locked -p pod-reloader
-	$(CARGO) test --locked -p pod-reloader-tests --test chart
+	$(CARGO) build --locked --workspace --bins --tests
+	$(CARGO) test --locked --workspace --test chart
 
 .PHONY: manifests
 manifests: ## plain manifests and a Kustomize base, in target/manifests (IMAGE=..., VALUES=...)
@@ -108,17 +108,24 @@ GIVEN := $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(abspath $(KU
 .PHONY: e2e
 ifeq ($(GIVEN),)
 e2e: real-ready chart-tools ## the scenarios of docs/examples, on a cluster of their own (needs root) or on KUBECONFIG=... (REGISTRY=...: with images from there)
-	@POD_RELOADER_E2E_KUBECONFIG= tests/run.sh -p pod-reloader-e2e --test scenarios --test installation --test real_cluster
+	@POD_RELOADER_E2E_KUBECONFIG= tests/run.sh --test scenarios --test installation --test real_cluster
 else
 e2e: control-plane e2e-images $(if $(REGISTRY),publish,image)
 	@e2e/tools/build.sh helm registry crane
 	$(if $(REGISTRY),@e2e/apps/push.sh "$(REGISTRY)")
-	@POD_RELOADER_E2E_KUBECONFIG="$(GIVEN)" POD_RELOADER_E2E_REGISTRY="$(REGISTRY)" tests/run.sh -p pod-reloader-e2e --test scenarios
+	@POD_RELOADER_E2E_KUBECONFIG="$(GIVEN)" POD_RELOADER_E2E_REGISTRY="$(REGISTRY)" tests/run.sh --test scenarios
 endif
 
 .PHONY: test
 test: node chart-tools image e2e-images ## all tests, against the real control plane where Kubernetes is involved
 	@tests/run.sh
+
+# Always the whole workspace, and the suites by name: Cargo builds the dependencies anew for each other choice of
+# packages, since these choose other features.
+IN_PROCESS := $(basename $(notdir $(wildcard crates/*/tests/*.rs)))
+.PHONY: check
+check: fmt-check lint ## formatting, clippy and all tests that need no control plane, in a few minutes
+	$(CARGO) test --workspace --locked --lib --bins $(addprefix --test ,$(IN_PROCESS))
 
 .PHONY: fmt
 fmt: ## format the code

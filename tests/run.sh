@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# All tests, or those that the arguments of `cargo test` name, then one closing line with the totals. Called by
+# All tests, or the suites that the arguments name (--test NAME), then one closing line with the totals. Called by
 # `make test` and `make e2e`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ $# -gt 0 ] || set -- --workspace
 
 # Errors say what they mean; backtraces are long and say less.
 export RUST_BACKTRACE=0
@@ -14,14 +13,14 @@ began=$SECONDS
 stage() { printf '\n== %s (at %d s)\n' "$1" $((SECONDS - began)); }
 
 stage "build the operator and the tests"
-cargo build --locked -p pod-reloader
-cargo test --locked "$@" --no-run
+# In one go, and with the features of the whole workspace: the operator alone would have the dependencies built twice.
+cargo build --locked --workspace --bins --tests
 
 # One test binary after the other: each of those with a control plane needs both cores of a small machine.
 stage "run the tests"
 status=0
 # With what passing tests print: one that cannot run here says so, and why.
-cargo test --locked "$@" --no-fail-fast -- --show-output ${TEST_ARGS:-} 2>&1 | tee "$log" || status=$?
+cargo test --locked --workspace "$@" --no-fail-fast -- --show-output ${TEST_ARGS:-} 2>&1 | tee "$log" || status=$?
 
 # What the test runner said of each binary, added up. Skipped tests count as passed there.
 skipped=$(grep -c '^skipped: ' "$log" || true)

@@ -8,6 +8,7 @@ pub mod proxy;
 pub mod release;
 pub mod space;
 pub mod webhook;
+pub mod wire;
 pub mod world;
 
 pub use release::Release;

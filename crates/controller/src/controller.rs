@@ -94,7 +94,7 @@ enum Done {
         /// What it began with.
         view: Arc<View>,
         began: Instant,
-        report: Report,
+        report: Box<Report>,
     },
     Compared(ConfigRef, Option<Digest>),
 }
@@ -301,7 +301,7 @@ impl Controller {
             let began = Instant::now();
             self.running.spawn(async move {
                 let view = snapshot.view.clone();
-                let report = reconciler.reconcile(snapshot, failures).await;
+                let report = Box::new(reconciler.reconcile(snapshot, failures).await);
                 Done::Reconciled { view, began, report }
             });
         }
@@ -309,7 +309,7 @@ impl Controller {
 
     fn finish(&mut self, done: Result<Done, JoinError>) {
         match done {
-            Ok(Done::Reconciled { view, began, report }) => self.finish_reconcile(&view, began, report),
+            Ok(Done::Reconciled { view, began, report }) => self.finish_reconcile(&view, began, *report),
             Ok(Done::Compared(object, digest)) => {
                 let now = Instant::now();
                 // Another version that was seen while this was read is compared by the next read.
@@ -337,7 +337,13 @@ impl Controller {
         // After the workload, whose references may be others now.
         for learned in report.learned {
             match learned {
-                Learned::Read(object, presence, digest) => self.index.learn(&object, presence, digest),
+                Learned::Read(object, presence, digest) => {
+                    let is_there = matches!(presence, Presence::Version(_));
+                    self.index.learn(&object, presence, digest);
+                    if is_there && report.outcome == Outcome::Done {
+                        self.index.recorded(&object);
+                    }
+                }
                 Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
             }
         }

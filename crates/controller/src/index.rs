@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_reloader_core::digest::Digest;
 use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
-use pod_reloader_core::workload::Workload;
+use pod_reloader_core::workload::{SettleWindow, Workload};
 use tokio::time::Instant;
 
 use crate::watch::Coverage;
+use object::ObjectEntry;
 
 /// A steady stream of changes is cut off after this many settle windows (3.1).
 const MOST_WINDOWS: u32 = 5;
@@ -73,44 +73,6 @@ struct WorkloadEntry {
     view: Arc<View>,
     /// The first change that has not been reconciled yet.
     unsettled_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct ObjectEntry {
-    presence: Option<Presence>,
-    first_seen: Option<Version>,
-    /// The digest of the content that was read last.
-    digest: Option<Digest>,
-    /// When it was first referred to, or its content last seen to change.
-    moved_at: Instant,
-    /// The last change of its content that a watch told of, as against our getting to know it.
-    changed_at: Option<Instant>,
-    /// When a version was seen whose content has not been compared yet.
-    uncompared_since: Option<Instant>,
-    /// The workloads that it matters to, and whether it is on their lists or only required by their templates.
-    users: HashMap<Arc<WorkloadRef>, bool>,
-}
-
-impl ObjectEntry {
-    fn new(now: Instant) -> Self {
-        Self {
-            presence: None,
-            first_seen: None,
-            digest: None,
-            moved_at: now,
-            changed_at: None,
-            uncompared_since: None,
-            users: HashMap::new(),
-        }
-    }
-
-    /// Those that list it, or only require it; in an order that does not depend on the run.
-    fn users(&self, listing: bool) -> Vec<WorkloadRef> {
-        let users = self.users.iter().filter(|(_, is_listed)| **is_listed == listing);
-        let mut users: Vec<_> = users.map(|(user, _)| WorkloadRef::clone(user)).collect();
-        users.sort_unstable();
-        users
-    }
 }
 
 /// What has to be done because of a change.
@@ -259,114 +221,6 @@ impl Index {
         orphans
     }
 
-    /// What a watch says of a config object.
-    pub(crate) fn apply_object(&mut self, object: &ConfigRef, presence: &Presence, now: Instant) -> Affected {
-        let Some(entry) = self.objects.get_mut(object) else { return Affected::default() };
-        let before = entry.presence.replace(presence.clone());
-        if before.as_ref() == Some(presence) {
-            return Affected::default();
-        }
-        if let Presence::Version(version) = presence {
-            if before == Some(Presence::Absent) {
-                entry.first_seen = None;
-            }
-            entry.first_seen.get_or_insert_with(|| version.clone());
-        }
-        let (listing, requiring) = (entry.users(true), entry.users(false));
-        match (before, presence) {
-            // The first news of it. A read under way may have been earlier, so its users are reconciled again.
-            (None, _) => Affected { at_once: [listing, requiring].concat(), ..Affected::default() },
-            // What pods can start with from now on has to be recorded before it changes again.
-            (Some(Presence::Absent), _) => {
-                self.move_object(object, &listing, now);
-                Affected { at_once: [listing, requiring].concat(), ..Affected::default() }
-            }
-            (Some(_), Presence::Absent) => {
-                self.move_object(object, &listing, now);
-                Affected { to_settle: listing, at_once: requiring, compare: false }
-            }
-            // Another version need not have other content.
-            (Some(Presence::Version(_)), _) if self.compares_content => {
-                if !listing.is_empty() {
-                    entry.uncompared_since = Some(now);
-                }
-                Affected { compare: !listing.is_empty(), ..Affected::default() }
-            }
-            (Some(Presence::Version(_)), _) => {
-                self.move_object(object, &listing, now);
-                Affected { to_settle: listing, ..Affected::default() }
-            }
-        }
-    }
-
-    /// What a read said of the content of an object that was to be compared; `None` if it could not be read, or is gone.
-    /// Returns the workloads to reconcile once their references have settled: those that list it, if its content is
-    /// another (3.1), or may be.
-    ///
-    /// `is_behind` if a further version was seen while this one was read.
-    pub(crate) fn compare_object(
-        &mut self,
-        object: &ConfigRef,
-        digest: Option<Digest>,
-        is_behind: bool,
-    ) -> Vec<WorkloadRef> {
-        let Some(entry) = self.objects.get_mut(object) else { return vec![] };
-        let Some(seen_at) = entry.uncompared_since else { return vec![] };
-        if !is_behind {
-            entry.uncompared_since = None;
-        }
-        let before = std::mem::replace(&mut entry.digest, digest);
-        if digest.is_some() && before == digest {
-            return vec![];
-        }
-        let listing = entry.users(true);
-        self.move_object(object, &listing, seen_at);
-        listing
-    }
-
-    /// The content of an object changed, appeared or went.
-    fn move_object(&mut self, object: &ConfigRef, listing: &[WorkloadRef], at: Instant) {
-        if let Some(entry) = self.objects.get_mut(object) {
-            entry.moved_at = entry.moved_at.max(at);
-            entry.changed_at = entry.changed_at.max(Some(at));
-        }
-        for reference in listing {
-            if let Some(workload) = self.workloads.get_mut(reference) {
-                workload.unsettled_since.get_or_insert(at);
-            }
-        }
-    }
-
-    /// What a read found: the version, where the watches have not told anything yet, and the content's digest.
-    pub(crate) fn learn(&mut self, object: &ConfigRef, presence: Presence, digest: Option<Digest>) {
-        let Some(entry) = self.objects.get_mut(object) else { return };
-        if let Presence::Version(version) = &presence {
-            let was_absent = matches!(entry.presence, None | Some(Presence::Absent));
-            if was_absent && entry.first_seen.is_none() {
-                entry.first_seen = Some(version.clone());
-            }
-        }
-        // What is to be compared keeps what it is to be compared with.
-        if entry.uncompared_since.is_none() && digest.is_some() {
-            entry.digest = digest;
-        }
-        entry.presence.get_or_insert(presence);
-    }
-
-    /// No pod can have started with that version, since it lacks what the template requires.
-    pub(crate) fn not_startable(&mut self, object: &ConfigRef, version: &Version) {
-        if let Some(entry) = self.objects.get_mut(object)
-            && entry.first_seen.as_ref() == Some(version)
-        {
-            entry.first_seen = None;
-        }
-    }
-
-    /// Digests were made with another key, and say nothing any more.
-    pub(crate) fn forget_digests(&mut self) {
-        self.objects.values_mut().for_each(|entry| entry.digest = None);
-    }
-
     /// The workload agrees with its references, as far as changes go that were seen until `then`.
     pub(crate) fn settled(&mut self, reference: &WorkloadRef, then: Instant) {
         if let Some(entry) = self.workloads.get_mut(reference)
@@ -418,47 +272,15 @@ impl Index {
         let objects = names
             .filter_map(|name| self.objects.get(&ConfigRef::new(&view.reference.namespace, name.clone())));
         let Some(moved_at) = objects.map(|object| object.moved_at).max() else { return view.received };
-        let quiet = moved_at + self.settle_window;
+        let window = match view.workload.settle_window {
+            SettleWindow::Of(window) => window,
+            SettleWindow::Unset | SettleWindow::Invalid => self.settle_window,
+        };
+        let quiet = moved_at + window;
         match entry.unsettled_since {
-            Some(since) => quiet.min(since + self.settle_window * MOST_WINDOWS),
+            Some(since) => quiet.min(since + window * MOST_WINDOWS),
             None => quiet,
         }
-    }
-
-    /// A workload stream starts over: what it does not list until [`Index::end_workloads`] is gone.
-    pub(crate) fn begin_workloads(&mut self, coverage: &Coverage<WorkloadKind>) {
-        let known = self.workloads.keys();
-        let covered = known.filter(|workload| coverage.contains(&workload.kind, &workload.namespace));
-        self.unlisted_workloads.insert(coverage.clone(), covered.cloned().collect());
-    }
-
-    pub(crate) fn list_workload(&mut self, coverage: &Coverage<WorkloadKind>, reference: &WorkloadRef) {
-        if let Some(unlisted) = self.unlisted_workloads.get_mut(coverage) {
-            unlisted.remove(reference);
-        }
-    }
-
-    /// Returns the workloads that vanished while the stream was down.
-    pub(crate) fn end_workloads(&mut self, coverage: &Coverage<WorkloadKind>) -> Vec<WorkloadRef> {
-        self.unlisted_workloads.remove(coverage).unwrap_or_default().into_iter().collect()
-    }
-
-    /// A stream of config objects starts over, likewise.
-    pub(crate) fn begin_objects(&mut self, coverage: &Coverage<ConfigKind>) {
-        let known = self.objects.keys();
-        let covered = known.filter(|object| coverage.contains(&object.object.kind, &object.namespace));
-        self.unlisted_objects.insert(coverage.clone(), covered.cloned().collect());
-    }
-
-    pub(crate) fn list_object(&mut self, coverage: &Coverage<ConfigKind>, object: &ConfigRef) {
-        if let Some(unlisted) = self.unlisted_objects.get_mut(coverage) {
-            unlisted.remove(object);
-        }
-    }
-
-    /// Returns the referenced objects that vanished while the stream was down.
-    pub(crate) fn end_objects(&mut self, coverage: &Coverage<ConfigKind>) -> Vec<ConfigRef> {
-        self.unlisted_objects.remove(coverage).unwrap_or_default().into_iter().collect()
     }
 }
 
@@ -469,5 +291,7 @@ fn interests(view: &View) -> BTreeMap<ConfigName, bool> {
     required.chain(listed).collect()
 }
 
+mod object;
+mod relist;
 #[cfg(test)]
 mod tests;

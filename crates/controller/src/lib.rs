@@ -27,5 +27,6 @@ mod reconcile;
 mod rivals;
 mod tidings;
 mod unanswered;
+mod warn;
 pub mod watch;
 mod write;

@@ -14,7 +14,7 @@ use pod_reloader_k8s::objects::WorkloadObject;
 use pod_reloader_k8s::reader::{ConfigReader, Depth};
 use tokio::time::Instant;
 
-use crate::evaluate::{Evaluation, deferral};
+use crate::evaluate::deferral;
 use crate::events::{Reason, Recorder};
 use crate::index::{Presence, Snapshot, Version, View};
 use crate::live::LiveReads;
@@ -113,7 +113,7 @@ impl Reconciler {
 
     /// Whether another installation keeps writing this workload. If it does, this one, which came later, stands down.
     pub(crate) fn is_contested(&self, view: &Arc<View>, key: &DigestKey) -> bool {
-        let Some(observed) = self.foreign_record(view, key) else { return false };
+        let Some(observed) = foreign_record(view, key) else { return false };
         if !self.rivals.is_back(&view.reference, &observed.key_id) {
             return false;
         }
@@ -122,13 +122,6 @@ impl Reconciler {
         self.recorder.warn_once(view, Reason::AnotherInstallation, note.to_owned());
         self.key.stand_down();
         true
-    }
-
-    fn foreign_record(&self, view: &View, key: &DigestKey) -> Option<Observed> {
-        let workload = &view.workload;
-        let observed =
-            Observed::parse(workload.observed.as_deref()?, workload.template.config_hash.as_deref()?)?;
-        (!observed.is_comparable(key)).then_some(observed)
     }
 
     /// Reads live, decides, writes; again on a conflict, from fresh state.
@@ -143,6 +136,10 @@ impl Reconciler {
         let mut guarded: Option<Guarded> = None;
         let mut not_before =
             snapshot.changed_at.map_or(view.received, |changed_at| changed_at.max(view.received));
+        if snapshot.settled_at <= Instant::now() {
+            // What was read before the window was over may have changed without a watch having told of it yet.
+            not_before = not_before.max(snapshot.settled_at);
+        }
         for _ in 0..MAX_CONFLICTS {
             let evaluation =
                 self.evaluate_live(key, &view, snapshot, not_before, failures, &mut report.learned).await;
@@ -293,7 +290,7 @@ impl Reconciler {
         self.recorder.resolve(&view.reference, &[Reason::ReloadDeferred, Reason::PatchRefused]);
         if decision.key_was_replaced {
             if let Some(key) = self.key.get()
-                && let Some(observed) = self.foreign_record(view, &key)
+                && let Some(observed) = foreign_record(view, &key)
             {
                 self.rivals.took_over(&view.reference, &observed.key_id);
             }
@@ -335,51 +332,6 @@ impl Reconciler {
         let Tiding { view, reason, note } = Tiding::reload(view, &sent.note);
         self.recorder.tell(&view, reason, note);
     }
-
-    /// Warns of what is wrong with the lists themselves.
-    pub(crate) fn warn_of_lists(&self, view: &View) {
-        let references = &view.workload.references;
-        let mut notes = vec![];
-        if references.bad_count() > 0 {
-            let bad = references.bad_names();
-            let more = references.bad_count().saturating_sub(bad.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            notes.push(format!("not valid as a name and left out: {}{more}", join(bad)));
-        }
-        if references.left_out() > 0 {
-            notes.push(format!(
-                "more than {} references: {} entries are left out",
-                pod_reloader_core::reference::MAX_REFERENCES,
-                references.left_out()
-            ));
-        }
-        if notes.is_empty() {
-            self.recorder.resolve(&view.reference, &[Reason::InvalidReference]);
-        } else {
-            self.recorder.warn_once(view, Reason::InvalidReference, notes.join("; "));
-        }
-    }
-
-    /// Warns of references that could not be read, or that may be typos.
-    fn warn_of_references(&self, view: &View, evaluation: &Evaluation) {
-        if evaluation.unreadable.is_empty() {
-            self.recorder.resolve(&view.reference, &[Reason::ReferenceUnreadable]);
-        } else {
-            let unreadable = evaluation.unreadable.iter().map(|(name, why)| format!("{name}: {why}"));
-            let note = format!("cannot be read: {}", join(unreadable));
-            self.recorder.warn_once(view, Reason::ReferenceUnreadable, note);
-        }
-        if evaluation.not_found.is_empty() {
-            self.recorder.resolve(&view.reference, &[Reason::ReferenceNotFound]);
-        } else {
-            let note = format!(
-                "listed, but does not exist, and the pod template does not use it: {}; is the name right?",
-                join(&evaluation.not_found)
-            );
-            self.recorder.warn_once(view, Reason::ReferenceNotFound, note);
-        }
-        self.metrics.set_unreadable(self.recorder.standing(Reason::ReferenceUnreadable));
-    }
 }
 
 /// A write, and what it was decided from.
@@ -389,6 +341,13 @@ struct Attempt<'a> {
     decision: &'a Decision,
     target: Target,
     causes: &'a [Cause],
+}
+
+/// What is recorded of the workload with another key than ours.
+fn foreign_record(view: &View, key: &DigestKey) -> Option<Observed> {
+    let workload = &view.workload;
+    let observed = Observed::parse(workload.observed.as_deref()?, workload.template.config_hash.as_deref()?)?;
+    (!observed.is_comparable(key)).then_some(observed)
 }
 
 /// How long the change took to be patched, if it is a change that the watches told of: healing drift is none.

@@ -96,19 +96,19 @@ impl Writer {
     /// too), if it still says all that the decision was made from.
     pub(crate) async fn write(&self, view: &View, target: &Target, guarded: Option<&Guarded>) -> Written {
         let WorkloadRef { kind, namespace, name } = &view.reference;
-        let path = Request::new(WorkloadObject::url_path(kind, Some(namespace)));
+        let api = Request::new(WorkloadObject::url_path(kind, Some(namespace)));
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let guard = guarded.and_then(|guarded| Guard::of(&guarded.text.json).ok());
         let request = if let Some(guard) = &guard {
             let Some(patch) = target.guarded_patch(&view.workload, guard) else { return Written::Nothing };
             // The patch is text already: it carries values as the API server wrote them.
-            path.patch(name, &params, &Patch::Merge(())).map(|mut request| {
+            api.patch(name, &params, &Patch::Merge(())).map(|mut request| {
                 request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
                 request.map(|_| patch.into_bytes())
             })
         } else {
             let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
-            path.patch(name, &params, &Patch::Merge(&patch))
+            api.patch(name, &params, &Patch::Merge(&patch))
         };
         let request = match request {
             Ok(request) => request,

@@ -1,5 +1,7 @@
 //! The keys of our annotations and labels, and how much room annotations have.
 
+use std::time::Duration;
+
 /// On the workload: comma-separated names of `ConfigMap`s (1.2).
 pub const CONFIGMAPS: &str = "pod-reloader.cs.sap.com/configmaps";
 /// On the workload: comma-separated names of `Secret`s (1.2).
@@ -8,6 +10,10 @@ pub const SECRETS: &str = "pod-reloader.cs.sap.com/secrets";
 pub const CONFIG_HASH: &str = "pod-reloader.cs.sap.com/config-hash";
 /// On the workload: what the config hash stands for (2.3).
 pub const OBSERVED_CONFIG: &str = "pod-reloader.cs.sap.com/observed-config";
+/// On the workload: a settle window of its own, as a Go duration of at most [`MAX_SETTLE_WINDOW`] (3.1).
+pub const SETTLE_WINDOW: &str = "pod-reloader.cs.sap.com/settle-window";
+/// The longest settle window that a workload can have.
+pub const MAX_SETTLE_WINDOW: Duration = Duration::from_hours(24);
 /// Label on the workload: `"true"` has us leave it alone (1.3).
 pub const IGNORED: &str = "pod-reloader.cs.sap.com/ignored";
 /// Label on the workload: a synonym of [`IGNORED`] (1.3).

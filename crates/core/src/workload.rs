@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::annotation;
+use crate::duration;
 use crate::reference::References;
 use crate::template::{PodSpec, TemplateUses};
 
@@ -30,6 +32,8 @@ pub struct Workload {
     pub references: References,
     /// The annotation observed-config, unparsed (2.3).
     pub observed: Option<String>,
+    /// The annotation settle-window (3.1).
+    pub settle_window: SettleWindow,
     /// SAP's trigger, a config hash on the workload itself (4.5).
     pub trigger: Option<String>,
     /// The size of the workload's own annotations.
@@ -42,6 +46,27 @@ impl Workload {
     /// Whether this version is ours to care for: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
     pub fn is_cared_for(&self) -> bool {
         self.references.opted_in() && !self.is_ignored && !self.is_deleting
+    }
+}
+
+/// A workload's own settle window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SettleWindow {
+    /// It has none: the flag's counts.
+    #[default]
+    Unset,
+    /// That long.
+    Of(Duration),
+    /// It cannot be read, or is too long: the flag's counts, and the owner should know.
+    Invalid,
+}
+
+impl SettleWindow {
+    fn parse(text: &str) -> Self {
+        match duration::parse(text.trim()) {
+            Some(window) if window <= annotation::MAX_SETTLE_WINDOW => Self::Of(window),
+            _ => Self::Invalid,
+        }
     }
 }
 
@@ -119,6 +144,7 @@ impl From<WireWorkload> for Workload {
             is_deleting: metadata.deletion_timestamp.is_some(),
             references: References::parse(annotations.configmaps.as_deref(), annotations.secrets.as_deref()),
             observed: annotations.observed,
+            settle_window: annotations.settle_window,
             trigger: annotations.config_hash,
             annotations: annotations.room,
             template: template.map(PodTemplate::from).unwrap_or_default(),
@@ -170,6 +196,7 @@ struct Annotations {
     secrets: Option<String>,
     config_hash: Option<String>,
     observed: Option<String>,
+    settle_window: SettleWindow,
 }
 
 impl FoldEntry for Annotations {
@@ -180,6 +207,10 @@ impl FoldEntry for Annotations {
             annotation::SECRETS => &mut self.secrets,
             annotation::CONFIG_HASH => &mut self.config_hash,
             annotation::OBSERVED_CONFIG => &mut self.observed,
+            annotation::SETTLE_WINDOW => {
+                self.settle_window = SettleWindow::parse(&value);
+                return;
+            }
             // Others, last-applied among them, may hold whole Secrets: only their size is of interest.
             _ => return,
         };
@@ -282,6 +313,24 @@ mod tests {
             let workload = read(&json!({"metadata": {"labels": {annotation::IGNORED: value}}}));
             assert_eq!(workload.is_ignored, expected, "{value}");
         }
+    }
+
+    #[test]
+    fn c3_1_a_workload_can_have_a_settle_window_of_its_own() {
+        for (value, expected) in [
+            ("30s", SettleWindow::Of(Duration::from_secs(30))),
+            (" 1h30m ", SettleWindow::Of(Duration::from_mins(90))),
+            ("0", SettleWindow::Of(Duration::ZERO)),
+            ("24h", SettleWindow::Of(Duration::from_hours(24))),
+            ("24h1s", SettleWindow::Invalid),
+            ("-1s", SettleWindow::Invalid),
+            ("30", SettleWindow::Invalid),
+            ("", SettleWindow::Invalid),
+        ] {
+            let workload = read(&json!({"metadata": {"annotations": {annotation::SETTLE_WINDOW: value}}}));
+            assert_eq!(workload.settle_window, expected, "{value}");
+        }
+        assert_eq!(read(&json!({})).settle_window, SettleWindow::Unset);
     }
 
     #[test]

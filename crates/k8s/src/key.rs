@@ -7,15 +7,13 @@
 //! The Secret also says whether the whole installation stands down because another one writes the same workloads: all
 //! replicas have to know, also after a restart.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use pod_reloader_core::digest::DigestKey;
 use tokio::sync::{Notify, watch};
@@ -24,6 +22,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::FIELD_MANAGER;
 use crate::connect::REQUEST_TIMEOUT;
 use crate::metrics::Metrics;
+
+mod secret;
+
+use secret::{from_secret, standing_down_until, to_secret};
 
 /// The Secret's name, in the operator's namespace.
 pub const SECRET_NAME: &str = "pod-reloader-key";
@@ -318,38 +320,6 @@ fn new_key() -> Result<DigestKey, KeyError> {
     DigestKey::new(id, &bytes).ok_or(KeyError::Malformed)
 }
 
-fn to_secret(key: &DigestKey) -> Secret {
-    let labels =
-        [("app.kubernetes.io/name", "pod-reloader"), ("app.kubernetes.io/managed-by", "pod-reloader")];
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(SECRET_NAME.into()),
-            labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".into()),
-        data: Some(BTreeMap::from([
-            ("id".into(), ByteString(key.id().into())),
-            ("key".into(), ByteString(key.bytes().into())),
-        ])),
-        ..Secret::default()
-    }
-}
-
-/// How long the installation still stands down, if it does.
-fn standing_down_until(secret: &Secret) -> Option<Timestamp> {
-    let until: Timestamp = secret.annotations().get(STANDING_DOWN)?.parse().ok()?;
-    let now = Timestamp::now();
-    // What lies further ahead was written by a clock that is wrong, or by mistake.
-    (until > now && until <= now + STAND_DOWN * 2).then_some(until)
-}
-
-fn from_secret(secret: &Secret) -> Option<DigestKey> {
-    let data = secret.data.as_ref()?;
-    let id = String::from_utf8(data.get("id")?.0.clone()).ok()?;
-    DigestKey::new(id, &data.get("key")?.0)
-}
-
 /// An error with its sources, in one line.
 fn report(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -363,6 +333,10 @@ fn report(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::ByteString;
+
     use super::*;
 
     #[test]

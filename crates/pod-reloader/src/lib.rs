@@ -14,8 +14,10 @@
 pub mod admin;
 pub mod allocator;
 pub mod args;
+mod connection;
 mod go_flags;
 mod logging;
+mod proxy;
 mod readiness;
 pub mod run;
 mod self_test;

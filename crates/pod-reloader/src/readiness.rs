@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use pod_reloader_controller::watch::health::WatchHealth;
 use pod_reloader_k8s::key::KeyReader;
@@ -25,15 +26,15 @@ impl Readiness {
         // One that stands down can answer: that it has nothing to say.
         let has_key = self.key.get().is_some() || self.key.is_standing_down();
         let conditions = [
-            (self.certificates.is_loaded(), "no serving certificate is loaded"),
             (has_key, "the digest key is not known, or not the stored one"),
             (self.own_user.borrow().is_some(), "the API server has not said yet who we are"),
             (!self.is_stopping.load(Ordering::Relaxed), "shutting down"),
         ];
-        let missing = conditions.into_iter().filter(|(is_met, _)| !is_met).map(|(_, what)| what.to_owned());
+        let unmet = conditions.into_iter().filter(|(is_met, _)| !is_met).map(|(_, what)| what.to_owned());
         let silent = self.watches.silent();
         let silent = (!silent.is_empty())
             .then(|| format!("no sign of life from the watches of {}", silent.join(", ")));
-        missing.chain(silent).collect()
+        // A certificate that clients do not trust now is no better than none.
+        self.certificates.problem(SystemTime::now()).into_iter().chain(unmet).chain(silent).collect()
     }
 }

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use pod_reloader_controller::controller::Settings;
 use pod_reloader_controller::leader::{self, Election};
 use pod_reloader_k8s::budget::Budget;
@@ -30,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::args::{Args, BindAddress};
+use crate::connection::api_config;
 use crate::readiness::Readiness;
 use crate::self_test;
 use crate::tasks::Tasks;
@@ -187,21 +187,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.wind_down(WIND_DOWN).await;
     tracing::info!("goodbye");
     Ok(())
-}
-
-async fn api_config(args: &Args) -> anyhow::Result<Config> {
-    match &args.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot read the kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("cannot use the kubeconfig {}", path.display()))
-        }
-        None => Config::infer().await.context(
-            "no way to the API server: expected KUBECONFIG, ~/.kube/config, or a pod's service account",
-        ),
-    }
 }
 
 /// Names this replica: the pod's name in a cluster, and something random for replicas that share a host name.

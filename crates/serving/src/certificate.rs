@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use k8s_openapi::jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -12,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 use crate::metrics::Metrics;
 
@@ -38,7 +40,44 @@ pub struct Certificates {
 struct Current {
     key: Arc<CertifiedKey>,
     key_pem: Vec<u8>,
+    validity: Validity,
+}
+
+#[derive(Clone, Copy)]
+struct Validity {
+    not_before: SystemTime,
     not_after: SystemTime,
+}
+
+impl Validity {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, CertificateError> {
+        let (_, parsed) = X509Certificate::from_der(certificate)
+            .map_err(|error| CertificateError::Certificate(error.to_string()))?;
+        let time = |time: ASN1Time| {
+            UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
+        };
+        Ok(Self {
+            not_before: time(parsed.validity().not_before),
+            not_after: time(parsed.validity().not_after),
+        })
+    }
+
+    /// Why it is not valid at that time.
+    fn problem(self, now: SystemTime) -> Option<String> {
+        if now < self.not_before {
+            Some(format!("the serving certificate is not valid before {}", rfc_3339(self.not_before)))
+        } else if now >= self.not_after {
+            Some(format!("the serving certificate expired at {}", rfc_3339(self.not_after)))
+        } else {
+            None
+        }
+    }
+}
+
+fn rfc_3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).map_or_else(|_| "the end of time".into(), |time| time.to_string())
 }
 
 impl Certificates {
@@ -57,15 +96,16 @@ impl Certificates {
         match result {
             Ok(None) => Ok(false),
             Ok(Some(current)) => {
-                let not_after = current.not_after;
+                let validity = current.validity;
+                let not_after = validity.not_after;
                 let seconds = not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 self.current.store(Some(Arc::new(current)));
                 self.metrics.count_reload(true);
                 // Exact up to 2^53 seconds.
                 #[expect(clippy::cast_precision_loss, reason = "times are far smaller")]
                 self.metrics.set_expiry(seconds as f64);
-                if not_after <= SystemTime::now() {
-                    tracing::warn!(not_after = seconds, "the serving certificate has expired");
+                if let Some(problem) = validity.problem(SystemTime::now()) {
+                    tracing::warn!("{problem}");
                 }
                 tracing::info!(not_after = seconds, "serving another certificate");
                 Ok(true)
@@ -83,7 +123,7 @@ impl Certificates {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CertificateError::Certificate(describe(&error).into()))?;
         let leaf = certificates.first().ok_or_else(|| CertificateError::Certificate("it is empty".into()))?;
-        let not_after = not_after(leaf)?;
+        let validity = Validity::of(leaf)?;
         if let Some(current) = &*self.current.load()
             && current.key.cert == certificates
             && current.key_pem == key_pem
@@ -94,7 +134,7 @@ impl Certificates {
             .map_err(|error| CertificateError::Key(describe(&error).into()))?;
         // Fails if the key is another certificate's.
         let key = CertifiedKey::from_der(certificates, key, &ring::default_provider())?;
-        Ok(Some(Current { key: Arc::new(key), key_pem: key_pem.to_vec(), not_after }))
+        Ok(Some(Current { key: Arc::new(key), key_pem: key_pem.to_vec(), validity }))
     }
 
     /// What is served, in DER.
@@ -110,7 +150,16 @@ impl Certificates {
 
     /// When the certificate that is served ends.
     pub fn not_after(&self) -> Option<SystemTime> {
-        self.current.load().as_ref().map(|current| current.not_after)
+        self.current.load().as_ref().map(|current| current.validity.not_after)
+    }
+
+    /// Why clients do not trust what is served at that time, if they do not: there is nothing, or it is not valid yet or
+    /// any longer.
+    pub fn problem(&self, now: SystemTime) -> Option<String> {
+        match &*self.current.load() {
+            None => Some("no serving certificate is loaded".into()),
+            Some(current) => current.validity.problem(now),
+        }
     }
 
     /// TLS 1.2 and 1.3 with whatever certificate is current at each handshake, for HTTP/2 and HTTP/1.1.
@@ -151,13 +200,6 @@ fn describe(error: &pem::Error) -> &'static str {
     }
 }
 
-fn not_after(certificate: &CertificateDer<'_>) -> Result<SystemTime, CertificateError> {
-    let (_, parsed) = X509Certificate::from_der(certificate)
-        .map_err(|error| CertificateError::Certificate(error.to_string()))?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
-    Ok(UNIX_EPOCH + Duration::from_secs(seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +234,28 @@ mod tests {
         let certificate = params.self_signed(&key).unwrap().pem();
         assert!(certificates.install(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap());
         assert!(certificates.not_after().unwrap() < SystemTime::now());
+    }
+
+    #[test]
+    fn c4_8_a_certificate_that_is_not_valid_now_is_a_problem() {
+        let certificates = certificates();
+        let now = SystemTime::now();
+        assert_eq!(certificates.problem(now).as_deref(), Some("no serving certificate is loaded"));
+        let day = Duration::from_hours(24);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        (params.not_before, params.not_after) = ((now + day).into(), (now + 3 * day).into());
+        let certificate = params.self_signed(&key).unwrap().pem();
+        certificates.install(certificate.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        for (at, problem) in [
+            (now, Some("the serving certificate is not valid before 2")),
+            (now + 2 * day, None),
+            (now + 4 * day, Some("the serving certificate expired at 2")),
+        ] {
+            let found = certificates.problem(at);
+            assert_eq!(found.is_some(), problem.is_some());
+            assert!(found.unwrap_or_default().starts_with(problem.unwrap_or_default()));
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Admitter {
         if new.is_cared_for() {
             warnings.extend(warning::bad_names(&new.references));
             warnings.extend(warning::left_out(&new.references));
+            warnings.extend(warning::settle_window(new.settle_window));
         }
         warnings.extend(left_out.into_iter().map(warning::no_room));
         if let (Some(cause), Some(hash)) = (answer.causes.first(), &target.hash) {

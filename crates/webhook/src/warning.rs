@@ -1,9 +1,11 @@
 //! What users are told along with a write. Kubernetes asks for less than 120 characters each.
 
+use pod_reloader_core::annotation::SETTLE_WINDOW;
 use pod_reloader_core::decide::{Lookup, Lookups};
 use pod_reloader_core::patch::NoRoom;
 use pod_reloader_core::reference::{ConfigName, MAX_REFERENCES, References};
 use pod_reloader_core::template::TemplateUses;
+use pod_reloader_core::workload::SettleWindow;
 
 /// Warnings of one kind beyond this many are counted only.
 const MOST: usize = 5;
@@ -21,6 +23,15 @@ pub(crate) fn bad_names(references: &References) -> Vec<String> {
         warnings.push(format!("pod-reloader: {more} more names are not valid and are left out"));
     }
     warnings
+}
+
+/// A settle window that does not count.
+pub(crate) fn settle_window(window: SettleWindow) -> Option<String> {
+    (window == SettleWindow::Invalid).then(|| {
+        format!(
+            "pod-reloader: {SETTLE_WINDOW} is no duration such as 30s or 5m of at most 24h; it does not count"
+        )
+    })
 }
 
 /// An annotation that had to be left out.

@@ -26,7 +26,7 @@ pub use random::Random;
 pub use request::{RequestInfo, RequestKind};
 pub use resource::ResourceType;
 pub use service::{StubBody, StubService};
-pub use store::{Author, Revision};
+pub use store::{Author, Revision, Write};
 pub use stub::StubApi;
 pub use write::{Admission, Refusal};
 

@@ -60,6 +60,24 @@ pub(crate) struct Change {
     /// The object as it is now; of a deletion, as it was, with the deletion's version.
     pub(crate) object: Arc<Value>,
     pub(crate) is_deletion: bool,
+    pub(crate) author: Author,
+}
+
+/// One write that changed something, for those who look back.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The resource version that it made.
+    pub version: u64,
+    /// When, from the start of the stub.
+    pub at: Duration,
+    /// The resource's plural.
+    pub resource: &'static str,
+    /// The object as it was from then on; of a deletion, as it was before.
+    pub object: Arc<Value>,
+    /// Whether it was deleted.
+    pub is_deletion: bool,
+    /// Who wrote it.
+    pub author: Author,
 }
 
 /// What a list sees: by namespace and name.
@@ -118,6 +136,23 @@ impl Store {
     pub(crate) fn changes_after(&self, resource: &'static ResourceType, version: u64) -> &[Change] {
         let changes = self.history.get(&resource).map_or(&[][..], Vec::as_slice);
         &changes[changes.partition_point(|change| change.version <= version)..]
+    }
+
+    /// All writes, oldest first.
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        let all = self.history.iter().flat_map(|(resource, changes)| {
+            changes.iter().map(|change| Write {
+                version: change.version,
+                at: change.at.duration_since(self.started),
+                resource: resource.plural,
+                object: change.object.clone(),
+                is_deletion: change.is_deletion,
+                author: change.author.clone(),
+            })
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|write| write.version);
+        all
     }
 
     /// The objects of that type as of that version.
@@ -200,7 +235,7 @@ impl Store {
             }
         }
         self.objects.insert(key.clone(), object.clone());
-        self.record(key, old, object.clone(), false);
+        self.record(key, old, object.clone(), false, author);
         object
     }
 
@@ -222,12 +257,20 @@ impl Store {
         let mut object = (*old).clone();
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Arc::new(object);
-        self.record(key, Some(old), object.clone(), true);
+        self.record(key, Some(old), object.clone(), true, author);
         Some(object)
     }
 
-    fn record(&mut self, key: &Key, old: Option<Arc<Value>>, object: Arc<Value>, is_deletion: bool) {
-        let change = Change { version: self.version, at: Instant::now(), old, object, is_deletion };
+    fn record(
+        &mut self,
+        key: &Key,
+        old: Option<Arc<Value>>,
+        object: Arc<Value>,
+        is_deletion: bool,
+        author: &Author,
+    ) {
+        let (version, at, author) = (self.version, Instant::now(), author.clone());
+        let change = Change { version, at, old, object, is_deletion, author };
         self.history.entry(key.resource).or_default().push(change);
     }
 }

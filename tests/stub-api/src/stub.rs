@@ -15,7 +15,7 @@ use crate::request::RequestKind;
 use crate::resource::ResourceType;
 use crate::service::StubService;
 use crate::shared::Shared;
-use crate::store::{Author, Key, Revision};
+use crate::store::{Author, Key, Revision, Write};
 use crate::write::{Admission, Hook, Refusal};
 use crate::{TEST_USER, store};
 
@@ -252,6 +252,11 @@ impl StubApi {
     /// The time since the start of the stub.
     pub fn elapsed(&self) -> Duration {
         self.shared.lock().store.elapsed()
+    }
+
+    /// All writes of objects so far that changed something, oldest first.
+    pub fn writes(&self) -> Vec<Write> {
+        self.shared.lock().store.writes()
     }
 
     /// All requests so far.

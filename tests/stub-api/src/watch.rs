@@ -213,6 +213,9 @@ impl Watch {
                 let fault = self.inherited.filter(|fault| fault.concerns(RequestKind::WatchStream));
                 let fault =
                     fault.or_else(|| self.shared.decide(&self.request, RequestKind::WatchStream, false));
+                if fault == Some(Fault::LostEvent) && queued.event["type"] != "BOOKMARK" {
+                    continue;
+                }
                 if let Some(fault) = fault
                     && let Some(step) = self.suffer(fault, Some(&queued)).await
                 {
@@ -290,7 +293,7 @@ impl Watch {
                 lines.extend(self.send(event.clone()));
                 Some(Step::Line(lines.into()))
             }
-            Fault::StaleList(_) => None,
+            Fault::StaleList(_) | Fault::LostEvent => None,
             Fault::EndAtOnce => Some(Step::End),
             Fault::Truncated => {
                 let line = line(&event?.event);

@@ -62,9 +62,25 @@ fn named_in(expression: &str) -> Vec<String> {
 fn registered() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for krate in fs::read_dir(root().join("crates")).unwrap() {
-        read(&krate.unwrap().path().join("src/metrics.rs"), &mut names);
+        let sources = krate.unwrap().path().join("src");
+        read(&sources.join("metrics.rs"), &mut names);
+        read_collectors(&sources, &mut names);
     }
     names
+}
+
+/// Reads `encode_descriptor("name", ..)` in all files: gauges that are computed when they are scraped.
+fn read_collectors(directory: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_collectors(&path, names);
+        } else {
+            let code = fs::read_to_string(&path).unwrap();
+            let called = code.split("encode_descriptor(").skip(1);
+            names.extend(called.map(|call| format!("{PREFIX}{}", call.split('"').nth(1).unwrap())));
+        }
+    }
 }
 
 /// Reads `.register("name", "help", metrics.field.clone())` and `.register_with_unit("name", ..)`, and looks the field's
@@ -73,7 +89,11 @@ fn read(file: &Path, names: &mut BTreeSet<String>) {
     let Ok(code) = fs::read_to_string(file) else { return };
     for call in code.split("registry.register").skip(1) {
         let name = call.split('"').nth(1).unwrap();
-        let unit = if call.starts_with("_with_unit") { "_seconds" } else { "" };
+        let unit = match call.starts_with("_with_unit") {
+            true if call.contains("Unit::Bytes") => "_bytes",
+            true => "_seconds",
+            false => "",
+        };
         let field = call.split("metrics.").nth(1).unwrap().split('.').next().unwrap();
         let declared =
             code.lines().find(|line| line.contains(&format!("{field}: ")) && !line.contains("default()"));

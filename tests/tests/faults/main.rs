@@ -6,4 +6,6 @@ mod failover;
 mod fan_out;
 mod leases;
 mod outage;
+mod rivals;
 mod secrecy;
+mod silence;

@@ -161,17 +161,19 @@ async fn c1_5_a_workload_that_is_being_deleted_is_left_alone() -> anyhow::Result
 }
 
 #[tokio::test]
-async fn c4_2_a_very_long_list_is_left_to_the_reconciler() -> anyhow::Result<()> {
+async fn c4_2_a_thousand_references_get_their_hash_at_once_and_more_are_warned_of() -> anyhow::Result<()> {
     let (space, webhook) = setting().await?;
-    let names: Vec<String> = (0..600).map(|i| format!("settings-{i}")).collect();
+    let names: Vec<String> = (0..1_000).map(|i| format!("settings-{i}")).collect();
     let long = objects::listing("app", &names.join(","));
-    let (patched, warnings) = webhook.mutate(&request("CREATE", &space.name, &json!(long), None)).await?;
-    assert!(hash(&patched).is_null());
-    assert!(warnings[0].contains("reconciler"), "{warnings:?}");
+    let (patched, _) = webhook.mutate(&request("CREATE", &space.name, &json!(long), None)).await?;
+    assert!(hash(&patched).is_string());
     space.create(&long).await?;
-    pod_reloader_e2e::eventually("the reconciler to set the hash", pod_reloader_tests::PATIENCE, || {
-        space.hash(Kind::Deployment, "app")
-    })
-    .await?;
+    space.quiesce().await?;
+    space.expect_revisions(Kind::Deployment, "app", 1).await?;
+
+    let longer = objects::listing("more", &format!("{},one-more", names.join(",")));
+    let (patched, warnings) = webhook.mutate(&request("CREATE", &space.name, &json!(longer), None)).await?;
+    assert!(hash(&patched).is_string());
+    assert!(warnings.iter().any(|warning| warning.contains("1000")), "{warnings:?}");
     Ok(())
 }

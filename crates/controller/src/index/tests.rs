@@ -1,5 +1,6 @@
 use super::*;
-use pod_reloader_core::annotation::{CONFIGMAPS, IGNORED};
+use pod_reloader_core::annotation::{CONFIGMAPS, IGNORED, SETTLE_WINDOW};
+use pod_reloader_core::digest::Digest;
 
 const WINDOW: Duration = Duration::from_secs(2);
 
@@ -199,6 +200,16 @@ fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
     let later = now + Duration::from_secs(1);
     change(&mut index, "y", "2", 1, later);
     assert_eq!(index.due(&reference("a")), Some(later + WINDOW));
+}
+
+#[test]
+fn c3_1_a_workload_can_have_a_settle_window_of_its_own() {
+    let (mut index, now) = settled();
+    let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: "x", SETTLE_WINDOW: "1m"}}});
+    index.apply_workload(&reference("own"), serde_json::from_value(object).unwrap(), now);
+    change(&mut index, "x", "2", 1, now);
+    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    assert_eq!(index.due(&reference("own")), Some(now + Duration::from_mins(1)));
 }
 
 #[test]

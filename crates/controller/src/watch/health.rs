@@ -37,6 +37,8 @@ impl fmt::Display for Stream {
 struct State {
     last_sign: Instant,
     is_failing: bool,
+    /// The last watch said nothing to its end, and so may the present one: only what it says shows that this is over.
+    is_deaf: bool,
 }
 
 /// The state of all watches that run. Shared with readiness and metrics.
@@ -73,7 +75,7 @@ impl WatchHealth {
 
     pub(super) fn stream(&self, kind: &'static str, namespace: Option<String>) -> Sign {
         let stream = Stream { kind, namespace };
-        let state = State { last_sign: Instant::now(), is_failing: false };
+        let state = State { last_sign: Instant::now(), is_failing: false, is_deaf: false };
         self.streams().insert(stream.clone(), state);
         Sign { health: self.clone(), stream }
     }
@@ -96,21 +98,35 @@ impl Sign {
         self.update(|state| state.last_sign = Instant::now());
     }
 
-    /// The stream is in good order.
-    pub(super) fn steady(&self) {
-        let was_failing = self.update(|state| {
+    /// The watch told of something.
+    pub(super) fn told(&self) {
+        self.update(|state| {
             state.last_sign = Instant::now();
-            std::mem::take(&mut state.is_failing)
+            state.is_deaf = false;
         });
+    }
+
+    /// The watch has lasted for a while.
+    pub(super) fn lasts(&self) {
+        let was_failing = self.update(|state| !state.is_deaf && std::mem::take(&mut state.is_failing));
         if was_failing == Some(true) {
             tracing::info!(watch = %self.stream, "watching again");
         }
     }
 
-    /// The stream failed and is going to try again.
-    pub(super) fn failed(&self, why: &str) {
+    /// The stream is in good order.
+    pub(super) fn steady(&self) {
+        self.told();
+        self.lasts();
+    }
+
+    /// The stream failed and is going to try again; `is_silence` if nothing came until a deadline.
+    pub(super) fn failed(&self, why: &str, is_silence: bool) {
         self.health.errors.get_or_create(&ErrorLabels { kind: self.stream.kind }).inc();
-        let was_failing = self.update(|state| std::mem::replace(&mut state.is_failing, true));
+        let was_failing = self.update(|state| {
+            state.is_deaf = is_silence;
+            std::mem::replace(&mut state.is_failing, true)
+        });
         if was_failing == Some(false) {
             tracing::warn!(watch = %self.stream, error = why, "cannot list or watch; trying again with growing pauses");
         } else {
@@ -153,8 +169,7 @@ impl Collector for WatchHealth {
             MetricType::Gauge,
         )?;
         for (stream, state) in streams.iter() {
-            let labels =
-                [("kind", stream.kind), ("namespace", stream.namespace.as_deref().unwrap_or_default())];
+            let labels = [("kind", stream.kind), ("namespace", stream.namespace.as_deref().unwrap_or("*"))];
             ConstGauge::new(i64::from(state.is_failing)).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())

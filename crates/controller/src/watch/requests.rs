@@ -8,6 +8,7 @@ use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
 use kube::core::{DynamicResourceScope, Request, Status};
 use kube::{Client, Resource};
+use pod_reloader_k8s::transport::is_timeout;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -49,6 +50,17 @@ pub(super) enum Failure {
     Silent,
 }
 
+impl Failure {
+    /// Whether nothing came within a deadline.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Silent => true,
+            Self::Request(error) => is_timeout(error),
+            _ => false,
+        }
+    }
+}
+
 /// A complete list.
 pub(super) struct Listed {
     pub(super) version: String,
@@ -62,6 +74,9 @@ pub(super) struct Requests<K: Resource> {
     namespace: Option<String>,
     /// Whether the server has not refused to stream lists.
     can_stream: bool,
+    /// Whether the last list was streamed and broke off. The next one is made of pages: a proxy that holds streams back
+    /// gives whole answers.
+    broke_off: bool,
 }
 
 #[derive(Deserialize)]
@@ -112,19 +127,23 @@ where
     K::DynamicType: Copy,
 {
     pub(super) fn new(client: Client, kind: K::DynamicType, namespace: Option<String>) -> Self {
-        Self { client, kind, namespace, can_stream: true }
+        Self { client, kind, namespace, can_stream: true, broke_off: false }
     }
 
     /// Lists everything: streamed, so that one object at a time is in memory, else in pages that are bounded by what they
     /// turn out to weigh.
     pub(super) async fn list(&mut self, out: &Out<K>, sign: &Sign) -> Result<Listed, Failure> {
         out.send(Change::ListBegins).await;
-        let listed = if self.can_stream {
+        let listed = if self.can_stream && !std::mem::take(&mut self.broke_off) {
             match self.list_streamed(out, sign).await {
                 // A server that does not know how says that the request is invalid.
                 Err(Failure::Refused(status)) if matches!(status.code, 400 | 422) => {
                     self.can_stream = false;
                     self.list_pages(out, sign).await
+                }
+                Err(failure) => {
+                    self.broke_off = true;
+                    Err(failure)
                 }
                 listed => listed,
             }
@@ -207,7 +226,7 @@ where
         sign: &Sign,
     ) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
-            sign.alive();
+            sign.told();
             let event = parse::<K>(&line)?;
             drop(line);
             match event {

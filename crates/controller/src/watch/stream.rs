@@ -16,6 +16,8 @@ use super::requests::{Failure, Requests};
 
 /// A watch that has lasted so long is in good order; one that ended before was of no use.
 const STEADY: Duration = Duration::from_secs(5);
+/// After so many failures in a row a watch is not simply begun again: what it does not tell of is listed.
+const MAX_FAILURES: u32 = 5;
 
 /// Lists and watches for ever.
 pub(super) async fn follow<K>(mut requests: Requests<K>, out: Out<K>, sign: Sign, turns: Arc<Semaphore>)
@@ -35,7 +37,7 @@ where
                 watch_until(&requests, &out, &sign, &mut pace, listed.version, relist_at).await;
             }
             Err(failure) => {
-                sign.failed(&failure.to_string());
+                sign.failed(&failure.to_string(), failure.is_silence());
                 sleep(pace.after_failure()).await;
             }
         }
@@ -64,7 +66,7 @@ async fn watch_until<K>(
                     () = sleep(STEADY) => {
                         was_steady = true;
                         pace.steady();
-                        sign.steady();
+                        sign.lasts();
                         ended.await
                     }
                 }
@@ -72,23 +74,30 @@ async fn watch_until<K>(
             Err(failure) => Err(failure),
         };
         match ended {
-            Ok(()) if was_steady => {}
+            Ok(()) if was_steady => sign.steady(),
             Ok(()) => {
-                sign.failed("the watch ended at once");
+                sign.failed("the watch ended at once", false);
                 sleep(pace.after_failure()).await;
             }
             Err(Failure::Expired) => {
                 // Once in a while that is ordinary.
                 if pace.failures() > 0 {
-                    sign.failed(&Failure::Expired.to_string());
+                    sign.failed(&Failure::Expired.to_string(), false);
                 }
                 sleep(pace.after_failure()).await;
                 return;
             }
             Err(failure) => {
-                sign.failed(&failure.to_string());
+                sign.failed(&failure.to_string(), failure.is_silence());
                 sleep(pace.after_failure()).await;
+                // It may have withheld anything, and so may the next one.
+                if failure.is_silence() {
+                    return;
+                }
             }
+        }
+        if pace.failures() > MAX_FAILURES {
+            return;
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) enum Step {
     Promote,
     /// Make a new certificate.
     Renew,
-    /// The CA has ended: begin anew, the old one stays published as far as it helps.
+    /// The CA has ended, or is not valid yet: begin anew, the old one stays published as far as it helps.
     StartOver,
     /// No longer publish CAs that have ended.
     Prune,
@@ -114,15 +114,17 @@ impl State {
         lifetimes: &Lifetimes,
         published_since: Option<SystemTime>,
     ) -> Option<Step> {
-        let next = self.next.as_ref().filter(|next| now < next.facts.not_after);
-        if now >= self.signer.facts.not_after {
+        let is_usable = |ca: &Pair| now < ca.facts.not_after && !ca.facts.is_from_future(now);
+        let next = self.next.as_ref().filter(|next| is_usable(next));
+        if !is_usable(&self.signer) {
             // The next one is trusted already, or will be as soon as any other.
             return Some(if next.is_some() { Step::Promote } else { Step::StartOver });
         }
         if next.is_some() && published_since.is_some_and(|since| now >= since + lifetimes.overlap) {
             return Some(Step::Promote);
         }
-        if self.is_leaf_foreign() || self.leaf.facts.is_due(now) || !hosts.is_subset(&self.leaf.facts.hosts) {
+        let is_due = self.leaf.facts.is_due(now) || self.leaf.facts.is_from_future(now);
+        if self.is_leaf_foreign() || is_due || !hosts.is_subset(&self.leaf.facts.hosts) {
             return Some(Step::Renew);
         }
         if self.next.is_none() && self.signer.facts.is_due(now) {
@@ -167,7 +169,9 @@ impl State {
             }
             Step::Renew => self.leaf = make_leaf(&self.signer, &hosts, now, lifetimes)?,
             Step::StartOver => {
-                let former = std::mem::take(&mut self.former);
+                let mut former = std::mem::take(&mut self.former);
+                // One that is not valid yet may have signed what other replicas serve until they hear of this.
+                former.push(self.signer.certificate);
                 self = Self::create(&hosts, now, lifetimes)?;
                 self.former = former;
             }

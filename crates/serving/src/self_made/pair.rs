@@ -98,6 +98,11 @@ impl Facts {
         })
     }
 
+    /// Whether it is not valid yet: made by a replica whose clock is ahead, or read by one whose clock is behind.
+    pub(crate) fn is_from_future(&self, now: SystemTime) -> bool {
+        now < self.not_before
+    }
+
     /// After two thirds of its life, counted from when it was made: a short life must not be due from the start.
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
         let made = self.not_before + BACKDATE;

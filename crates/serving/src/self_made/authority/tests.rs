@@ -200,3 +200,34 @@ fn keys_are_not_shown() {
     let state = State::create(&hosts(&["a"]), start(), &LIFETIMES).unwrap();
     assert!(!format!("{state:?}").contains("PRIVATE KEY"));
 }
+
+#[test]
+fn c4_7_a_certificate_from_the_future_is_renewed() {
+    let wanted = hosts(&["a"]);
+    let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
+    // Another replica's clock is a day ahead; the CA is older.
+    let ahead = state.after(Step::Renew, &wanted, start() + Duration::from_hours(24), &LIFETIMES).unwrap();
+    assert!(!is_trusted(&ahead.bundle(), &ahead.leaf, "a", start()));
+    assert_eq!(ahead.next_step(&wanted, start(), &LIFETIMES, Some(start())), Some(Step::Renew));
+    let renewed = ahead.after(Step::Renew, &wanted, start(), &LIFETIMES).unwrap();
+    assert!(is_trusted(&renewed.bundle(), &renewed.leaf, "a", start()));
+    // Neither clock has anything to object now.
+    for now in [start(), start() + Duration::from_hours(24)] {
+        assert_eq!(renewed.next_step(&wanted, now, &LIFETIMES, Some(start())), None);
+    }
+    // Some minutes are no matter.
+    let near = renewed.after(Step::Renew, &wanted, start() + Duration::from_mins(4), &LIFETIMES).unwrap();
+    assert_eq!(near.next_step(&wanted, start(), &LIFETIMES, Some(start())), None);
+}
+
+#[test]
+fn c4_7_a_ca_from_the_future_is_replaced_and_stays_trusted() {
+    let wanted = hosts(&["a"]);
+    let ahead = State::create(&wanted, start() + Duration::from_hours(1), &LIFETIMES).unwrap();
+    assert_eq!(ahead.next_step(&wanted, start(), &LIFETIMES, Some(start())), Some(Step::StartOver));
+    let state = ahead.clone().after(Step::StartOver, &wanted, start(), &LIFETIMES).unwrap();
+    assert!(is_trusted(&state.bundle(), &state.leaf, "a", start()));
+    assert_eq!(state.next_step(&wanted, start(), &LIFETIMES, Some(start())), None);
+    // What a replica goes on serving for a moment.
+    assert!(is_trusted(&state.bundle(), &ahead.leaf, "a", start() + Duration::from_hours(1)));
+}

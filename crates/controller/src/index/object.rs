@@ -1,0 +1,171 @@
+//! What is known of one config object that workloads refer to, and what its changes mean for them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pod_reloader_core::digest::Digest;
+use pod_reloader_core::reference::{ConfigRef, WorkloadRef};
+use tokio::time::Instant;
+
+use super::{Affected, Index, Presence, Version};
+
+#[derive(Debug)]
+pub(super) struct ObjectEntry {
+    pub(super) presence: Option<Presence>,
+    pub(super) first_seen: Option<Version>,
+    /// Whether a reconcile that found it there came to its end since. Until then it may not be recorded, even if it is
+    /// gone by now.
+    pub(super) is_recorded: bool,
+    /// The digest of the content that was read last.
+    pub(super) digest: Option<Digest>,
+    /// When it was first referred to, or its content last seen to change.
+    pub(super) moved_at: Instant,
+    /// The last change of its content that a watch told of, as against our getting to know it.
+    pub(super) changed_at: Option<Instant>,
+    /// When a version was seen whose content has not been compared yet.
+    pub(super) uncompared_since: Option<Instant>,
+    /// The workloads that it matters to, and whether it is on their lists or only required by their templates.
+    pub(super) users: HashMap<Arc<WorkloadRef>, bool>,
+}
+
+impl ObjectEntry {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            presence: None,
+            first_seen: None,
+            is_recorded: false,
+            digest: None,
+            moved_at: now,
+            changed_at: None,
+            uncompared_since: None,
+            users: HashMap::new(),
+        }
+    }
+
+    /// Those that list it, or only require it; in an order that does not depend on the run.
+    pub(super) fn users(&self, listing: bool) -> Vec<WorkloadRef> {
+        let users = self.users.iter().filter(|(_, is_listed)| **is_listed == listing);
+        let mut users: Vec<_> = users.map(|(user, _)| WorkloadRef::clone(user)).collect();
+        users.sort_unstable();
+        users
+    }
+}
+
+impl Index {
+    /// What a watch says of a config object.
+    pub(crate) fn apply_object(&mut self, object: &ConfigRef, presence: &Presence, now: Instant) -> Affected {
+        let Some(entry) = self.objects.get_mut(object) else { return Affected::default() };
+        let before = entry.presence.replace(presence.clone());
+        if before.as_ref() == Some(presence) {
+            return Affected::default();
+        }
+        if let Presence::Version(version) = presence {
+            if before == Some(Presence::Absent) && std::mem::take(&mut entry.is_recorded) {
+                entry.first_seen = None;
+            }
+            entry.first_seen.get_or_insert_with(|| version.clone());
+        }
+        let (listing, requiring) = (entry.users(true), entry.users(false));
+        match (before, presence) {
+            // The first news of it. A read under way may have been earlier, so its users are reconciled again.
+            (None, _) => Affected { at_once: [listing, requiring].concat(), ..Affected::default() },
+            // What pods can start with from now on has to be recorded before it changes again.
+            (Some(Presence::Absent), _) => {
+                self.move_object(object, &listing, now);
+                Affected { at_once: [listing, requiring].concat(), ..Affected::default() }
+            }
+            (Some(_), Presence::Absent) => {
+                self.move_object(object, &listing, now);
+                Affected { to_settle: listing, at_once: requiring, compare: false }
+            }
+            // Another version need not have other content.
+            (Some(Presence::Version(_)), _) if self.compares_content => {
+                if !listing.is_empty() {
+                    entry.uncompared_since = Some(now);
+                }
+                Affected { compare: !listing.is_empty(), ..Affected::default() }
+            }
+            (Some(Presence::Version(_)), _) => {
+                self.move_object(object, &listing, now);
+                Affected { to_settle: listing, ..Affected::default() }
+            }
+        }
+    }
+
+    /// What a read said of the content of an object that was to be compared; `None` if it could not be read, or is gone.
+    /// Returns the workloads to reconcile once their references have settled: those that list it, if its content is
+    /// another (3.1), or may be.
+    ///
+    /// `is_behind` if a further version was seen while this one was read.
+    pub(crate) fn compare_object(
+        &mut self,
+        object: &ConfigRef,
+        digest: Option<Digest>,
+        is_behind: bool,
+    ) -> Vec<WorkloadRef> {
+        let Some(entry) = self.objects.get_mut(object) else { return vec![] };
+        let Some(seen_at) = entry.uncompared_since else { return vec![] };
+        if !is_behind {
+            entry.uncompared_since = None;
+        }
+        let before = std::mem::replace(&mut entry.digest, digest);
+        if digest.is_some() && before == digest {
+            return vec![];
+        }
+        let listing = entry.users(true);
+        self.move_object(object, &listing, seen_at);
+        listing
+    }
+
+    /// The content of an object changed, appeared or went.
+    fn move_object(&mut self, object: &ConfigRef, listing: &[WorkloadRef], at: Instant) {
+        if let Some(entry) = self.objects.get_mut(object) {
+            entry.moved_at = entry.moved_at.max(at);
+            entry.changed_at = entry.changed_at.max(Some(at));
+        }
+        for reference in listing {
+            if let Some(workload) = self.workloads.get_mut(reference) {
+                workload.unsettled_since.get_or_insert(at);
+            }
+        }
+    }
+
+    /// What a read found: the version, where the watches have not told anything yet, and the content's digest.
+    pub(crate) fn learn(&mut self, object: &ConfigRef, presence: Presence, digest: Option<Digest>) {
+        let Some(entry) = self.objects.get_mut(object) else { return };
+        if let Presence::Version(version) = &presence {
+            let was_absent = matches!(entry.presence, None | Some(Presence::Absent));
+            if was_absent && entry.first_seen.is_none() {
+                entry.first_seen = Some(version.clone());
+            }
+        }
+        // What is to be compared keeps what it is to be compared with, and so does what the watches have yet to tell of:
+        // the other workloads that list it have not heard of that content.
+        let is_told = entry.presence.as_ref().is_none_or(|told| *told == presence);
+        if entry.uncompared_since.is_none() && is_told && digest.is_some() {
+            entry.digest = digest;
+        }
+        entry.presence.get_or_insert(presence);
+    }
+
+    /// A reconcile found the object there, and left nothing to do.
+    pub(crate) fn recorded(&mut self, object: &ConfigRef) {
+        if let Some(entry) = self.objects.get_mut(object) {
+            entry.is_recorded = true;
+        }
+    }
+
+    /// No pod can have started with that version, since it lacks what the template requires.
+    pub(crate) fn not_startable(&mut self, object: &ConfigRef, version: &Version) {
+        if let Some(entry) = self.objects.get_mut(object)
+            && entry.first_seen.as_ref() == Some(version)
+        {
+            entry.first_seen = None;
+        }
+    }
+
+    /// Digests were made with another key, and say nothing any more.
+    pub(crate) fn forget_digests(&mut self) {
+        self.objects.values_mut().for_each(|entry| entry.digest = None);
+    }
+}

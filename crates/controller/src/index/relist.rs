@@ -1,0 +1,44 @@
+//! What a list that begins anew does not name any more is gone.
+
+use pod_reloader_core::reference::{ConfigKind, ConfigRef, WorkloadKind, WorkloadRef};
+
+use super::Index;
+use crate::watch::Coverage;
+
+impl Index {
+    /// A workload stream starts over: what it does not list until [`Index::end_workloads`] is gone.
+    pub(crate) fn begin_workloads(&mut self, coverage: &Coverage<WorkloadKind>) {
+        let known = self.workloads.keys();
+        let covered = known.filter(|workload| coverage.contains(&workload.kind, &workload.namespace));
+        self.unlisted_workloads.insert(coverage.clone(), covered.cloned().collect());
+    }
+
+    pub(crate) fn list_workload(&mut self, coverage: &Coverage<WorkloadKind>, reference: &WorkloadRef) {
+        if let Some(unlisted) = self.unlisted_workloads.get_mut(coverage) {
+            unlisted.remove(reference);
+        }
+    }
+
+    /// Returns the workloads that vanished while the stream was down.
+    pub(crate) fn end_workloads(&mut self, coverage: &Coverage<WorkloadKind>) -> Vec<WorkloadRef> {
+        self.unlisted_workloads.remove(coverage).unwrap_or_default().into_iter().collect()
+    }
+
+    /// A stream of config objects starts over, likewise.
+    pub(crate) fn begin_objects(&mut self, coverage: &Coverage<ConfigKind>) {
+        let known = self.objects.keys();
+        let covered = known.filter(|object| coverage.contains(&object.object.kind, &object.namespace));
+        self.unlisted_objects.insert(coverage.clone(), covered.cloned().collect());
+    }
+
+    pub(crate) fn list_object(&mut self, coverage: &Coverage<ConfigKind>, object: &ConfigRef) {
+        if let Some(unlisted) = self.unlisted_objects.get_mut(coverage) {
+            unlisted.remove(object);
+        }
+    }
+
+    /// Returns the referenced objects that vanished while the stream was down.
+    pub(crate) fn end_objects(&mut self, coverage: &Coverage<ConfigKind>) -> Vec<ConfigRef> {
+        self.unlisted_objects.remove(coverage).unwrap_or_default().into_iter().collect()
+    }
+}

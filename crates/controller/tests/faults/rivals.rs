@@ -1,0 +1,117 @@
+//! Two installations with keys of their own over the same workloads: the later one stands down (C 14).
+
+use std::time::Duration;
+
+use pod_reloader_k8s::key::{SECRET_NAME, STANDING_DOWN};
+use pod_reloader_stub_api::{RequestKind, StubApi};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::replica::{Options, Replica};
+use crate::support::{in_paused_time, paint, server, shop, web};
+
+const WORKLOADS: usize = 20;
+
+fn later() -> Options {
+    Options { key_namespace: "default", ..Options::new("later") }
+}
+
+fn patches(stub: &StubApi) -> usize {
+    stub.count(|entry| entry.kind() == RequestKind::Patch && entry.request.resource == "deployments")
+}
+
+fn all_have(stub: &StubApi, revisions: usize) {
+    for i in 0..WORKLOADS {
+        assert_eq!(stub.revisions("deployments", "shop", &web(i)), revisions, "{i}");
+    }
+}
+
+fn warnings(stub: &StubApi) -> usize {
+    stub.list("events").iter().filter(|event| event["reason"] == "AnotherInstallation").count()
+}
+
+fn stands_down(replica: &Replica) -> bool {
+    let shown = replica.metrics().contains("standing_down 1");
+    assert_eq!(shown, replica.key.is_standing_down());
+    shown
+}
+
+/// Has the time be over until which it stands down, which is by the calendar and not by the clock that tests pause.
+fn let_the_hour_pass(stub: &StubApi) {
+    stub.edit("secrets", "default", SECRET_NAME, |secret| {
+        assert!(secret["metadata"]["annotations"][STANDING_DOWN].is_string());
+        secret["metadata"]["annotations"][STANDING_DOWN] = json!("2020-01-01T00:00:00Z");
+    });
+}
+
+#[test]
+fn c2_2_of_two_installations_over_the_same_workloads_the_later_one_stands_down() {
+    in_paused_time(async {
+        let stub = server(11);
+        shop(&stub, "shop", WORKLOADS);
+        let first = Replica::start(&stub, Options::new("first"));
+        sleep(Duration::from_secs(30)).await;
+        all_have(&stub, 1);
+        let before = patches(&stub);
+
+        let second = Replica::start(&stub, later());
+        sleep(Duration::from_mins(1)).await;
+        assert!(stands_down(&second) && !stands_down(&first));
+        let made = patches(&stub) - before;
+        assert!(made <= 4 * WORKLOADS, "{made} patches");
+        assert_eq!(warnings(&stub), 1, "it is told once");
+        sleep(Duration::from_mins(30)).await;
+        assert_eq!(patches(&stub) - before, made, "and no more with time");
+        all_have(&stub, 1);
+
+        // The first goes on, alone.
+        paint(&stub, "shop", "blue");
+        sleep(Duration::from_secs(10)).await;
+        all_have(&stub, 2);
+        assert_eq!(patches(&stub) - before, made + WORKLOADS);
+
+        // The other one remembers when it starts anew.
+        assert!(second.stop().await);
+        let second = Replica::start(&stub, later());
+        sleep(Duration::from_mins(2)).await;
+        assert!(stands_down(&second));
+        paint(&stub, "shop", "green");
+        sleep(Duration::from_secs(10)).await;
+        all_have(&stub, 3);
+        assert_eq!(patches(&stub) - before, made + 2 * WORKLOADS);
+
+        // And takes over when it is alone.
+        assert!(first.stop().await);
+        let_the_hour_pass(&stub);
+        sleep(Duration::from_mins(2)).await;
+        assert!(!stands_down(&second));
+        paint(&stub, "shop", "black");
+        sleep(Duration::from_secs(10)).await;
+        all_have(&stub, 4);
+        assert_eq!(warnings(&stub), 1);
+    });
+}
+
+/// Where the first is still there after the hour, that is noticed at once, and again costs little.
+#[test]
+fn c2_2_an_installation_that_stood_down_stands_down_again_if_the_other_is_still_there() {
+    in_paused_time(async {
+        let stub = server(12);
+        shop(&stub, "shop", WORKLOADS);
+        let first = Replica::start(&stub, Options::new("first"));
+        sleep(Duration::from_secs(30)).await;
+        let second = Replica::start(&stub, later());
+        sleep(Duration::from_mins(2)).await;
+        for _ in 0..3 {
+            let before = patches(&stub);
+            let_the_hour_pass(&stub);
+            sleep(Duration::from_mins(3)).await;
+            assert!(stands_down(&second) && !stands_down(&first));
+            let made = patches(&stub) - before;
+            assert!(made <= 4 * WORKLOADS, "{made} patches");
+        }
+        paint(&stub, "shop", "blue");
+        sleep(Duration::from_secs(10)).await;
+        all_have(&stub, 2);
+    });
+}

@@ -1,0 +1,127 @@
+//! The real webhook, as the stub's admission hook or asked by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use k8s_openapi::ByteString;
+use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_k8s::budget::Budget;
+use pod_reloader_k8s::key::KeyReader;
+use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
+use pod_reloader_k8s::objects::Scope;
+use pod_reloader_k8s::reader::ConfigReader;
+use pod_reloader_stub_api::{Admission, OPERATOR_USER, StubApi};
+use pod_reloader_webhook::admit::Admitter;
+use pod_reloader_webhook::http::router;
+use pod_reloader_webhook::metrics::Metrics;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use super::replica::client;
+
+pub(crate) const HASH: &str = "pod-reloader.cs.sap.com/config-hash";
+
+#[derive(Clone)]
+pub(crate) struct Webhook {
+    pub(crate) budget: Budget,
+    router: Router,
+}
+
+/// What a review came to.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) object: Value,
+    pub(crate) warnings: Value,
+    pub(crate) took: Duration,
+}
+
+impl Admitted {
+    pub(crate) fn hash(&self) -> Option<&str> {
+        hash_of(&self.object)
+    }
+}
+
+pub(crate) fn hash_of(workload: &Value) -> Option<&str> {
+    workload.pointer("/spec/template/metadata/annotations")?[HASH].as_str()
+}
+
+impl Webhook {
+    /// A webhook whose reads are those of that client.
+    pub(crate) fn new(stub: &StubApi, name: &str, key: KeyReader) -> Self {
+        let budget = Budget::new(24 << 20);
+        let mut registry = Registry::default();
+        let api_metrics = ApiMetrics::register(&mut registry);
+        let admitter = Admitter {
+            reader: Arc::new(ConfigReader::new(client(stub, name), budget.clone(), api_metrics)),
+            key,
+            own_user: watch::channel(Some(OPERATOR_USER.to_owned())).1,
+            mode: HashMode::Content,
+            scope: Scope::Cluster,
+            budget: budget.clone(),
+            metrics: Metrics::register(&mut registry),
+        };
+        Self { budget, router: router(Arc::new(admitter)) }
+    }
+
+    /// Has the stub ask it for each write of a workload that has opted in, as the match conditions do.
+    pub(crate) fn install(&self, stub: &StubApi) {
+        let webhook = self.clone();
+        stub.on_write(move |admission| {
+            let webhook = webhook.clone();
+            async move {
+                if is_opted_in(&admission.new) || admission.old.as_ref().is_some_and(is_opted_in) {
+                    Ok(webhook.admit(&admission).await.object)
+                } else {
+                    Ok(admission.new)
+                }
+            }
+        });
+    }
+
+    pub(crate) async fn admit(&self, admission: &Admission) -> Admitted {
+        let began = Instant::now();
+        let request = Request::post("/mutate?timeout=10s").body(Body::from(review(admission).to_string()));
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(answer["response"]["allowed"], true, "{answer}");
+        let mut object = admission.new.clone();
+        if let Some(patch) = answer["response"].get("patch") {
+            let ByteString(patch) = serde_json::from_value(patch.clone()).unwrap();
+            let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+            json_patch::patch(&mut object, &patch).unwrap();
+        }
+        Admitted { object, warnings: answer["response"]["warnings"].clone(), took: began.elapsed() }
+    }
+}
+
+fn is_opted_in(workload: &Value) -> bool {
+    let annotations = &workload["metadata"]["annotations"];
+    ["configmaps", "secrets"]
+        .iter()
+        .any(|list| !annotations[format!("pod-reloader.cs.sap.com/{list}")].is_null())
+}
+
+fn review(admission: &Admission) -> Value {
+    let Admission { old, new, user, manager, is_dry_run, .. } = admission;
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1",
+            "kind": {"group": "apps", "version": "v1", "kind": new["kind"]},
+            "name": new["metadata"]["name"], "namespace": new["metadata"]["namespace"],
+            "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
+            "userInfo": {"username": user},
+            "object": new, "oldObject": old,
+            "dryRun": is_dry_run,
+            "options": {"fieldManager": manager},
+        },
+    })
+}
