@@ -154,8 +154,8 @@ mod tests {
         client.send(http::Request::new(Body::empty())).await.unwrap().into_body()
     }
 
-    fn pieces(of: &[(usize, &'static str)]) -> impl Stream<Item = Bytes> + Send + 'static {
-        let pieces = of.to_vec().into_iter().flat_map(|(bytes, end)| {
+    fn pieces<const N: usize>(of: [(usize, &'static str); N]) -> impl Stream<Item = Bytes> + Send + 'static {
+        let pieces = of.into_iter().flat_map(|(bytes, end)| {
             let piece = Bytes::from(vec![b'x'; 1 << 16]);
             std::iter::repeat_n(piece, bytes >> 16).chain([Bytes::from(end)])
         });
@@ -165,7 +165,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn c5_2_a_line_that_is_too_long_is_left_out_and_the_others_are_read() {
         let _alone = ALONE.lock().await;
-        let mut lines = Lines::new(body(pieces(&[(0, "a\nb"), (1 << 20, "\n"), (40 << 20, "\nc\nd")])).await);
+        let mut lines = Lines::new(body(pieces([(0, "a\nb"), (1 << 20, "\n"), (40 << 20, "\nc\nd")])).await);
         let mut lengths = vec![];
         while let Some(line) = lines.next().await.unwrap() {
             lengths.push(line.len());
@@ -176,7 +176,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn c5_2_large_texts_are_in_memory_one_at_a_time() {
         let _alone = ALONE.lock().await;
-        let read = async |bytes: usize| whole(body(pieces(&[(bytes, "\n")])).await, 4 << 20).await;
+        let read = async |bytes: usize| whole(body(pieces([(bytes, "\n")])).await, 4 << 20).await;
         let first = read(1 << 20).await.unwrap().unwrap();
         let mut second = pin!(read(2 << 20));
         let small = read(1 << 18).await.unwrap().unwrap();
@@ -191,10 +191,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn c5_7_a_large_text_that_hangs_holds_up_the_others_for_seconds_only() {
         let _alone = ALONE.lock().await;
-        let hanging = body(pieces(&[(1 << 20, "x")]).chain(stream::pending())).await;
+        let hanging = body(pieces([(1 << 20, "x")]).chain(stream::pending())).await;
         let hanging = tokio::spawn(async { Lines::new(hanging).next().await.map(drop) });
         tokio::task::yield_now().await;
-        let other = whole(body(pieces(&[(1 << 20, "\n")])).await, 4 << 20);
+        let other = whole(body(pieces([(1 << 20, "\n")])).await, 4 << 20);
         let other = timeout(Duration::from_secs(11), other).await.expect("its turn comes");
         assert_eq!(other.unwrap().unwrap().len(), (1 << 20) + 1);
         assert!(matches!(hanging.await.unwrap(), Err(Failure::Silent)));
