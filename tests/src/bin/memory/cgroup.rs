@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
+use pod_reloader_e2e::eventually;
 
-/// A cgroup with a limit; removed on drop, when nothing runs in it any more.
+/// A cgroup with a limit.
 pub(crate) struct Cgroup {
     directory: PathBuf,
     peak: &'static str,
@@ -57,17 +59,19 @@ impl Cgroup {
         let text = fs::read_to_string(self.directory.join(self.kills)).ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
     }
+
+    /// Removes it; the kernel needs a moment until the last process is out.
+    pub(crate) async fn remove(&self) -> anyhow::Result<()> {
+        eventually("the cgroup to be empty", Duration::from_secs(5), || async {
+            fs::remove_dir(&self.directory).context("cannot remove it")
+        })
+        .await
+    }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The kernel needs a moment until the last process is out.
-        for _ in 0..50 {
-            if fs::remove_dir(&self.directory).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        eprintln!("{} is left", self.directory.display());
+        // It is gone already where all went well.
+        let _ = fs::remove_dir(&self.directory);
     }
 }

@@ -169,6 +169,9 @@ impl Stage {
         let group_peak = self.group.as_ref().and_then(Cgroup::peak);
         let kills = self.group.as_ref().and_then(Cgroup::kills).unwrap_or_default();
         ensure!(kills == 0, "killed for want of memory");
+        if let Some(group) = &self.group {
+            group.remove().await?;
+        }
         let milliseconds = |value: &AtomicU64| Duration::from_millis(value.load(Ordering::Relaxed));
         Ok(Outcome {
             what: what.to_owned(),
