@@ -12,6 +12,7 @@
 //! Every task runs as long as the process: one that ends by itself ends the process, so that nothing dies unseen.
 
 pub mod admin;
+pub mod allocator;
 pub mod args;
 mod connection;
 mod go_flags;
@@ -23,15 +24,27 @@ mod self_test;
 mod tasks;
 mod terms;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// Each thread may have an arena of the allocator to itself, with what was freed there: a node's many cores must not
+/// decide how much memory that is.
+const MAX_WORKER_THREADS: usize = 4;
+const MAX_BLOCKING_THREADS: usize = 8;
 
 /// Runs the operator with the process's arguments until it is told to stop.
 pub fn main() -> ExitCode {
     let args = args::Args::parse_from(go_flags::normalize(std::env::args_os()));
     logging::init(&args);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_WORKER_THREADS))
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start the runtime: {error}");

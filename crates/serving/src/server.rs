@@ -35,7 +35,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is read of a request's body before anybody asks for it. Bodies that wait for room in memory wait on the
 /// client's side of the connection.
-const READ_AHEAD: u32 = 64 * 1024;
+const READ_AHEAD: u32 = 32 * 1024;
+
+/// Requests at once on an HTTP/2 connection; for more, clients open another. All of their read-ahead has to fit into
+/// the connection's window: the API server has one connection for all tenants, and bodies that wait must not take the
+/// window from those that are read.
+const MAX_STREAMS: u32 = 64;
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -226,10 +231,10 @@ impl Connection {
                 .timer(TokioTimer::new())
                 .keep_alive_interval(Duration::from_secs(20))
                 .keep_alive_timeout(Duration::from_secs(10))
-                .max_concurrent_streams(250)
+                .max_concurrent_streams(MAX_STREAMS)
                 .max_header_list_size(64 * 1024)
                 .initial_stream_window_size(READ_AHEAD)
-                .initial_connection_window_size(4 * READ_AHEAD)
+                .initial_connection_window_size(MAX_STREAMS * READ_AHEAD)
                 .serve_connection(io, service);
             let mut connection = std::pin::pin!(connection);
             let is_to_end = async {
@@ -249,7 +254,7 @@ impl Connection {
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .max_buf_size(READ_AHEAD as usize)
+                .max_buf_size(2 * READ_AHEAD as usize)
                 // Covers idle connections too, which end in better order by what follows.
                 .header_read_timeout(self.limits.idle + self.limits.header)
                 .serve_connection(io, service);

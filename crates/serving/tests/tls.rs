@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::body::{Body, Bytes};
+use axum::routing::{get, post};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
 use pod_reloader_serving::metrics::Metrics;
@@ -87,8 +90,18 @@ impl Server {
                 "slow"
             }
         };
+        let stalled = {
+            let (go_on, arrived) = (go_on.clone(), arrived.clone());
+            move |body: Body| async move {
+                arrived.notify_one();
+                go_on.notified().await;
+                drop(body);
+            }
+        };
         let app = Router::new()
             .route("/", get(|| async { "hello" }))
+            .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
+            .route("/stalled", post(stalled))
             .route("/panic", get(|| async { assert!(std::hint::black_box(false), "as the test wants") }))
             .route("/slow", get(slow));
         let stop = Stop::default();
@@ -192,6 +205,26 @@ async fn c4_6_idle_connections_are_closed_but_none_with_a_request() {
 
     server.go_on.notify_one();
     answer(&mut busy, "slow").await;
+}
+
+#[tokio::test]
+async fn c4_6_bodies_that_wait_hold_up_no_other_on_their_connection() {
+    let server = Server::start(Limits::default()).await;
+    let io = TokioIo::new(server.connect_with(b"h2").await);
+    let (client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let send = |path: &str, bytes: usize| {
+        let request = http::Request::post(format!("https://localhost{path}"));
+        let request = request.body(Full::new(Bytes::from(vec![b'x'; bytes]))).unwrap();
+        tokio::spawn(client.clone().send_request(request))
+    };
+    for _ in 0..60 {
+        send("/stalled", 1 << 20);
+        server.arrived.notified().await;
+    }
+    let answer = timeout(PATIENCE, send("/length", 1 << 20)).await.unwrap().unwrap().unwrap();
+    let body = timeout(PATIENCE, answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
+    assert_eq!(body, (1 << 20).to_string());
 }
 
 #[tokio::test]

@@ -10,12 +10,14 @@
 //! ```
 //!
 //! Deadlines are those of [`pod_reloader_k8s::transport`]; [`pace`] says how long to pause, [`health`] what is told of
-//! it all, [`requests`] speaks to the API server.
+//! it all, [`requests`] speaks to the API server,
+//! [`text`] bounds what is read of it.
 
 pub mod health;
 mod pace;
 mod requests;
 mod stream;
+mod text;
 
 use std::sync::Arc;
 

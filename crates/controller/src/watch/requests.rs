@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{Request as HttpRequest, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::api::{ListParams, WatchParams};
@@ -16,6 +15,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::health::Sign;
+use super::text::{self, Lines};
 use super::{Change, Out};
 
 /// The server ends a watch after so many seconds. With the grace of the transport this bounds how long a connection that
@@ -24,8 +24,9 @@ const WATCH_SECONDS: u32 = 40;
 /// A streamed list may take longer in all, but is never silent for long.
 const STREAMED_LIST_SECONDS: u32 = 300;
 const LIST_SILENCE: Duration = Duration::from_secs(15);
-/// Longest line or page that is taken; the API server's objects have at most 1.5 MiB, some more as JSON.
-const MAX_TEXT: usize = 32 * 1024 * 1024;
+/// The largest page: of several objects, and of one alone.
+const MAX_PAGE: usize = 4 * 1024 * 1024;
+const MAX_PAGE_OF_ONE: usize = 32 * 1024 * 1024;
 /// What a page should weigh: the number of its objects follows from what the last one weighed.
 const PAGE_BYTES: usize = 1024 * 1024;
 const FIRST_PAGE: u32 = 8;
@@ -161,7 +162,9 @@ where
             let line = timeout(LIST_SILENCE, lines.next()).await.map_err(|_| Failure::Silent)??;
             let line = line.ok_or(Failure::Silent)?;
             sign.alive();
-            match parse::<K>(&line)? {
+            let event = parse::<K>(&line)?;
+            drop(line);
+            match event {
                 Some(Event::Bookmark { version, ends_list: true }) => return Ok(Listed { version, objects }),
                 Some(Event::Applied(object)) => {
                     objects += 1;
@@ -181,13 +184,22 @@ where
             let request =
                 if K::metadata_api() { request.list_metadata(&params) } else { request.list(&params) };
             let body = self.send(request.map_err(kube::Error::BuildRequest)?, sign).await?;
-            let text = Limited::new(body, MAX_TEXT).collect().await.map_err(unreadable_body)?.to_bytes();
+            let limit = params.limit.unwrap_or(FIRST_PAGE);
+            let most = if limit > 1 { MAX_PAGE } else { MAX_PAGE_OF_ONE };
+            let text = text::whole(body, most).await?;
             sign.alive();
+            let Some(text) = text else {
+                if limit == 1 {
+                    return Err(Failure::Unreadable("an object is too large"));
+                }
+                params.limit = Some((limit / 4).max(1));
+                continue;
+            };
             let page: Page<K> = serde_json::from_slice(&text).map_err(|_| Failure::Unreadable("a list"))?;
             let weight = text.len();
             drop(text);
             let items = page.items.unwrap_or_default();
-            params.limit = Some(next_limit(params.limit.unwrap_or(FIRST_PAGE), weight));
+            params.limit = Some(next_limit(limit, weight));
             objects += items.len();
             for object in items {
                 out.send(Change::Listed(object)).await;
@@ -215,7 +227,9 @@ where
     ) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
             sign.told();
-            match parse::<K>(&line)? {
+            let event = parse::<K>(&line)?;
+            drop(line);
+            match event {
                 Some(Event::Bookmark { version: seen, .. }) => *version = seen,
                 Some(Event::Applied(object)) => {
                     move_along(version, &object);
@@ -304,52 +318,6 @@ fn parse<K: DeserializeOwned>(line: &[u8]) -> Result<Option<Event<K>>, Failure> 
             Err(if status.code == 410 { Failure::Expired } else { Failure::Refused(Box::new(status)) })
         }
         _ => Ok(None),
-    }
-}
-
-fn unreadable_body(error: Box<dyn std::error::Error + Send + Sync>) -> Failure {
-    match error.downcast::<kube::Error>() {
-        Ok(error) => Failure::Request(*error),
-        Err(_) => Failure::Unreadable("a page is too large"),
-    }
-}
-
-/// The lines of a body.
-pub(super) struct Lines {
-    body: Body,
-    buffer: BytesMut,
-    /// So much of the buffer has no line end.
-    searched: usize,
-}
-
-impl Lines {
-    fn new(body: Body) -> Self {
-        Self { body, buffer: BytesMut::new(), searched: 0 }
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        loop {
-            if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(self.searched + end + 1).freeze();
-                self.searched = 0;
-                if self.buffer.is_empty() {
-                    // Lets go of a large line's memory.
-                    self.buffer = BytesMut::new();
-                }
-                return Ok(Some(line));
-            }
-            self.searched = self.buffer.len();
-            if self.searched > MAX_TEXT {
-                return Err(Failure::Unreadable("an object is too large"));
-            }
-            let Some(frame) = self.body.frame().await else {
-                // The rest of a line that broke off is of no use.
-                return Ok(None);
-            };
-            if let Ok(data) = frame?.into_data() {
-                self.buffer.extend_from_slice(&data);
-            }
-        }
     }
 }
 

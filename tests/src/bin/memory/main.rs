@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use crate::stage::Outcome;
-use crate::tenants::{large_strangers, large_workloads, small_objects};
+use crate::tenants::{large_strangers, large_workloads, many_keys, small_objects};
 
 /// What all scenarios have to stay under.
 const PROMISED_KIB: u64 = 64 << 10;
@@ -38,6 +38,7 @@ const SCENARIOS: &[&str] = &[
     "fan-out",
     "wide-fan-out",
     "many-keys",
+    "tiny-keys",
     "many-namespaces",
 ];
 
@@ -65,7 +66,8 @@ async fn run(scenario: &str) -> anyhow::Result<Outcome> {
         "small-objects" => small_objects(20_000).await,
         "fan-out" => tenants::fan_out(1000).await,
         "wide-fan-out" => tenants::fan_out(10_000).await,
-        "many-keys" => tenants::many_keys().await,
+        "many-keys" => many_keys(1, 50_000, 15, "ten workloads follow 50,000 keys in one ConfigMap").await,
+        "tiny-keys" => many_keys(20, 100_000, 0, "ten workloads follow 20 ConfigMaps of 100,000 keys").await,
         "many-namespaces" => tenants::many_namespaces(500).await,
         _ => bail!("no scenario {scenario}; there are {}", SCENARIOS.join(", ")),
     }

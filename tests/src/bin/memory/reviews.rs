@@ -34,10 +34,19 @@ pub(crate) async fn large_bodies() -> anyhow::Result<Outcome> {
     let webhook = stage.webhook()?;
     let body = format!("[\"{}\"]", "x".repeat((8 << 20) - 4));
     let strings = send_all(&webhook, &vec![body; 30]).await;
+    let error = format!(r#"{{"request":"{}"}}"#, "x".repeat((8 << 20) - 20));
+    let error = send_all(&webhook, &vec![error; 30]).await;
+    let escapes = format!(r#"{{"request":{{"uid":"{}"}}}}"#, "\\n".repeat((4 << 20) - 20));
+    let escapes = send_all(&webhook, &vec![escapes; 30]).await;
     let mut numbers = "[".to_owned() + &"1,".repeat((4 << 20) - 1);
     numbers.push(']');
     let numbers = send_all(&webhook, &vec![numbers; 30]).await;
-    stage.finish("30 bodies of 8 MiB", format!("strings: {strings}; numbers: {numbers}")).await
+    stage
+        .finish(
+            "30 bodies of 8 MiB",
+            format!("strings: {strings}; misplaced: {error}; escapes: {escapes}; numbers: {numbers}"),
+        )
+        .await
 }
 
 /// 64 reviews at once that need eight large objects each.

@@ -159,25 +159,38 @@ pub(crate) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
     stage.finish(&what, after(reload)).await
 }
 
-/// A `ConfigMap` of 1 MiB with 50,000 keys.
-pub(crate) async fn many_keys() -> anyhow::Result<Outcome> {
+/// `ConfigMaps` with many keys, and ten workloads that follow them.
+pub(crate) async fn many_keys(
+    objects: usize,
+    keys: usize,
+    value_bytes: usize,
+    what: &str,
+) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
     let space = stage.space().await?;
     let data = |value: &str| -> Value {
-        (0..50_000).map(|i| (format!("k{i:05}"), json!(format!("{value}{i:09}")))).collect()
+        let value = value.repeat(value_bytes);
+        (0..keys).map(|i| (format!("{i:x}"), json!(value))).collect()
     };
-    let object =
-        |value: &str| config_with::<ConfigMap>(json!({"metadata": {"name": "settings"}}), &data(value));
-    create_all(&space.configmaps(), [object("one")?]).await?;
-    let workloads = (0..10).map(|i| listing(&format!("app-{i}"), "settings"));
+    let object = |i: usize, value: &str| {
+        // Without managed fields, which would name each key again.
+        let meta = json!({"name": format!("c{i:05}"), "managedFields": [{}]});
+        config_with::<ConfigMap>(json!({"metadata": meta}), &data(value))
+    };
+    let configmaps = (0..objects).map(|i| object(i, "a")).collect::<anyhow::Result<Vec<_>>>()?;
+    create_all(&space.configmaps(), configmaps).await?;
+    let workloads = (0..10).map(|i| listing(&format!("app-{i}"), &names("c", objects)));
     create_all(&space.workloads(Kind::Deployment), workloads).await?;
     drop(space);
     stage.start().await?;
     stage.settled(10).await?;
     let api: Api<ConfigMap> = stage.space().await?.configmaps();
-    api.replace("settings", &kube::api::PostParams::default(), &object("two")?).await?;
+    for i in 0..objects {
+        let params = kube::api::PostParams::default();
+        api.replace(&format!("c{i:05}"), &params, &object(i, "b")?).await?;
+    }
     all_reloaded(&mut stage, 10).await?;
-    stage.finish("ten workloads follow 50,000 keys in one ConfigMap of 1 MiB", "").await
+    stage.finish(what, "").await
 }
 
 /// Many namespaces by `--namespaces`.
