@@ -53,6 +53,8 @@ fn settled() -> (Index, Instant) {
     index.apply_object(&configmap("y"), &version("1"), start);
     index.learn(&configmap("x"), version("1"), digest(0));
     index.learn(&configmap("y"), version("1"), digest(0));
+    index.recorded(&configmap("x"));
+    index.recorded(&configmap("y"));
     index.settled(&reference("a"), start);
     (index, start + Duration::from_hours(1))
 }
@@ -158,6 +160,10 @@ fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
     index.not_startable(&configmap("x"), &Version { uid: "u".into(), resource_version: "2".into() });
     assert_eq!(first_seen(&index), None);
     change(&mut index, "x", "4", 2, now);
+    assert_eq!(first_seen(&index).as_deref(), Some("4"));
+    // Nor is one forgotten that went before it was recorded.
+    index.apply_object(&configmap("x"), &Presence::Absent, now);
+    index.apply_object(&configmap("x"), &version("5"), now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));
 }
 

@@ -41,7 +41,7 @@ async fn history(seed: u64, besides: Besides, pages: bool) -> Result<Duration, S
         Besides::Lists(times) => {
             // A version that is forgotten needs a list.
             stub.compact();
-            drop(stub.fail(hangs(RequestKind::List, times)));
+            stub.fail(hangs(RequestKind::List, times));
         }
         Besides::WatchHeads(times) => drop(stub.fail(hangs(RequestKind::WatchStart, times))),
         Besides::Reads(times) => drop(stub.fail(hangs(RequestKind::GetContent, times))),
