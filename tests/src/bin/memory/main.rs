@@ -70,7 +70,9 @@ async fn run(scenario: &str) -> anyhow::Result<Outcome> {
         "tiny-keys" => {
             many_keys(4, 50_000, 0, "ten workloads follow four ConfigMaps of 50,000 empty keys").await
         }
-        "many-namespaces" => tenants::many_namespaces(500).await,
+        "many-namespaces" => tenants::many_namespaces(200).await,
+        // Above what is promised (docs/performance.md), and so not among those that run by default.
+        "very-many-namespaces" => tenants::many_namespaces(500).await,
         _ => bail!("no scenario {scenario}; there are {}", SCENARIOS.join(", ")),
     }
 }
