@@ -79,8 +79,8 @@ struct WorkloadEntry {
 struct ObjectEntry {
     presence: Option<Presence>,
     first_seen: Option<Version>,
-    /// Whether a reconcile that found it there came to its end since. Until then it may not be recorded, even if it is
-    /// gone by now.
+    /// Whether a reconcile that found it there came to its end since it appeared. Until then it may not be recorded, even
+    /// if it is gone by now.
     is_recorded: bool,
     /// The digest of the content that was read last.
     digest: Option<Digest>,
@@ -99,7 +99,7 @@ impl ObjectEntry {
         Self {
             presence: None,
             first_seen: None,
-            is_recorded: false,
+            is_recorded: true,
             digest: None,
             moved_at: now,
             changed_at: None,

@@ -35,7 +35,8 @@ fn faults() -> impl Iterator<Item = (Fault, RequestKind)> {
         Fault::Status(409),
         Fault::Status(429),
     ];
-    let kinds = [RequestKind::Patch, RequestKind::GetContent, RequestKind::GetWorkload, RequestKind::CreateEvent];
+    let kinds =
+        [RequestKind::Patch, RequestKind::GetContent, RequestKind::GetWorkload, RequestKind::CreateEvent];
     faults.into_iter().flat_map(move |fault| kinds.map(|kind| (fault, kind)))
 }
 

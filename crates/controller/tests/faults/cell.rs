@@ -6,9 +6,7 @@ use pod_reloader_stub_api::{Fault, FaultRule, RequestKind, RuleId, StubApi, obje
 use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
-use crate::support::{
-    SETTLE_WINDOW, in_paused_time, last_revision, paint, revisions, server, shop,
-};
+use crate::support::{SETTLE_WINDOW, in_paused_time, last_revision, paint, revisions, server, shop};
 
 /// A change is seen within that time, whatever hung (A 1), and then some backoff.
 const BOUND: Duration = Duration::from_secs(60 + 30);

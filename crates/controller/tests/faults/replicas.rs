@@ -91,7 +91,9 @@ impl Pair {
                 let replica = self.replicas[leader].take().unwrap();
                 assert!(replica.stop().await, "it does not stop");
             }
-            Disaster::Partitioned(seconds) => self.fail_for(&clients, Fault::HangBeforeHeaders, None, seconds),
+            Disaster::Partitioned(seconds) => {
+                self.fail_for(&clients, Fault::HangBeforeHeaders, None, seconds)
+            }
             Disaster::Deaf(seconds) => self.fail_for(&clients, Fault::HangAfterHeaders, None, seconds),
             Disaster::LeaseFails(seconds, fault) => {
                 self.fail_for(&clients[2..], fault, Some(RequestKind::Lease), seconds);

@@ -61,7 +61,12 @@ fn faults(kind: RequestKind) -> impl Iterator<Item = Fault> {
 }
 
 /// A CREATE and an UPDATE of the template, each with the fault so often.
-async fn reviews(kind: RequestKind, references: usize, fault: Fault, times: Option<u64>) -> (Admitted, Admitted) {
+async fn reviews(
+    kind: RequestKind,
+    references: usize,
+    fault: Fault,
+    times: Option<u64>,
+) -> (Admitted, Admitted) {
     let stub = server(1);
     let webhook = webhook(&stub, kind, references).await;
     let old = webhook.admit(&admission(None, listing(references, "app:1"))).await.object;
@@ -111,7 +116,10 @@ fn c4_2_a_review_gets_its_hash_although_the_first_read_has_whatever_fault() {
                 }
             }
             // Both references' content is other than before, and the update shows it.
-            if kind == RequestKind::GetContent && fault != Fault::Status(403) && create.hash() == update.hash() {
+            if kind == RequestKind::GetContent
+                && fault != Fault::Status(403)
+                && create.hash() == update.hash()
+            {
                 broken.push(format!("{fault:?} of {kind:?}: the update keeps an old hash"));
             }
         }

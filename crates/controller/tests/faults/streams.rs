@@ -38,7 +38,8 @@ fn is_failing(replica: &Replica, labels: &str) -> bool {
 
 #[test]
 fn c5_7_streams_that_always_fail_make_few_requests() {
-    let faults = Fault::ALL.into_iter().filter(|fault| !matches!(fault, Fault::DuplicateEvents | Fault::StaleList(_)));
+    let faults =
+        Fault::ALL.into_iter().filter(|fault| !matches!(fault, Fault::DuplicateEvents | Fault::StaleList(_)));
     for (fault, kind) in faults.flat_map(|fault| {
         [RequestKind::List, RequestKind::WatchStart, RequestKind::WatchStream].map(|kind| (fault, kind))
     }) {
@@ -72,7 +73,11 @@ fn c5_7_streams_that_always_fail_make_few_requests() {
             sleep(Duration::from_mins(1)).await;
             assert_eq!(revisions(&stub, "shop"), 2, "{case}");
             sleep(Duration::from_secs(30)).await;
-            assert!(!is_failing(&replica, "kind=\"ConfigMap\",namespace=\"\""), "{case}\n{}", replica.metrics());
+            assert!(
+                !is_failing(&replica, "kind=\"ConfigMap\",namespace=\"\""),
+                "{case}\n{}",
+                replica.metrics()
+            );
         });
     }
 }

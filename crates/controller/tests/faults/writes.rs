@@ -32,7 +32,8 @@ fn make(stub: &StubApi, password: &str) {
 #[test]
 fn c3_a_secret_made_in_steps_reloads_pods_that_started_with_the_first() {
     for lag in [0, 50, 700, 3_000] {
-        for (gap, is_deleted) in [10, 200, 900, 1_900].into_iter().flat_map(|gap| [(gap, false), (gap, true)]) {
+        for (gap, is_deleted) in [10, 200, 900, 1_900].into_iter().flat_map(|gap| [(gap, false), (gap, true)])
+        {
             in_paused_time(async {
                 let stub = server(gap);
                 let _replica = waiting(&stub).await;
@@ -107,7 +108,8 @@ fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds() {
         shop(&stub, "shop", 1);
         let _replica = Replica::start(&stub, Options { fixed_key: Some(key), ..Options::new("replica") });
         sleep(Duration::from_secs(10)).await;
-        let _loops: Vec<_> = (0..3).map(|i| AbortOnDropHandle::new(tokio::spawn(label(stub.clone(), i)))).collect();
+        let _loops: Vec<_> =
+            (0..3).map(|i| AbortOnDropHandle::new(tokio::spawn(label(stub.clone(), i)))).collect();
         for made in 2..5 {
             sleep(Duration::from_secs(5)).await;
             let painted = stub.elapsed();

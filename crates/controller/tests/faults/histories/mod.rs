@@ -43,7 +43,11 @@ fn run(seed: u64) -> Result<(), String> {
             play.level,
             broken.join("\n"),
             play.story(),
-            if std::env::var_os("HISTORY_SEED").is_some() { play.stub.transcript() } else { "with HISTORY_SEED".into() },
+            if std::env::var_os("HISTORY_SEED").is_some() {
+                play.stub.transcript()
+            } else {
+                "with HISTORY_SEED".into()
+            },
         ))
     })
 }

@@ -93,7 +93,11 @@ impl Play {
                         write.resource,
                         meta["namespace"].as_str().unwrap_or_default(),
                         meta["name"].as_str().unwrap_or_default(),
-                        if write.is_deletion { "deleted".to_owned() } else { write.object["data"].to_string() },
+                        if write.is_deletion {
+                            "deleted".to_owned()
+                        } else {
+                            write.object["data"].to_string()
+                        },
                         write.author.manager,
                         hash.unwrap_or_default(),
                         if write.resource == "deployments" {
@@ -331,7 +335,9 @@ impl Play {
 
     /// `kubectl rollout undo`, to any earlier revision.
     async fn undo(&mut self, namespace: usize, workload: usize) {
-        let Some(object) = self.stub.get("deployments", NAMESPACES[namespace], WORKLOADS[workload]) else { return };
+        let Some(object) = self.stub.get("deployments", NAMESPACES[namespace], WORKLOADS[workload]) else {
+            return;
+        };
         let uid = &object["metadata"]["uid"];
         let earlier = self.stub.writes().into_iter();
         let earlier: Vec<_> = earlier.filter(|write| write.object["metadata"]["uid"] == *uid).collect();
@@ -343,7 +349,9 @@ impl Play {
         object["metadata"]["resourceVersion"] = Value::Null;
         self.note(format!("undo of {}/{}", NAMESPACES[namespace], WORKLOADS[workload]));
         self.send(Request::put(path(namespace, workload) + "?fieldManager=kubectl"), &object).await;
-        let now = super::shop::wish_of(&self.stub.get("deployments", NAMESPACES[namespace], WORKLOADS[workload]).unwrap());
+        let now = super::shop::wish_of(
+            &self.stub.get("deployments", NAMESPACES[namespace], WORKLOADS[workload]).unwrap(),
+        );
         let image = self.wishes[namespace][workload].as_ref().map_or(0, |wish| wish.image) + 1;
         // With empty lists there would be nothing to opt in with.
         let listed = if now.is_opted_in { now.listed } else { [true; OBJECTS.len()] };

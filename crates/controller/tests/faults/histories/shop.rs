@@ -96,7 +96,12 @@ impl Wish {
 pub(super) fn wish_of(workload: &Value) -> Wish {
     let list = |plural: &str| {
         let names = workload["metadata"]["annotations"][format!("pod-reloader.cs.sap.com/{plural}")].as_str();
-        names.unwrap_or_default().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        names
+            .unwrap_or_default()
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let (config_maps, secrets) = (list("configmaps"), list("secrets"));
     let listed = OBJECTS.map(|(_, plural, name)| {

@@ -74,7 +74,8 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn start(stub: &StubApi, options: Options) -> Self {
-        let Options { name, scope, settle_window, key_namespace, takes_part_in_election, fixed_key } = options;
+        let Options { name, scope, settle_window, key_namespace, takes_part_in_election, fixed_key } =
+            options;
         let mut registry = Registry::default();
         let api_metrics = ApiMetrics::register(&mut registry);
         let metrics = Metrics::register(&mut registry);

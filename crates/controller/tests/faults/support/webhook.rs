@@ -104,7 +104,9 @@ impl Webhook {
 
 fn is_opted_in(workload: &Value) -> bool {
     let annotations = &workload["metadata"]["annotations"];
-    ["configmaps", "secrets"].iter().any(|list| !annotations[format!("pod-reloader.cs.sap.com/{list}")].is_null())
+    ["configmaps", "secrets"]
+        .iter()
+        .any(|list| !annotations[format!("pod-reloader.cs.sap.com/{list}")].is_null())
 }
 
 fn review(admission: &Admission) -> Value {
