@@ -60,16 +60,16 @@ async fn c5_1_a_term_that_is_regained_does_not_wait_for_what_hangs_in_the_last_o
 
         let hangs = stub.fail(FaultRule::new(Fault::HangBeforeHeaders).kind(kind));
         paint(&stub, "blue");
-        sleep(Duration::from_secs(4)).await;
+        sleep(Duration::from_secs(3)).await;
         stub.heal(hangs);
         sender.send_replace(false);
-        // Another leads, for longer than anything of the old term may go on.
-        sleep(Duration::from_secs(2)).await;
+        // Another leads, for longer than anything of the old term may go on, and not as long as a request may hang.
+        sleep(Duration::from_millis(1_200)).await;
         paint(&stub, "green");
         // A reload that was made is still told of.
         let requests = || stub.count(|entry| entry.kind() != RequestKind::CreateEvent);
         let before = (revisions(), requests());
-        sleep(Duration::from_secs(20)).await;
+        sleep(Duration::from_secs(1)).await;
         assert_eq!((revisions(), requests()), before, "{kind:?}: a term that is over goes on");
 
         sender.send_replace(true);
