@@ -29,7 +29,7 @@ pub const SILENCE_DEADLINE: Duration = Duration::from_secs(10);
 /// A server ends a watch after the `timeoutSeconds` it was asked for; one that is still silent so much later is dead.
 pub const WATCH_GRACE: Duration = Duration::from_secs(5);
 /// What a watch gets that names no `timeoutSeconds`; the API server's own default is 30 to 60 minutes.
-const UNBOUNDED_WATCH: Duration = Duration::from_mins(60);
+const UNBOUNDED_WATCH: Duration = Duration::from_hours(1);
 /// A caller that gives a request up after so long without a sign of life distrusts its connection.
 pub const STALL: Duration = Duration::from_secs(1);
 /// A generation lives at least this long: a server that is merely slow must not be met with a storm of handshakes.

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(24);
 /// A stream is relisted this often at least, and with many objects less often.
 const RESYNC: Duration = Duration::from_mins(10);
 const RESYNC_PER_OBJECT: Duration = Duration::from_millis(30);
-const LONGEST_RESYNC: Duration = Duration::from_mins(60);
+const LONGEST_RESYNC: Duration = Duration::from_hours(1);
 
 /// The pauses of one stream.
 #[derive(Debug, Default)]
