@@ -78,7 +78,7 @@ impl Pair {
         for client in clients {
             let rule = FaultRule::new(fault).client(client);
             let rule = rule.until(self.stub.elapsed() + Duration::from_secs(seconds));
-            drop(self.stub.fail(if let Some(kind) = kind { rule.kind(kind) } else { rule }));
+            self.stub.fail(if let Some(kind) = kind { rule.kind(kind) } else { rule });
         }
     }
 
