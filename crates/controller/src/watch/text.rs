@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn pieces(of: &[(usize, &'static str)]) -> impl Stream<Item = Bytes> + Send + 'static {
-        let pieces = of.to_vec().into_iter().flat_map(|(bytes, end)| {
+        let pieces = of.iter().copied().flat_map(|(bytes, end)| {
             let piece = Bytes::from(vec![b'x'; 1 << 16]);
             std::iter::repeat_n(piece, bytes >> 16).chain([Bytes::from(end)])
         });
