@@ -58,3 +58,6 @@ pub(crate) async fn reconcile_while_leading(
     }
     settings.metrics.set_leader(false);
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ use super::{Affected, Index, Presence, Version};
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
     pub(super) first_seen: Option<Version>,
-    /// Whether a reconcile that found it there came to its end since. Until then it may not be recorded, even if it is
-    /// gone by now.
+    /// Whether a reconcile that found it there came to its end since it appeared. Until then it may not be recorded, even
+    /// if it is gone by now.
     pub(super) is_recorded: bool,
     /// The digest of the content that was read last.
     pub(super) digest: Option<Digest>,
@@ -33,7 +33,7 @@ impl ObjectEntry {
         Self {
             presence: None,
             first_seen: None,
-            is_recorded: false,
+            is_recorded: true,
             digest: None,
             moved_at: now,
             changed_at: None,

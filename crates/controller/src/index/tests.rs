@@ -145,6 +145,31 @@ fn c2_4_where_content_does_not_count_every_version_is_a_change() {
 }
 
 #[test]
+fn c3_what_appeared_and_went_before_it_was_recorded_stays_the_first_version() {
+    let (mut index, now) = settled();
+    for (recorded, expected) in [(false, "2"), (true, "3")] {
+        index.recorded(&configmap("x"));
+        index.apply_object(&configmap("x"), &Presence::Absent, now);
+        index.apply_object(&configmap("x"), &version("2"), now);
+        if recorded {
+            index.recorded(&configmap("x"));
+        }
+        index.apply_object(&configmap("x"), &Presence::Absent, now);
+        index.apply_object(&configmap("x"), &version("3"), now);
+        let first_seen = index.snapshot(&reference("a")).unwrap().references[0].first_seen.clone();
+        assert_eq!(first_seen.unwrap().resource_version, expected);
+    }
+}
+
+#[test]
+fn c5_7_what_a_read_says_before_the_watches_do_is_still_news_to_the_others() {
+    let (mut index, now) = settled();
+    index.learn(&configmap("x"), version("2"), digest(1));
+    assert!(index.apply_object(&configmap("x"), &version("2"), now).compare);
+    assert_eq!(index.compare_object(&configmap("x"), digest(1), false), [reference("a")]);
+}
+
+#[test]
 fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
     let (mut index, now) = settled();
     let first_seen = |index: &Index| {

@@ -76,7 +76,7 @@ pub(crate) enum Update {
 /// The running watches. They end when this is dropped.
 pub(crate) struct Watches {
     updates: mpsc::Receiver<Update>,
-    _streams: JoinSet<()>,
+    streams: JoinSet<()>,
 }
 
 impl Watches {
@@ -97,12 +97,21 @@ impl Watches {
         for (kind, name) in [(ConfigKind::ConfigMap, "ConfigMap"), (ConfigKind::Secret, "Secret")] {
             start.watch::<ConfigMeta>(kind, name, Update::Object);
         }
-        Self { updates, _streams: start.streams }
+        Self { updates, streams: start.streams }
     }
 
     /// The next change; pending while there is none.
+    ///
+    /// # Panics
+    /// If a stream ended, which none ever should: a bug must not become a watch that is missing unseen.
     pub(crate) async fn next(&mut self) -> Option<Update> {
-        self.updates.recv().await
+        tokio::select! {
+            update = self.updates.recv() => update,
+            Some(ended) = self.streams.join_next() => match ended {
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                ended => unreachable!("a watch ended: {ended:?}"),
+            },
+        }
     }
 }
 

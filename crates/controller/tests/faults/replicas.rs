@@ -92,7 +92,7 @@ impl Pair {
                 assert!(replica.stop().await, "it does not stop");
             }
             Disaster::Partitioned(seconds) => {
-                self.fail_for(&clients, Fault::HangBeforeHeaders, None, seconds)
+                self.fail_for(&clients, Fault::HangBeforeHeaders, None, seconds);
             }
             Disaster::Deaf(seconds) => self.fail_for(&clients, Fault::HangAfterHeaders, None, seconds),
             Disaster::LeaseFails(seconds, fault) => {

@@ -210,7 +210,7 @@ impl Play {
                 self.stub.delete(plural, NAMESPACES[namespace], name);
             }
             13..=14 => self.edit_template(namespace, workload).await,
-            15 => self.edit(namespace, workload, "lists", |wish, random| wish.list_anew(random)).await,
+            15 => self.edit(namespace, workload, "lists", super::shop::Wish::list_anew).await,
             16 => self.opt(namespace, workload).await,
             17 => self.undo(namespace, workload).await,
             18 => {
@@ -355,7 +355,7 @@ impl Play {
         let image = self.wishes[namespace][workload].as_ref().map_or(0, |wish| wish.image) + 1;
         // With empty lists there would be nothing to opt in with.
         let listed = if now.is_opted_in { now.listed } else { [true; OBJECTS.len()] };
-        self.wishes[namespace][workload] = Some(Wish { image, listed, ..now });
+        self.wishes[namespace][workload] = Some(Wish { listed, image, ..now });
     }
 
     async fn send(&self, request: http::request::Builder, body: &Value) {
