@@ -254,6 +254,11 @@ impl Drop for Route {
 /// A control plane without an operator, whose Services have addresses on the loopback interface; `None`, with a word on
 /// it, for a user who may not listen on the webhook's port there.
 pub async fn world() -> anyhow::Result<Option<World>> {
+    world_with(&[]).await
+}
+
+/// The same with further arguments of kube-apiserver.
+pub async fn world_with(api_server_args: &[&str]) -> anyhow::Result<Option<World>> {
     let random = getrandom::u32().ok().context("no random bytes")?.to_be_bytes();
     let (second, third) = (64 + random[0] % 128, random[1]);
     // The range's broadcast address: no Service gets it.
@@ -262,7 +267,8 @@ pub async fn world() -> anyhow::Result<Option<World>> {
         return Ok(None);
     }
     let range = format!("--service-cluster-ip-range=127.{second}.{third}.0/24");
-    World::without_operator_on(Options { api_server_args: vec![range], ..Options::default() }).await.map(Some)
+    let api_server_args = api_server_args.iter().map(ToString::to_string).chain([range]).collect();
+    World::without_operator_on(Options { api_server_args, ..Options::default() }).await.map(Some)
 }
 
 /// A Secret with a serving certificate, as a user would bring it: its name, and the CA as a file.

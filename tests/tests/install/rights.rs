@@ -16,13 +16,15 @@ use pod_reloader_tests::{PATIENCE, Release, Space, World, release};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
+/// A server that does not stream lists, as some of those that are supported: only there is `list` asked for.
+const LISTS_ONLY: &str = "--feature-gates=WatchList=false";
 const KEY: &str = "pod-reloader-key";
 const CERTIFICATES: &str = "reloader-pod-reloader-webhook-certificates";
 const LEASE: &str = "pod-reloader.cs.sap.com-reloader-pod-reloader";
 
 #[tokio::test]
 async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow::Result<()> {
-    let Some(world) = release::world().await? else { return Ok(()) };
+    let Some(world) = release::world_with(&[LISTS_ONLY]).await? else { return Ok(()) };
     let space = Space::within(&world).await?;
     let mut release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
     let _replicas = exercise(&world, &mut release, &space).await?;
@@ -37,7 +39,7 @@ async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow:
 
 #[tokio::test]
 async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -> anyhow::Result<()> {
-    let Some(world) = release::world().await? else { return Ok(()) };
+    let Some(world) = release::world_with(&[LISTS_ONLY]).await? else { return Ok(()) };
     let space = Space::within(&world).await?;
     let (secret, ca) = release::bring_certificate(&world, NAMESPACE).await?;
     let values = [
