@@ -122,7 +122,8 @@ test: node chart-tools image e2e-images ## all tests, against the real control p
 
 # Always the whole workspace, and the suites by name: Cargo builds the dependencies anew for each other choice of
 # packages, since these choose other features.
-IN_PROCESS := $(basename $(notdir $(wildcard crates/*/tests/*.rs)))
+SUITES := $(wildcard crates/*/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs tests/stub-api/tests/*/main.rs))
+IN_PROCESS := $(basename $(notdir $(SUITES)))
 .PHONY: check
 check: fmt-check lint ## formatting, clippy and all tests that need no control plane, in a few minutes
 	$(CARGO) test --workspace --locked --lib --bins $(addprefix --test ,$(IN_PROCESS))

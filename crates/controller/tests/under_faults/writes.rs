@@ -28,7 +28,7 @@ fn make(stub: &StubApi, password: &str) {
     stub.put(objects::secret("shop", "credentials", &[("password", password)]));
 }
 
-/// The point 6, with watches that lag or not.
+/// Appears, then changes (section 3), with watches that lag or not.
 #[test]
 fn c3_a_secret_made_in_steps_reloads_pods_that_started_with_the_first() {
     for lag in [0, 50, 700, 3_000] {
@@ -98,7 +98,7 @@ fn c3_1_rewriting_the_same_content_all_the_time_delays_no_reload() {
     });
 }
 
-/// The point 10: three loops of label patches.
+/// Three loops of label patches (5.5).
 #[test]
 fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds() {
     in_paused_time(async {

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::support::replica::{Options, Replica};
 use crate::support::{in_paused_time, last_revision, paint, revisions, server, shop, web};
 
-/// The bound, settle window included.
+/// Within a minute whatever hung (5.7), settle window included.
 const BOUND: Duration = Duration::from_mins(1);
 
 /// What hangs besides, once connections are fresh.

@@ -1,5 +1,5 @@
-//! The reconciler, the webhook, the key keeper and the election under faults, over an API server in the process, in paused time
-//! (the D 17).
+//! The reconciler, the webhook, the key keeper and the election under faults: over an API server in the process, in
+//! paused time.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a panic is a failure")]
 
 mod bystanders;

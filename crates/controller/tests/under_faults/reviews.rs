@@ -151,7 +151,7 @@ fn c4_2_a_review_is_answered_in_time_whatever_fault_its_reads_have_for_ever() {
     assert!(broken.is_empty(), "{} reviews:\n{}", broken.len(), broken.join("\n"));
 }
 
-/// The eight CREATEs in a row.
+/// Eight CREATEs in a row (4.2).
 #[test]
 fn c4_2_after_connections_hang_the_first_review_takes_seconds_and_the_others_nothing() {
     in_paused_time(async {
