@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::rivals::Rivals;
 use crate::tidings::{Tiding, join, reload_note};
 use crate::unanswered::{Sent, Unanswered};
-use crate::write::{Guarded, Writer, Written};
+use crate::write::{Guarding, Writer, Written};
 
 /// Conflicts in a row before the workload has to wait its turn again.
 const MAX_CONFLICTS: u32 = 5;
@@ -133,7 +133,7 @@ impl Reconciler {
         report: &mut Report,
     ) -> (Outcome, Vec<Tiding>) {
         let mut view = snapshot.view.clone();
-        let mut guarded: Option<Guarded> = None;
+        let mut guarding = Guarding::Version;
         let mut not_before =
             snapshot.changed_at.map_or(view.received, |changed_at| changed_at.max(view.received));
         if snapshot.settled_at <= Instant::now() {
@@ -149,17 +149,17 @@ impl Reconciler {
                 return (Outcome::Done, vec![]);
             }
             self.warn_of_references(&view, &evaluation);
-            match self.apply(&view, snapshot, &evaluation.decision, guarded.as_ref(), report).await {
+            match self.apply(&view, snapshot, &evaluation.decision, guarding, report).await {
                 Step::End(Outcome::Done, tidings) if !evaluation.unreadable.is_empty() => {
                     return (Outcome::Failed, tidings);
                 }
                 Step::End(outcome, tidings) => return (outcome, tidings),
                 Step::Conflict => {}
             }
-            drop(guarded.take());
             let asked_at = Instant::now();
             // From here on, what others write beside us does not matter, only what the decision is made from.
-            let fresh = match self.writer.get_guarded(&view.reference).await {
+            guarding = Guarding::Inputs;
+            let fresh = match self.writer.get(&view.reference).await {
                 Ok(None) => return (Outcome::Gone, vec![]),
                 Ok(Some(fresh)) => fresh,
                 Err(error) => {
@@ -167,9 +167,8 @@ impl Reconciler {
                     return (Outcome::Failed, vec![]);
                 }
             };
-            let workload = fresh.object.workload.clone();
-            report.refreshed = Some((fresh.object.clone(), asked_at));
-            guarded = Some(fresh);
+            let workload = fresh.workload.clone();
+            report.refreshed = Some((fresh, asked_at));
             if !workload.is_cared_for() {
                 return (Outcome::Done, vec![]);
             }
@@ -189,7 +188,7 @@ impl Reconciler {
         view: &Arc<View>,
         snapshot: &Snapshot,
         decision: &Decision,
-        guarded: Option<&Guarded>,
+        guarding: Guarding,
         report: &mut Report,
     ) -> Step {
         let workload = &view.workload;
@@ -224,7 +223,7 @@ impl Reconciler {
         };
         let (target, left_out) = target.fitted_to(workload);
         let tidings: Vec<_> = left_out.into_iter().map(|no_room| Tiding::no_room(view, no_room)).collect();
-        let written = self.writer.write(view, &target, guarded).await;
+        let written = self.writer.write(view, &target, guarding).await;
         let attempt = Attempt { view, snapshot, decision, target, causes };
         self.after_write(&attempt, written, tidings, report)
     }

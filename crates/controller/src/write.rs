@@ -15,6 +15,7 @@ use kube::{Client, Resource};
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::workload::{PodTemplate, Workload};
 use pod_reloader_k8s::FIELD_MANAGER;
 use pod_reloader_k8s::budget::{Budget, Reservation};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
@@ -51,16 +52,28 @@ pub(crate) enum Written {
     Failed(String),
 }
 
-/// A workload as it was read, with the text that guards a patch of it.
-pub(crate) struct Guarded {
-    pub(crate) object: WorkloadObject,
-    text: Text,
+/// How a patch is kept from overwriting what it was not decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guarding {
+    /// By the version of the whole object.
+    Version,
+    /// By tests on what the decision read alone: others write the object all the time.
+    Inputs,
 }
 
 /// An answer's body, with its room in the budget.
 struct Text {
     json: String,
     _room: Option<Reservation>,
+}
+
+/// How room in the budget is made for an answer that turns out to be large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// So many times its size is reserved.
+    Times(usize),
+    /// It has been reserved along with that of another answer: whoever holds a part must not wait for more.
+    Covered,
 }
 
 /// Reads and patches workloads.
@@ -77,55 +90,88 @@ impl Writer {
     }
 
     /// The workload as it is now; `Ok(None)` if it is gone.
-    pub(crate) async fn get_guarded(&self, reference: &WorkloadRef) -> Result<Option<Guarded>, String> {
+    pub(crate) async fn get(&self, reference: &WorkloadRef) -> Result<Option<WorkloadObject>, String> {
+        let found = self.get_text(reference, Room::Times(1)).await.map_err(|failure| failure.to_string())?;
+        found.map(|text| parse(&text)).transpose()
+    }
+
+    async fn get_text(&self, reference: &WorkloadRef, room: Room) -> Result<Option<Text>, Failure> {
         let WorkloadRef { kind, namespace, name } = reference;
         let request = Request::new(WorkloadObject::url_path(kind, Some(namespace)))
             .get(name, &GetParams::default())
-            .map_err(|error| error.to_string())?;
-        match self.call("get_workload", self.request(namespace, request)).await {
-            Ok(text) => match serde_json::from_str(&text.json) {
-                Ok(object) => Ok(Some(Guarded { object, text })),
-                Err(_) => Err("the API server sent something that is no workload".into()),
-            },
+            .map_err(|error| Failure::Api(kube::Error::BuildRequest(error)))?;
+        match self.call("get_workload", self.request(namespace, request, room)).await {
+            Ok(text) => Ok(Some(text)),
             Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(failure),
         }
     }
 
-    /// Gives the workload these annotations, if it still is the version in `view` or, with `guarded` (of that version,
-    /// too), if it still says all that the decision was made from.
-    pub(crate) async fn write(&self, view: &View, target: &Target, guarded: Option<&Guarded>) -> Written {
-        let WorkloadRef { kind, namespace, name } = &view.reference;
-        let api = Request::new(WorkloadObject::url_path(kind, Some(namespace)));
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        let guard = guarded.and_then(|guarded| Guard::of(&guarded.text.json).ok());
-        let request = if let Some(guard) = &guard {
-            let Some(patch) = target.guarded_patch(&view.workload, guard) else { return Written::Nothing };
-            // The patch is text already: it carries values as the API server wrote them.
-            api.patch(name, &params, &Patch::Merge(())).map(|mut request| {
-                request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
-                request.map(|_| patch.into_bytes())
-            })
-        } else {
-            let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
-            api.patch(name, &params, &Patch::Merge(&patch))
-        };
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return Written::Failed(error.to_string()),
-        };
-        if self.is_terminating(namespace).await {
+    /// Gives the workload these annotations, if it still is what the decision was made from.
+    pub(crate) async fn write(&self, view: &View, target: &Target, guarding: Guarding) -> Written {
+        if target.is_met_by(&view.workload) {
+            return Written::Nothing;
+        }
+        if self.is_terminating(&view.reference.namespace).await {
             return Written::Gone;
         }
-        let answer = self.call("patch_workload", self.request(namespace, request)).await;
-        match answer.map(|text| serde_json::from_str(&text.json)) {
-            Ok(Ok(object)) => Written::Done(Box::new(object)),
-            Ok(Err(_)) => Written::Failed("the API server sent something that is no workload".into()),
-            // Whether it is gone or a policy answers so is found out by reading it.
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
-                Written::Conflict
+        match guarding {
+            Guarding::Version => self.write_version(view, target).await,
+            Guarding::Inputs => self.write_inputs(view, target).await,
+        }
+    }
+
+    async fn write_version(&self, view: &View, target: &Target) -> Written {
+        let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
+        match self.patch_request(&view.reference, &Patch::Merge(&patch)) {
+            Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
+            Err(error) => Written::Failed(error.to_string()),
+        }
+    }
+
+    /// Reads the workload once more, for the text that the tests hold it against.
+    async fn write_inputs(&self, view: &View, target: &Target) -> Written {
+        let text = match self.get_text(&view.reference, Room::Times(2)).await {
+            Ok(Some(text)) => text,
+            Ok(None) => return Written::Conflict,
+            Err(failure) => return Written::Failed(failure.to_string()),
+        };
+        let (Ok(object), Ok(guard)) = (parse(&text), Guard::of(&text.json)) else {
+            return Written::Failed(UNREADABLE.into());
+        };
+        if !has_same_inputs(&object.workload, &view.workload) {
+            return Written::Conflict;
+        }
+        let Some(patch) = target.guarded_patch(&object.workload, &guard) else { return Written::Nothing };
+        match self.patch_request(&view.reference, &Patch::Merge(())) {
+            Ok(mut request) => {
+                // The patch is text already: it carries values as the API server wrote them.
+                request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
+                self.send_patch(view, request.map(|_| patch.into_bytes()), Room::Covered).await
             }
-            Err(Failure::Api(kube::Error::Api(status))) if guard.is_some() && is_failed_test(&status) => {
+            Err(error) => Written::Failed(error.to_string()),
+        }
+    }
+
+    fn patch_request<P: serde::Serialize + std::fmt::Debug>(
+        &self,
+        reference: &WorkloadRef,
+        patch: &Patch<P>,
+    ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
+        let WorkloadRef { kind, namespace, name } = reference;
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
+    }
+
+    async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
+        let request = self.request(&view.reference.namespace, request, room);
+        match self.call("patch_workload", request).await.map(|text| parse(&text)) {
+            Ok(Ok(object)) => Written::Done(Box::new(object)),
+            Ok(Err(error)) => Written::Failed(error),
+            // Whether it is gone or a policy answers so is found out by reading it.
+            Err(Failure::Api(kube::Error::Api(status)))
+                if status.is_conflict() || status.is_not_found() || is_failed_test(&status) =>
+            {
                 Written::Conflict
             }
             // What a person has to look at: policies, which may answer with any code, quotas, validation.
@@ -138,21 +184,30 @@ impl Writer {
         }
     }
 
-    async fn request(&self, namespace: &str, request: http::Request<Vec<u8>>) -> Result<Text, kube::Error> {
+    async fn request(
+        &self,
+        namespace: &str,
+        request: http::Request<Vec<u8>>,
+        room: Room,
+    ) -> Result<Text, kube::Error> {
         let response = self.client.send(request.map(Body::from)).await?;
         let (head, mut body) = response.into_parts();
         let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         let mut bytes = Vec::with_capacity(length.unwrap_or_default().min(SMALL_ANSWER));
-        let mut room = None;
+        let mut reserved = None;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             let size = bytes.len() + data.len();
             if size > MAX_ANSWER {
                 return Err(kube::Error::Service("the answer is too large".into()));
             }
-            if size > SMALL_ANSWER && room.is_none() {
-                room = Some(self.budget.reserve(namespace, length.unwrap_or(LARGE_ANSWER)).await);
+            if let Room::Times(times) = room
+                && size > SMALL_ANSWER
+                && reserved.is_none()
+            {
+                let expected = length.unwrap_or(LARGE_ANSWER) * times;
+                reserved = Some(self.budget.reserve(namespace, expected).await);
             }
             bytes.extend_from_slice(&data);
         }
@@ -164,7 +219,7 @@ impl Writer {
             return Err(kube::Error::Api(Box::new(status.with_code(head.status.as_u16()))));
         }
         let json = String::from_utf8(bytes).map_err(kube::Error::FromUtf8)?;
-        Ok(Text { json, _room: room })
+        Ok(Text { json, _room: reserved })
     }
 
     /// Whether the namespace is being deleted (1.5). If it cannot be asked, it is taken to live.
@@ -209,6 +264,24 @@ impl Writer {
             }
         }
     }
+}
+
+const UNREADABLE: &str = "the API server sent something that is no workload";
+
+fn parse(text: &Text) -> Result<WorkloadObject, String> {
+    serde_json::from_str(&text.json).map_err(|_| UNREADABLE.to_owned())
+}
+
+/// Whether a decision from one version holds for the other, too: all but the version and the room for annotations is the
+/// same.
+fn has_same_inputs(one: &Workload, other: &Workload) -> bool {
+    let with_version_of_other = Workload {
+        resource_version: other.resource_version.clone(),
+        annotations: other.annotations,
+        template: PodTemplate { annotations: other.template.annotations, ..one.template.clone() },
+        ..one.clone()
+    };
+    with_version_of_other == *other
 }
 
 /// Whether a JSON Patch was refused because one of its tests failed, as against a policy that answers with the same code.
