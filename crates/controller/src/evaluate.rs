@@ -36,6 +36,8 @@ pub(crate) struct Evaluation {
     pub(crate) decision: Decision,
     /// What could not be read, and why.
     pub(crate) unreadable: Vec<(ConfigName, String)>,
+    /// Whether that is not going to pass with the next attempts.
+    pub(crate) is_lasting: bool,
     /// Listed names that do not exist and that the template does not name either: typos, maybe.
     pub(crate) not_found: Vec<ConfigName>,
 }
@@ -123,7 +125,7 @@ impl Reconciler {
             is_absent.then(|| name.clone())
         };
         let not_found = reads.lookups.iter().filter_map(is_typo).collect();
-        Evaluation { decision, unreadable: reads.unreadable, not_found }
+        Evaluation { decision, unreadable: reads.unreadable, is_lasting: tolerant, not_found }
     }
 
     /// Adds what is known of objects that the template requires without listing them: what the watches said or, where

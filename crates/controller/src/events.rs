@@ -157,11 +157,16 @@ impl Recorder {
 
     /// Writes a warning, unless the same one stands already.
     pub(crate) fn warn_once(&self, view: &View, reason: Reason, note: String) -> bool {
-        let is_news = {
-            let mut told = self.told();
-            let told = told.entry(view.reference.clone()).or_default();
-            told.insert(reason, note.clone()).as_deref() != Some(&note)
-        };
+        self.warn_about(view, reason, note.clone(), note)
+    }
+
+    /// Writes a warning, unless one about the same stands already: the note may tell of details that vary.
+    pub(crate) fn warn_about(&self, view: &View, reason: Reason, about: String, note: String) -> bool {
+        let before = self.told().entry(view.reference.clone()).or_default().insert(reason, about.clone());
+        if reason == Reason::ReferenceUnreadable && before.is_none() {
+            self.metrics.unreadable.inc();
+        }
+        let is_news = before != Some(about);
         if is_news {
             tracing::warn!(workload = %view.reference, reason = reason.as_str(), "{note}");
             self.tell(view, reason, note);
@@ -174,25 +179,26 @@ impl Recorder {
         self.told().get(reference).and_then(|told| told.get(&reason)).is_some_and(|told| told == note)
     }
 
-    /// Workloads for which such a warning stands.
-    pub(crate) fn standing(&self, reason: Reason) -> usize {
-        self.told().values().filter(|told| told.contains_key(&reason)).count()
-    }
-
     /// The warning no longer stands.
     pub(crate) fn resolve(&self, reference: &WorkloadRef, reasons: &[Reason]) {
         let mut told = self.told();
-        if let Some(of_workload) = told.get_mut(reference) {
-            of_workload.retain(|reason, _| !reasons.contains(reason));
-            if of_workload.is_empty() {
-                told.remove(reference);
+        let Some(of_workload) = told.get_mut(reference) else { return };
+        for reason in reasons {
+            if of_workload.remove(reason).is_some() && *reason == Reason::ReferenceUnreadable {
+                self.metrics.unreadable.dec();
             }
+        }
+        if of_workload.is_empty() {
+            told.remove(reference);
         }
     }
 
     /// The workload is no longer ours.
     pub(crate) fn forget(&self, reference: &WorkloadRef) {
-        self.told().remove(reference);
+        let told = self.told().remove(reference);
+        if told.is_some_and(|told| told.contains_key(&Reason::ReferenceUnreadable)) {
+            self.metrics.unreadable.dec();
+        }
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, HashMap<WorkloadRef, HashMap<Reason, String>>> {

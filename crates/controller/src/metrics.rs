@@ -25,7 +25,7 @@ pub struct Metrics {
     pub(crate) references: Gauge,
     pub(crate) queued: Gauge,
     leader: Gauge,
-    unreadable: Gauge,
+    pub(crate) unreadable: Gauge,
     no_room: Counter,
     /// The state of the watches.
     pub watches: WatchHealth,
@@ -156,10 +156,6 @@ impl Metrics {
 
     pub(crate) fn observe_change_to_patch(&self, took: Duration) {
         self.change_to_patch.observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn set_unreadable(&self, workloads: usize) {
-        self.unreadable.set(i64::try_from(workloads).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn count_left_out(&self) {

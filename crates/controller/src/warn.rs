@@ -40,14 +40,15 @@ impl Reconciler {
         }
     }
 
-    /// Warns of references that could not be read, or that may be typos.
+    /// Warns of references that cannot be read, once it is clear that it stays so, and of those that may be typos.
     pub(crate) fn warn_of_references(&self, view: &View, evaluation: &Evaluation) {
         if evaluation.unreadable.is_empty() {
             self.recorder.resolve(&view.reference, &[Reason::ReferenceUnreadable]);
-        } else {
+        } else if evaluation.is_lasting {
+            let names = join(evaluation.unreadable.iter().map(|(name, _)| name));
             let unreadable = evaluation.unreadable.iter().map(|(name, why)| format!("{name}: {why}"));
             let note = format!("cannot be read: {}", join(unreadable));
-            self.recorder.warn_once(view, Reason::ReferenceUnreadable, note);
+            self.recorder.warn_about(view, Reason::ReferenceUnreadable, names, note);
         }
         if evaluation.not_found.is_empty() {
             self.recorder.resolve(&view.reference, &[Reason::ReferenceNotFound]);
@@ -58,6 +59,5 @@ impl Reconciler {
             );
             self.recorder.warn_once(view, Reason::ReferenceNotFound, note);
         }
-        self.metrics.set_unreadable(self.recorder.standing(Reason::ReferenceUnreadable));
     }
 }
