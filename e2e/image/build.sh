@@ -37,7 +37,7 @@ e2e/image/pack.sh "${CARGO_TARGET_DIR:-target}/$target/release/pod-reloader" "$a
 # In a copy, since it writes a file beside the manifest of every binary in the workspace.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-tar --create Cargo.toml Cargo.lock crates e2e/Cargo.toml e2e/src e2e/apps/Cargo.toml e2e/apps/src tests/Cargo.toml tests/src | tar --extract --directory "$copy"
+tar --create Cargo.toml Cargo.lock crates e2e/Cargo.toml e2e/src e2e/apps/Cargo.toml e2e/apps/src tests/Cargo.toml tests/src tests/stub-api/Cargo.toml tests/stub-api/src | tar --extract --directory "$copy"
 "$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --manifest-path "$copy/crates/pod-reloader/Cargo.toml" \
     --format json --spec-version 1.5 --describe binaries --target "$target" --no-build-deps
 

@@ -1,8 +1,9 @@
 //! Which objects have to be read because a watch told of another version: is their content another, too (3.1)?
 //!
-//! One read of an object at a time, and not more often than [`PAUSE`], however often it is written.
+//! One read of an object at a time, and not more often than [`PAUSE`], however often it is written; [`MOST`] at once, and
+//! namespaces take turns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use pod_reloader_core::reference::ConfigRef;
@@ -10,6 +11,8 @@ use tokio::time::Instant;
 
 /// Between two reads of one object.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Reads at once, those that pause included.
+const MOST: usize = 128;
 
 /// A read to be made.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,37 +22,78 @@ pub(crate) struct Comparison {
     pub(crate) at: Instant,
 }
 
-/// The reads that are under way.
+/// The reads that are under way, and those that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Comparisons(HashMap<ConfigRef, State>);
+pub(crate) struct Comparisons {
+    states: HashMap<ConfigRef, State>,
+    running: usize,
+    waiting: HashMap<String, VecDeque<ConfigRef>>,
+    /// Namespaces with objects that wait; the first is next.
+    turns: VecDeque<String>,
+}
 
 #[derive(Debug)]
 struct State {
-    began: Instant,
+    /// When the last read began; `None` while none has.
+    began: Option<Instant>,
+    is_running: bool,
     /// Another version was seen meanwhile.
     again: bool,
 }
 
 impl Comparisons {
-    /// Another version of the object was seen. Returns the read to begin, unless one is under way.
-    pub(crate) fn ask(&mut self, object: &ConfigRef, now: Instant) -> Option<Comparison> {
-        if let Some(state) = self.0.get_mut(object) {
-            state.again = true;
-            return None;
+    /// Another version of the object was seen.
+    pub(crate) fn ask(&mut self, object: &ConfigRef) {
+        match self.states.get_mut(object) {
+            Some(state) => state.again |= state.is_running,
+            None => {
+                let state = State { began: None, is_running: false, again: false };
+                self.states.insert(object.clone(), state);
+                self.wait(object);
+            }
         }
-        self.0.insert(object.clone(), State { began: now, again: false });
-        Some(Comparison { object: object.clone(), at: now })
     }
 
-    /// A read is over. Returns the next one of the object, if it has to be read again.
-    pub(crate) fn done(&mut self, object: &ConfigRef, now: Instant) -> Option<Comparison> {
-        let State { began, again } = self.0.remove(object)?;
-        if !again {
+    fn wait(&mut self, object: &ConfigRef) {
+        let waiting = self.waiting.entry(object.namespace.clone()).or_default();
+        if waiting.is_empty() {
+            self.turns.push_back(object.namespace.clone());
+        }
+        waiting.push_back(object.clone());
+    }
+
+    /// The next read to begin, if there may be one more.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Comparison> {
+        if self.running >= MOST {
             return None;
         }
-        let at = (began + PAUSE).max(now);
-        self.0.insert(object.clone(), State { began: at, again: false });
-        Some(Comparison { object: object.clone(), at })
+        let namespace = self.turns.pop_front()?;
+        let waiting = self.waiting.get_mut(&namespace)?;
+        let object = waiting.pop_front()?;
+        if waiting.is_empty() {
+            self.waiting.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        let state = self.states.get_mut(&object)?;
+        let at = state.began.map_or(now, |began| (began + PAUSE).max(now));
+        state.began = Some(at);
+        state.is_running = true;
+        self.running += 1;
+        Some(Comparison { object, at })
+    }
+
+    /// A read is over. Whether the object has to be read again.
+    pub(crate) fn done(&mut self, object: &ConfigRef) -> bool {
+        let Some(state) = self.states.get_mut(object) else { return false };
+        self.running -= 1;
+        state.is_running = false;
+        if std::mem::take(&mut state.again) {
+            self.wait(object);
+            return true;
+        }
+        self.states.remove(object);
+        false
     }
 }
 
@@ -58,18 +102,44 @@ mod tests {
     use super::*;
     use pod_reloader_core::reference::ConfigName;
 
+    fn object(namespace: &str, i: usize) -> ConfigRef {
+        ConfigRef::new(namespace, ConfigName::configmap(format!("object-{i}")))
+    }
+
     #[test]
     fn c3_1_an_object_that_is_written_all_the_time_is_read_a_few_times_a_second() {
         let (mut comparisons, start) = (Comparisons::default(), Instant::now());
-        let object = ConfigRef::new("ns", ConfigName::configmap("busy"));
-        let first = comparisons.ask(&object, start).unwrap();
-        assert_eq!(first.at, start);
-        for i in 1..100 {
-            assert_eq!(comparisons.ask(&object, start + Duration::from_millis(i)), None);
+        let busy = object("ns", 0);
+        comparisons.ask(&busy);
+        comparisons.ask(&busy);
+        assert_eq!(comparisons.next(start).unwrap().at, start);
+        for _ in 1..100 {
+            comparisons.ask(&busy);
+            assert_eq!(comparisons.next(start), None);
         }
-        let second = comparisons.done(&object, start + Duration::from_millis(100)).unwrap();
+        assert!(comparisons.done(&busy));
+        let second = comparisons.next(start + Duration::from_millis(100)).unwrap();
         assert_eq!(second.at, start + PAUSE);
-        assert_eq!(comparisons.done(&object, second.at), None);
-        assert!(comparisons.ask(&object, second.at).is_some());
+        assert!(!comparisons.done(&busy));
+        comparisons.ask(&busy);
+        assert!(comparisons.next(second.at).is_some());
+    }
+
+    #[test]
+    fn c5_2_reads_are_bounded_and_namespaces_take_turns() {
+        let (mut comparisons, now) = (Comparisons::default(), Instant::now());
+        (0..10_000).for_each(|i| comparisons.ask(&object("big", i)));
+        let running: Vec<_> = std::iter::from_fn(|| comparisons.next(now)).collect();
+        assert_eq!(running.len(), MOST);
+        comparisons.ask(&object("small", 0));
+        let mut reads = 0;
+        for read in running {
+            comparisons.done(&read.object);
+            reads += 1;
+            if comparisons.next(now).is_some_and(|next| next.object.namespace == "small") {
+                break;
+            }
+        }
+        assert!(reads <= 2, "{reads}");
     }
 }

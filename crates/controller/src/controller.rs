@@ -1,6 +1,7 @@
 //! The task that owns index, queue and gate: consumes changes from the watches, starts reconciles, handles their results.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kube::{Client, Resource};
@@ -122,6 +123,7 @@ impl Controller {
             recorder: Recorder::new(client.clone(), settings.instance.clone(), metrics.clone()),
             unanswered: Unanswered::default(),
             rivals: Rivals::default(),
+            namespaces: AtomicUsize::new(0),
             metrics: metrics.clone(),
         };
         let max_objects = budget.total() / BUDGET_BYTES_PER_OBJECT;
@@ -235,8 +237,8 @@ impl Controller {
         for reference in at_once {
             self.reconcile_now(&reference);
         }
-        if compare && let Some(comparison) = self.comparisons.ask(object, now) {
-            self.compare(comparison);
+        if compare {
+            self.comparisons.ask(object);
         }
     }
 
@@ -264,6 +266,7 @@ impl Controller {
 
     fn key_changed(&mut self) {
         self.index.forget_digests();
+        self.reconciler.rivals.reset();
         let all: Vec<_> = self.index.workloads().cloned().collect();
         for reference in all {
             self.queue.schedule(&reference, Instant::now());
@@ -287,8 +290,11 @@ impl Controller {
         }
     }
 
-    /// Starts the workloads whose turn it is.
+    /// Starts the reads and the workloads whose turn it is.
     fn admit(&mut self) {
+        while let Some(comparison) = self.comparisons.next(Instant::now()) {
+            self.compare(comparison);
+        }
         while let Some(reference) = self.gate.admit(Instant::now()) {
             // What was seen while it waited counts.
             let Some(snapshot) = self.index.snapshot(&reference) else {
@@ -311,14 +317,10 @@ impl Controller {
         match done {
             Ok(Done::Reconciled { view, began, report }) => self.finish_reconcile(&view, began, *report),
             Ok(Done::Compared(object, digest)) => {
-                let now = Instant::now();
                 // Another version that was seen while this was read is compared by the next read.
-                let next = self.comparisons.done(&object, now);
-                let to_settle = self.index.compare_object(&object, digest, next.is_some());
+                let is_behind = self.comparisons.done(&object);
+                let to_settle = self.index.compare_object(&object, digest, is_behind);
                 self.reconcile_when_settled(to_settle);
-                if let Some(comparison) = next {
-                    self.compare(comparison);
-                }
             }
             Err(error) if error.is_cancelled() => {}
             // A bug: the process ends and starts anew rather than go on with a workload that is never reconciled.
@@ -341,7 +343,7 @@ impl Controller {
                     let is_there = matches!(presence, Presence::Version(_));
                     self.index.learn(&object, presence, digest);
                     if is_there && report.outcome == Outcome::Done {
-                        self.index.recorded(&object);
+                        self.index.recorded(&object, &reference);
                     }
                 }
                 Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
@@ -354,9 +356,9 @@ impl Controller {
             }
             Outcome::SettleUntil(at) => self.queue.done(&reference, Some(at)),
             Outcome::Gone => self.queue.done(&reference, None),
-            Outcome::Failed => {
+            outcome @ (Outcome::Failed | Outcome::Partial) => {
                 let jitter = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-                self.queue.failed(&reference, Instant::now(), jitter);
+                self.queue.failed(&reference, Instant::now(), jitter, outcome == Outcome::Partial);
             }
         }
     }
@@ -366,5 +368,7 @@ impl Controller {
         self.metrics.workloads.set(size(self.index.workload_count()));
         self.metrics.references.set(size(self.index.object_count()));
         self.metrics.queued.set(size(self.queue.len()));
+        self.metrics.contested.set(size(self.reconciler.rivals.contested(Instant::now())));
+        self.reconciler.namespaces.store(self.index.namespace_count(), Ordering::Relaxed);
     }
 }

@@ -106,12 +106,14 @@ impl Reconciler {
             learned.push(Learned::Read(ConfigRef::new(namespace, name.clone()), presence, digest));
         }
         // What is forbidden, say, will not be readable with the next attempt either.
-        let tolerant = failures >= TOLERANT_AFTER || reads.only_lasting();
+        let mut tolerant = failures >= TOLERANT_AFTER || reads.only_lasting();
         let superseded = superseded(snapshot, &reads.lookups);
         let mut decision = self.ask(key, view, &reads.lookups, &superseded, tolerant);
         // Only a reload that could have to wait asks for more.
         if matches!(decision.verdict, Verdict::Reload { .. }) {
-            self.read_required(view, snapshot, &mut reads, learned).await;
+            // What could not be asked does not count as being there.
+            let is_lasting = self.read_required(view, snapshot, &mut reads, learned).await;
+            tolerant = failures >= TOLERANT_AFTER || (reads.only_lasting() && is_lasting);
             decision = self.ask(key, view, &reads.lookups, &superseded, tolerant);
         }
         for name in &decision.incomplete {
@@ -129,14 +131,15 @@ impl Reconciler {
     }
 
     /// Adds what is known of objects that the template requires without listing them: what the watches said or, where
-    /// they said nothing yet, whether they exist.
+    /// they said nothing yet, whether they exist. Returns whether what could not be asked will not be answered with the next
+    /// attempt either.
     async fn read_required(
         &self,
         view: &View,
         snapshot: &Snapshot,
         reads: &mut Reads,
         learned: &mut Vec<Learned>,
-    ) {
+    ) -> bool {
         let required = view.workload.template.uses.required();
         let unlisted: Vec<_> = required.filter(|name| !reads.lookups.contains_key(*name)).cloned().collect();
         let mut unseen = vec![];
@@ -149,7 +152,7 @@ impl Reconciler {
             }
         }
         if unseen.is_empty() {
-            return;
+            return true;
         }
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let namespace = &view.reference.namespace;
@@ -160,8 +163,10 @@ impl Reconciler {
                 Learned::Read(ConfigRef::new(namespace, name.clone()), Presence::Absent, None)
             }),
         );
+        let is_lasting = found.only_lasting();
         reads.lookups.extend(found.lookups);
         reads.unreadable.extend(found.unreadable);
+        is_lasting
     }
 
     fn ask(

@@ -4,7 +4,7 @@
 //! note: each reload has to name the references that changed.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -27,8 +27,10 @@ use crate::metrics::Metrics;
 const MAX_NOTE: usize = 1000;
 /// Events must not delay patches: few at once, and not for long.
 const CONCURRENT_EVENTS: usize = 8;
-/// Events that wait; more are given up at once, so that they do not pile up.
-const MAX_WAITING: usize = 2_000;
+/// Events of one namespace that wait; more are given up at once, so that they do not pile up.
+const MAX_WAITING_OF_NAMESPACE: usize = 500;
+/// And of all. What namespaces have in excess of their share is given up before that of others.
+const MAX_WAITING: usize = 4_000;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before an Event is tried again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -101,6 +103,7 @@ pub(crate) struct Recorder {
     instance: String,
     slots: FairSemaphore,
     under_way: TaskTracker,
+    waiting: Waiting,
     metrics: Metrics,
     /// The warnings that stand, so that each is told once.
     told: Mutex<HashMap<WorkloadRef, HashMap<Reason, String>>>,
@@ -110,22 +113,31 @@ impl Recorder {
     /// `instance` names this replica.
     pub(crate) fn new(client: Client, instance: String, metrics: Metrics) -> Self {
         let slots = FairSemaphore::new(CONCURRENT_EVENTS);
-        Self { client, instance, slots, under_way: TaskTracker::new(), metrics, told: Mutex::default() }
+        Self {
+            client,
+            instance,
+            slots,
+            under_way: TaskTracker::new(),
+            waiting: Waiting::default(),
+            metrics,
+            told: Mutex::default(),
+        }
     }
 
     /// Writes an Event. One that meets a passing failure is tried again for [`EVENT_PATIENCE`]; what cannot be written is
     /// logged and counted, nothing else: the work itself is done.
     pub(crate) fn tell(&self, view: &View, reason: Reason, note: String) {
         let reference = view.reference.clone();
-        if self.under_way.len() >= MAX_WAITING {
+        let Some(waiting) = self.waiting.enter(&reference.namespace) else {
             self.metrics.count_event_error();
             tracing::debug!(workload = %reference, reason = reason.as_str(), "too many Events wait: this one is given up");
             return;
-        }
+        };
         let api = Api::<Event>::namespaced(self.client.clone(), &reference.namespace);
         let event = self.event(view, reason, note);
         let (slots, metrics) = (self.slots.clone(), self.metrics.clone());
         self.under_way.spawn(async move {
+            let _waiting = waiting;
             let error = match timeout(EVENT_PATIENCE, write_event(&api, &event, &slots)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
@@ -237,6 +249,47 @@ impl Recorder {
             reporting_controller: Some(REPORTER.into()),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
+        }
+    }
+}
+
+/// How many Events of each namespace wait.
+#[derive(Clone, Debug, Default)]
+struct Waiting(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One of them.
+struct Waits {
+    of: Waiting,
+    namespace: String,
+}
+
+impl Waiting {
+    /// `None` if there are too many.
+    fn enter(&self, namespace: &str) -> Option<Waits> {
+        let mut counts = self.counts();
+        let all: usize = counts.values().sum();
+        let count = counts.get(namespace).copied().unwrap_or_default();
+        // With very many namespaces there is still room for the first of each.
+        if count >= MAX_WAITING_OF_NAMESPACE || (all >= MAX_WAITING && count > 0) {
+            return None;
+        }
+        counts.insert(namespace.to_owned(), count + 1);
+        Some(Waits { of: self.clone(), namespace: namespace.to_owned() })
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let mut counts = self.of.counts();
+        if let Some(count) = counts.get_mut(&self.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.namespace);
+            }
         }
     }
 }

@@ -137,6 +137,11 @@ impl Index {
         self.objects.len()
     }
 
+    /// In how many namespaces workloads refer to something.
+    pub(crate) fn namespace_count(&self) -> usize {
+        self.objects_of.len()
+    }
+
     pub(crate) fn workloads(&self) -> impl Iterator<Item = &WorkloadRef> {
         self.workloads.keys()
     }
@@ -207,6 +212,7 @@ impl Index {
             let object = ConfigRef::new(&reference.namespace, name);
             let Some(entry) = self.objects.get_mut(&object) else { continue };
             entry.users.remove(reference);
+            entry.unrecorded_by.remove(reference);
             if entry.users.is_empty() {
                 self.objects.remove(&object);
                 if let Some(count) = self.objects_of.get_mut(&object.namespace) {
@@ -271,7 +277,9 @@ impl Index {
         let names = view.workload.references.names().into_iter();
         let objects = names
             .filter_map(|name| self.objects.get(&ConfigRef::new(&view.reference.namespace, name.clone())));
-        let Some(moved_at) = objects.map(|object| object.moved_at).max() else { return view.received };
+        // Content that has not been compared yet may have moved.
+        let moved_at = |object: &ObjectEntry| object.uncompared_since.max(Some(object.moved_at));
+        let Some(moved_at) = objects.filter_map(moved_at).max() else { return view.received };
         let window = match view.workload.settle_window {
             SettleWindow::Of(window) => window,
             SettleWindow::Unset | SettleWindow::Invalid => self.settle_window,

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(crate) queued: Gauge,
     leader: Gauge,
     pub(crate) unreadable: Gauge,
+    pub(crate) contested: Gauge,
     no_room: Counter,
     /// The state of the watches.
     pub watches: WatchHealth,
@@ -60,6 +61,7 @@ impl Metrics {
             queued: Gauge::default(),
             leader: Gauge::default(),
             unreadable: Gauge::default(),
+            contested: Gauge::default(),
             no_room: Counter::default(),
             watches: WatchHealth::register(registry),
             event_errors: Counter::default(),
@@ -107,6 +109,11 @@ impl Metrics {
             metrics.unreadable.clone(),
         );
         registry.register(
+            "namespaces_contested",
+            "Namespaces that are left alone because another installation writes there (leader only)",
+            metrics.contested.clone(),
+        );
+        registry.register(
             "workloads_left_out",
             "Workloads left out because there is no room for their references in memory",
             metrics.no_room.clone(),
@@ -132,6 +139,7 @@ impl Metrics {
             self.references.set(0);
             self.queued.set(0);
             self.unreadable.set(0);
+            self.contested.set(0);
         }
     }
 

@@ -12,6 +12,8 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// Between two reconciles of a workload that can be completed in part only.
+const PARTIAL_PAUSE: Duration = Duration::from_secs(2);
 
 /// A keyed delay queue.
 #[derive(Debug, Default)]
@@ -77,14 +79,14 @@ impl Queue {
     }
 
     /// The look failed; the next one follows after a backoff that grows with every failure.
-    /// `jitter` is from 0 to 1.
-    pub(crate) fn failed(&mut self, reference: &WorkloadRef, now: Instant, jitter: f64) {
+    /// `jitter` is from 0 to 1. If all was done that could be (`is_partial`), it is left in peace for a moment only.
+    pub(crate) fn failed(&mut self, reference: &WorkloadRef, now: Instant, jitter: f64, is_partial: bool) {
         let failures = self.slots.get(reference).map_or(0, |slot| slot.failures);
         let backoff = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF);
         let at = now + backoff.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0);
         self.finish(reference, Some(at), |slot| {
             slot.failures = failures.saturating_add(1);
-            slot.not_before = Some(at);
+            slot.not_before = Some(if is_partial { at.min(now + PARTIAL_PAUSE) } else { at });
         });
     }
 
@@ -160,7 +162,7 @@ mod tests {
         for failures in 0..12 {
             assert_eq!(queue.next().await.1, failures);
             let began = Instant::now();
-            queue.failed(&workload("a"), began, 0.0);
+            queue.failed(&workload("a"), began, 0.0, false);
             queue.schedule(&workload("a"), began);
             let (reference, count) = queue.next().await;
             waits.push(began.elapsed().as_millis());

@@ -1,6 +1,7 @@
 //! Reconciles one workload: compares desired and current annotations and patches the difference.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pod_reloader_core::config_hash::HashMode;
@@ -19,7 +20,7 @@ use crate::events::{Reason, Recorder};
 use crate::index::{Presence, Snapshot, Version, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
-use crate::rivals::Rivals;
+use crate::rivals::{Claim, Rivals};
 use crate::tidings::{Tiding, join, reload_note};
 use crate::unanswered::{Sent, Unanswered};
 use crate::write::{Guarding, Writer, Written};
@@ -37,6 +38,8 @@ pub(crate) struct Reconciler {
     pub(crate) recorder: Recorder,
     pub(crate) unanswered: Unanswered,
     pub(crate) rivals: Rivals,
+    /// In how many namespaces there are workloads of ours.
+    pub(crate) namespaces: AtomicUsize,
     pub(crate) metrics: Metrics,
 }
 
@@ -51,6 +54,9 @@ pub(crate) enum Outcome {
     Gone,
     /// Another attempt is needed, after a backoff.
     Failed,
+    /// All was done that could be, without what could not be read: another attempt is needed, but changes of the other
+    /// references need not wait for it.
+    Partial,
 }
 
 /// What a reconcile found.
@@ -111,16 +117,25 @@ impl Reconciler {
         self.report_unconfirmed(view);
     }
 
-    /// Whether another installation keeps writing this workload. If it does, this one, which came later, stands down.
+    /// Whether another installation keeps writing this workload, or others of its namespace: then this one, which came
+    /// later, leaves them alone.
     pub(crate) fn is_contested(&self, view: &Arc<View>, key: &DigestKey) -> bool {
+        let now = Instant::now();
+        if self.rivals.is_contested(&view.reference.namespace, now) {
+            return true;
+        }
         let Some(observed) = foreign_record(view, key) else { return false };
-        if !self.rivals.is_back(&view.reference, &observed.key_id) {
+        let namespaces = self.namespaces.load(Ordering::Relaxed);
+        let claim = self.rivals.found(&view.reference, &observed.key_id, namespaces, now);
+        if claim == Claim::Open {
             return false;
         }
-        let note = "another installation of pod-reloader writes this workload, too: this one stands down. Give them \
-                    different namespaces, or remove one";
+        let note = "another installation of pod-reloader writes this workload, too: this one leaves its namespace alone. \
+                    Give them different namespaces, or remove one";
         self.recorder.warn_once(view, Reason::AnotherInstallation, note.to_owned());
-        self.key.stand_down();
+        if claim == Claim::ContestedWidely {
+            self.key.stand_down();
+        }
         true
     }
 
@@ -151,7 +166,7 @@ impl Reconciler {
             self.warn_of_references(&view, &evaluation);
             match self.apply(&view, snapshot, &evaluation.decision, guarding, report).await {
                 Step::End(Outcome::Done, tidings) if !evaluation.unreadable.is_empty() => {
-                    return (Outcome::Failed, tidings);
+                    return (Outcome::Partial, tidings);
                 }
                 Step::End(outcome, tidings) => return (outcome, tidings),
                 Step::Conflict => {}
@@ -291,7 +306,7 @@ impl Reconciler {
             if let Some(key) = self.key.get()
                 && let Some(observed) = foreign_record(view, &key)
             {
-                self.rivals.took_over(&view.reference, &observed.key_id);
+                self.rivals.took_over(&view.reference, &observed.key_id, Instant::now());
             }
             let note = "the digest key was replaced: what changed while the old one was lost cannot be seen";
             tidings.push(Tiding::new(view, Reason::KeyReplaced, note.to_owned()));

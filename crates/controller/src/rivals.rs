@@ -1,41 +1,139 @@
 //! Whether another installation writes the same workloads.
 //!
 //! An observed-config that was made with a foreign key is recorded anew, as after the loss of a key (2.5). If the same
-//! foreign key then stands there again, it is not lost: somebody else goes on writing it, who was there before us, since
-//! it was us who took the workload over. The first installation sees the same thing only if we write it once more, which
-//! we do not: so it is always the later one that stands down.
+//! foreign key then stands there again soon, it is not lost: an installation goes on writing it that was there before us,
+//! since it was us who took the workload over. The first installation sees the same thing only if we write it once more,
+//! which we do not: so it is the later one that stands down.
+//!
+//! It leaves the namespace alone in which it saw that, and stands down as a whole only if that is so in half of the
+//! namespaces in which it has workloads: a tenant who can write a foreign key into one workload harms his own namespace
+//! alone. After a while it tries again: the other one may be gone.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_k8s::key::STAND_DOWN;
+use tokio::time::Instant;
 
-/// Workloads remembered at most. One of them is enough to notice.
+/// Workloads remembered at most. A few of each namespace are enough to notice.
 const MAX: usize = 1000;
+/// A foreign key that comes back later has another cause. Much shorter than [`STAND_DOWN`]: after that all begins anew,
+/// for the other installation, too.
+const MEMORY: Duration = Duration::from_mins(10);
 
-/// The workloads that were taken over from another key, and from which.
+/// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Rivals(Mutex<HashMap<WorkloadRef, String>>);
+pub(crate) struct Rivals(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The workloads that were taken over from another key: from which, and when.
+    taken: HashMap<WorkloadRef, (String, Instant)>,
+    /// The namespaces that are left alone, and until when.
+    contested: HashMap<String, Instant>,
+}
+
+/// What a foreign key on a workload means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nothing yet: it may be a key that was lost.
+    Open,
+    /// Another installation is at work in that namespace, which is left alone.
+    Contested,
+    /// It is so in half of the namespaces, this one included: the whole installation should stand down.
+    ContestedWidely,
+}
 
 impl Rivals {
     /// The workload's observed-config was made with that key, and is ours now.
-    pub(crate) fn took_over(&self, workload: &WorkloadRef, key_id: &str) {
-        let mut taken = self.taken();
-        if taken.len() < MAX {
-            taken.insert(workload.clone(), key_id.to_owned());
+    pub(crate) fn took_over(&self, workload: &WorkloadRef, key_id: &str, now: Instant) {
+        let mut state = self.state();
+        if state.taken.len() >= MAX {
+            state.taken.retain(|_, (_, at)| now.duration_since(*at) < MEMORY);
+        }
+        if state.taken.len() < MAX {
+            state.taken.insert(workload.clone(), (key_id.to_owned(), now));
         }
     }
 
-    /// Whether it has been taken back under the same key.
-    pub(crate) fn is_back(&self, workload: &WorkloadRef, key_id: &str) -> bool {
-        self.taken().get(workload).is_some_and(|taken| taken == key_id)
+    /// A foreign key stands on the workload. `namespaces` is in how many we have workloads.
+    pub(crate) fn found(
+        &self,
+        workload: &WorkloadRef,
+        key_id: &str,
+        namespaces: usize,
+        now: Instant,
+    ) -> Claim {
+        let mut state = self.state();
+        let is_back = state
+            .taken
+            .get(workload)
+            .is_some_and(|(taken, at)| taken == key_id && now.duration_since(*at) < MEMORY);
+        if !is_back {
+            return Claim::Open;
+        }
+        state.contested.insert(workload.namespace.clone(), now + STAND_DOWN);
+        state.contested.retain(|_, until| *until > now);
+        if state.contested.len() * 2 >= namespaces { Claim::ContestedWidely } else { Claim::Contested }
+    }
+
+    /// Whether the namespace is left alone.
+    pub(crate) fn is_contested(&self, namespace: &str, now: Instant) -> bool {
+        self.state().contested.get(namespace).is_some_and(|until| *until > now)
+    }
+
+    /// How many namespaces are left alone.
+    pub(crate) fn contested(&self, now: Instant) -> usize {
+        self.state().contested.values().filter(|until| **until > now).count()
+    }
+
+    /// All begins anew: the installation stands down, or is up again.
+    pub(crate) fn reset(&self) {
+        *self.state() = State::default();
     }
 
     pub(crate) fn forget(&self, workload: &WorkloadRef) {
-        self.taken().remove(workload);
+        self.state().taken.remove(workload);
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, HashMap<WorkloadRef, String>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pod_reloader_core::reference::WorkloadKind;
+
+    fn workload(namespace: &str) -> WorkloadRef {
+        WorkloadRef { kind: WorkloadKind::Deployment, namespace: namespace.into(), name: "web".into() }
+    }
+
+    #[test]
+    fn c2_5_a_foreign_key_that_comes_back_soon_is_an_installation_that_was_there_first() {
+        let (rivals, now) = (Rivals::default(), Instant::now());
+        assert_eq!(rivals.found(&workload("a"), "k1", 1, now), Claim::Open);
+        rivals.took_over(&workload("a"), "k1", now);
+        assert_eq!(rivals.found(&workload("a"), "k2", 1, now), Claim::Open, "another key");
+        assert_eq!(rivals.found(&workload("b"), "k1", 1, now), Claim::Open, "another workload");
+        assert_eq!(rivals.found(&workload("a"), "k1", 1, now + MEMORY), Claim::Open, "long ago");
+        assert_eq!(rivals.found(&workload("a"), "k1", 1, now), Claim::ContestedWidely);
+    }
+
+    #[test]
+    fn c2_5_who_writes_in_one_namespace_of_many_stops_us_there_alone_and_not_for_ever() {
+        let (rivals, now) = (Rivals::default(), Instant::now());
+        for (i, namespace) in ["a", "b", "c"].into_iter().enumerate() {
+            rivals.took_over(&workload(namespace), "k1", now);
+            let expected = if i < 2 { Claim::Contested } else { Claim::ContestedWidely };
+            assert_eq!(rivals.found(&workload(namespace), "k1", 6, now), expected, "{namespace}");
+        }
+        assert!(rivals.is_contested("a", now) && !rivals.is_contested("d", now));
+        assert!(!rivals.is_contested("a", now + STAND_DOWN));
+        rivals.reset();
+        assert_eq!(rivals.contested(now), 0);
     }
 }

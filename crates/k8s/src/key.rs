@@ -40,6 +40,7 @@ pub const STANDING_DOWN: &str = "pod-reloader.cs.sap.com/standing-down-until";
 pub const STAND_DOWN: Duration = Duration::from_hours(1);
 
 const RETRY: Duration = Duration::from_secs(1);
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(15);
 /// Without news from the watch, the Secret is read again after this long.
 const RECHECK: Duration = Duration::from_mins(1);
 /// The server ends the watch before that.
@@ -99,6 +100,8 @@ pub struct KeyKeeper {
     metrics: Metrics,
     state: watch::Sender<State>,
     stand_down: Arc<Notify>,
+    /// Until when this replica knows that the installation stands down, whatever the Secret says yet.
+    stands_down_until: Option<Instant>,
     held: Option<Arc<DigestKey>>,
     /// Another key that the Secret holds, and since when.
     other: Option<(DigestKey, Instant)>,
@@ -128,7 +131,18 @@ impl KeyKeeper {
         let stand_down = Arc::new(Notify::new());
         let reader = KeyReader { state, stand_down: stand_down.clone() };
         let secrets = Api::namespaced(client, namespace);
-        (Self { secrets, metrics, state: sender, stand_down, held: None, other: None }, reader)
+        (
+            Self {
+                secrets,
+                metrics,
+                state: sender,
+                stand_down,
+                stands_down_until: None,
+                held: None,
+                other: None,
+            },
+            reader,
+        )
     }
 
     /// Runs for ever.
@@ -242,39 +256,50 @@ impl KeyKeeper {
         }
     }
 
-    /// Writes into the Secret that this installation stands down, for all replicas to see.
+    /// Stands down, and writes it into the Secret for all replicas to see.
     async fn announce_stand_down(&mut self) {
-        tracing::error!(
-            "another installation writes the same workloads: this one stands down for {} minutes",
-            STAND_DOWN.as_secs() / 60
-        );
-        self.metrics.set_standing_down(true);
+        let now = Instant::now();
+        if self.stands_down_until.is_none_or(|until| until <= now) {
+            tracing::error!(
+                "another installation writes the same workloads: this one stands down for {} minutes",
+                STAND_DOWN.as_secs() / 60
+            );
+        }
         // At once here, and whether or not it can be written.
-        self.state.send_if_modified(|state| !std::mem::replace(&mut state.is_standing_down, true));
-        let until = Timestamp::now() + STAND_DOWN;
+        let until = *self.stands_down_until.get_or_insert(now + STAND_DOWN);
+        self.set_standing_down(true);
+        let for_others = Timestamp::now() + until.saturating_duration_since(now);
         let result = async {
-            let mut stored = timeout(REQUEST_TIMEOUT, self.secrets.get(SECRET_NAME)).await??;
-            stored.annotations_mut().insert(STANDING_DOWN.into(), until.to_string());
+            // Listed, as ever: no other right is needed to read it.
+            let params = ListParams::default().fields(&by_name());
+            let list = timeout(REQUEST_TIMEOUT, self.secrets.list(&params)).await??;
+            let Some(mut stored) = list.items.into_iter().next() else { return Ok(()) };
+            stored.annotations_mut().insert(STANDING_DOWN.into(), for_others.to_string());
             let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
             timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &stored)).await??;
             Ok::<_, KeyError>(())
         };
         if let Err(error) = result.await {
-            tracing::error!(error = %report(&error), "cannot write that this installation stands down; trying again");
+            tracing::warn!(error = %report(&error), "cannot write that this installation stands down; trying again");
+            sleep(ANNOUNCE_AGAIN).await;
             self.stand_down.notify_one();
-            sleep(RETRY).await;
         }
     }
 
     /// Takes over what the Secret says of standing down.
-    fn see_stand_down(&self, stored: &Secret) {
-        let is_standing_down = standing_down_until(stored).is_some();
+    fn see_stand_down(&mut self, stored: &Secret) {
+        let now = Instant::now();
+        self.stands_down_until = self.stands_down_until.filter(|until| *until > now);
+        self.set_standing_down(self.stands_down_until.is_some() || standing_down_until(stored).is_some());
+    }
+
+    fn set_standing_down(&self, is_standing_down: bool) {
+        self.metrics.set_standing_down(is_standing_down);
         let is_news = self.state.send_if_modified(|state| {
             std::mem::replace(&mut state.is_standing_down, is_standing_down) != is_standing_down
         });
-        self.metrics.set_standing_down(is_standing_down);
         if is_news {
-            tracing::warn!(is_standing_down, "the Secret says whether this installation stands down");
+            tracing::warn!(is_standing_down, "whether this installation stands down has changed");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is known of one config object that workloads refer to, and what its changes mean for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pod_reloader_core::digest::Digest;
@@ -13,9 +13,9 @@ use super::{Affected, Index, Presence, Version};
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
     pub(super) first_seen: Option<Version>,
-    /// Whether a reconcile that found it there came to its end since it appeared. Until then it may not be recorded, even
+    /// Those who list it of whom no reconcile has come to its end since it appeared: they may not have recorded it, even
     /// if it is gone by now.
-    pub(super) is_recorded: bool,
+    pub(super) unrecorded_by: HashSet<Arc<WorkloadRef>>,
     /// The digest of the content that was read last.
     pub(super) digest: Option<Digest>,
     /// When it was first referred to, or its content last seen to change.
@@ -33,7 +33,7 @@ impl ObjectEntry {
         Self {
             presence: None,
             first_seen: None,
-            is_recorded: true,
+            unrecorded_by: HashSet::new(),
             digest: None,
             moved_at: now,
             changed_at: None,
@@ -60,8 +60,12 @@ impl Index {
             return Affected::default();
         }
         if let Presence::Version(version) = presence {
-            if before == Some(Presence::Absent) && std::mem::take(&mut entry.is_recorded) {
-                entry.first_seen = None;
+            if before == Some(Presence::Absent) {
+                if entry.unrecorded_by.is_empty() {
+                    entry.first_seen = None;
+                }
+                let listing = entry.users.iter().filter(|(_, is_listed)| **is_listed);
+                entry.unrecorded_by.extend(listing.map(|(user, _)| user.clone()));
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
         }
@@ -109,10 +113,14 @@ impl Index {
             entry.uncompared_since = None;
         }
         let before = std::mem::replace(&mut entry.digest, digest);
-        if digest.is_some() && before == digest {
-            return vec![];
-        }
         let listing = entry.users(true);
+        if digest.is_some() && before == digest {
+            // Those who waited for that answer need not wait as if it had moved.
+            let is_waiting = |user: &WorkloadRef| {
+                self.workloads.get(user).is_some_and(|workload| workload.unsettled_since.is_some())
+            };
+            return listing.into_iter().filter(is_waiting).collect();
+        }
         self.move_object(object, &listing, seen_at);
         listing
     }
@@ -139,19 +147,21 @@ impl Index {
                 entry.first_seen = Some(version.clone());
             }
         }
-        // What is to be compared keeps what it is to be compared with, and so does what the watches have yet to tell of:
-        // the other workloads that list it have not heard of that content.
+        // The digest is what all who list it have heard of. A read that is ahead of the watches, or of a comparison, says
+        // that one of them knows of other content: whatever the watches tell next is news to some of them.
         let is_told = entry.presence.as_ref().is_none_or(|told| *told == presence);
-        if entry.uncompared_since.is_none() && is_told && digest.is_some() {
-            entry.digest = digest;
+        if entry.uncompared_since.is_none() && is_told {
+            entry.digest = digest.or(entry.digest);
+        } else if digest.is_some() && digest != entry.digest {
+            entry.digest = None;
         }
         entry.presence.get_or_insert(presence);
     }
 
-    /// A reconcile found the object there, and left nothing to do.
-    pub(crate) fn recorded(&mut self, object: &ConfigRef) {
+    /// A reconcile of that workload found the object there, and left nothing to do.
+    pub(crate) fn recorded(&mut self, object: &ConfigRef, by: &WorkloadRef) {
         if let Some(entry) = self.objects.get_mut(object) {
-            entry.is_recorded = true;
+            entry.unrecorded_by.remove(by);
         }
     }
 

@@ -53,8 +53,8 @@ fn settled() -> (Index, Instant) {
     index.apply_object(&configmap("y"), &version("1"), start);
     index.learn(&configmap("x"), version("1"), digest(0));
     index.learn(&configmap("y"), version("1"), digest(0));
-    index.recorded(&configmap("x"));
-    index.recorded(&configmap("y"));
+    index.recorded(&configmap("x"), &reference("a"));
+    index.recorded(&configmap("y"), &reference("a"));
     index.settled(&reference("a"), start);
     (index, start + Duration::from_hours(1))
 }
@@ -148,11 +148,11 @@ fn c2_4_where_content_does_not_count_every_version_is_a_change() {
 fn c3_what_appeared_and_went_before_it_was_recorded_stays_the_first_version() {
     let (mut index, now) = settled();
     for (recorded, expected) in [(false, "2"), (true, "3")] {
-        index.recorded(&configmap("x"));
+        index.recorded(&configmap("x"), &reference("a"));
         index.apply_object(&configmap("x"), &Presence::Absent, now);
         index.apply_object(&configmap("x"), &version("2"), now);
         if recorded {
-            index.recorded(&configmap("x"));
+            index.recorded(&configmap("x"), &reference("a"));
         }
         index.apply_object(&configmap("x"), &Presence::Absent, now);
         index.apply_object(&configmap("x"), &version("3"), now);
