@@ -98,6 +98,49 @@ fn c3_1_rewriting_the_same_content_all_the_time_delays_no_reload() {
     });
 }
 
+/// The time from a change to its patch is that of changes which a watch told of: what was undone, or found after a
+/// start, would make latencies of it that nobody ever waited for.
+#[test]
+fn healing_drift_and_catching_up_are_no_latency() {
+    in_paused_time(async {
+        let stub = server(1);
+        shop(&stub, "shop", 1);
+        let replica = Replica::start(&stub, Options::new("replica"));
+        sleep(Duration::from_secs(10)).await;
+        let begun = stub.get("deployments", "shop", "web").unwrap();
+        let latencies = |replica: &Replica| {
+            let metrics = replica.metrics();
+            let count = metrics.lines().find_map(|line| line.strip_prefix("change_to_patch_seconds_count "));
+            count.unwrap().parse::<usize>().unwrap()
+        };
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (1, 0), "the first hash");
+        paint(&stub, "shop", "blue");
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (2, 1));
+
+        // Somebody past the webhook: once with the annotations of another time, once with none.
+        stub.edit("deployments", "shop", "web", |web| {
+            web["metadata"]["annotations"] = begun["metadata"]["annotations"].clone();
+            web["spec"]["template"]["metadata"] = begun["spec"]["template"]["metadata"].clone();
+        });
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (4, 1), "drift");
+        stub.edit("deployments", "shop", "web", |web| web["spec"]["template"]["metadata"] = json!({}));
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (6, 1), "no annotations");
+
+        // What changed while nobody watched.
+        assert!(replica.stop().await);
+        paint(&stub, "shop", "green");
+        let replica = Replica::start(&stub, Options::new("replica"));
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (7, 0), "after a start");
+        paint(&stub, "shop", "black");
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (8, 1));
+    });
+}
+
 /// Three loops of label patches (5.5).
 #[test]
 fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds() {
