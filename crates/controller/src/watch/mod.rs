@@ -182,14 +182,17 @@ mod tests {
         let next = tokio::spawn(async move { watches.next().await.is_some() });
         let ended = timeout(Duration::from_mins(1), next).await.ok()?;
         let panic = ended.expect_err("there are no updates").into_panic();
-        panic.downcast::<String>().ok().map(|text| *text)
+        match panic.downcast::<String>() {
+            Ok(text) => Some(*text),
+            Err(panic) => panic.downcast::<&str>().ok().map(|text| (*text).to_owned()),
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn c5_7_a_watch_that_ends_takes_the_process_along() {
         let ended = end_of(async {}).await;
         assert!(ended.as_ref().is_some_and(|text| text.contains("a watch ended")), "{ended:?}");
-        let panicked = end_of(async { panic!("a bug in the stream of {}", "Secrets") }).await;
-        assert_eq!(panicked.as_deref(), Some("a bug in the stream of Secrets"));
+        let panicked = end_of(async { panic!("a bug in a stream") }).await;
+        assert_eq!(panicked.as_deref(), Some("a bug in a stream"));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_k8s::key::KeyReader;
-use pod_reloader_stub_api::{StubApi, objects};
+use pod_reloader_stub_api::{Fault, FaultRule, RequestKind, StubApi, objects};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -139,6 +139,34 @@ fn healing_drift_and_catching_up_are_no_latency() {
         sleep(Duration::from_secs(10)).await;
         assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (8, 1));
     });
+}
+
+/// An Event says why a workload was reloaded: once, also if its write fails for a while.
+#[test]
+fn c5_8_a_reload_is_told_of_once_although_writing_the_event_fails() {
+    for fault in [
+        Fault::HangBeforeHeaders,
+        Fault::HangAfterHeaders,
+        Fault::Reset,
+        Fault::Status(500),
+        Fault::Status(429),
+        Fault::LostAnswer,
+        Fault::LostAnswer500,
+    ] {
+        in_paused_time(async {
+            let stub = server(1);
+            shop(&stub, "shop", 1);
+            let _replica = Replica::start(&stub, Options::new("replica"));
+            sleep(Duration::from_secs(30)).await;
+            let told = || stub.list("events").len();
+            let before = told();
+            let rule = stub.fail(FaultRule::new(fault).kind(RequestKind::CreateEvent).times(3));
+            paint(&stub, "shop", "blue");
+            sleep(Duration::from_mins(1)).await;
+            assert!(stub.hits(rule) > 0, "{fault:?}");
+            assert_eq!((revisions(&stub, "shop"), told() - before), (2, 1), "{fault:?}");
+        });
+    }
 }
 
 /// Three loops of label patches (5.5).
