@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
-use crate::support::{in_paused_time, paint, revisions, server, shop};
+use crate::support::{in_paused_time, paint, revisions, server};
 
 fn told(stub: &StubApi, reason: &str) -> usize {
     stub.list("events").iter().filter(|event| event["reason"] == reason).count()
@@ -41,8 +41,8 @@ fn c5_5_a_reference_that_can_never_be_read_does_not_hold_up_the_others_for_long(
 fn c3_a_reload_that_waits_reads_nothing_until_something_changes() {
     in_paused_time(async {
         let stub = server(1);
-        shop(&stub, "shop", 1);
-        let web = (*stub.get("deployments", "shop", "web").unwrap()).clone();
+        stub.put(objects::config_map("shop", "settings", &[("colour", "red")]));
+        let web = objects::listing("shop", "web", "settings", "");
         stub.put(objects::with_env_from(web, "Secret", "credentials", false));
         let _replica = Replica::start(&stub, Options::new("replica"));
         sleep(Duration::from_secs(10)).await;

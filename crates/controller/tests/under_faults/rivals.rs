@@ -24,10 +24,13 @@ fn patches(stub: &StubApi) -> usize {
 /// Waits while the two settle it between them. Two that quarrel are stopped at once: an hour of that is no short test.
 async fn settle(stub: &StubApi, time: Duration) -> usize {
     let (before, end) = (patches(stub), stub.elapsed() + time);
+    let requests = stub.count(|_| true);
     while stub.elapsed() < end {
         sleep(Duration::from_secs(1)).await;
         let made = patches(stub) - before;
         assert!(made <= 4 * WORKLOADS, "{made} patches");
+        let requests = stub.count(|_| true) - requests;
+        assert!(requests <= 50 * WORKLOADS, "{requests} requests");
     }
     patches(stub) - before
 }
