@@ -38,3 +38,57 @@ impl Readiness {
         self.certificates.problem(SystemTime::now()).into_iter().chain(unmet).chain(silent).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in tests a panic is a failure")]
+
+    use std::time::Duration;
+
+    use pod_reloader_controller::controller;
+    use pod_reloader_stub_api::{Fault, FaultRule, StubApi};
+    use tokio::time::sleep;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::terms::tests::settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn c5_7_a_leader_is_not_ready_while_one_of_its_watches_has_been_silent_for_minutes() {
+        let stub = StubApi::new(1);
+        let settings = settings(&stub);
+        let readiness = Readiness {
+            certificates: Certificates::new(pod_reloader_serving::metrics::Metrics::default()),
+            key: settings.key.clone(),
+            own_user: watch::channel(Some("pod-reloader".to_owned())).1,
+            watches: settings.metrics.watches.clone(),
+            is_stopping: Arc::default(),
+        };
+        // Of the certificate, which has nothing to do with it.
+        let others = readiness.missing();
+        assert_eq!(others.len(), 1, "{others:?}");
+        let silence =
+            || readiness.missing().into_iter().filter(|what| !others.contains(what)).collect::<Vec<_>>();
+        let stop = CancellationToken::new();
+        let reconciler = tokio::spawn(controller::run(settings, stop.clone()));
+        sleep(Duration::from_mins(10)).await;
+        assert_eq!(silence(), [""; 0], "all is well");
+
+        let hangs = stub.fail(FaultRule::new(Fault::HangBeforeHeaders).resource("secrets"));
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(silence(), [""; 0], "it may be silent for two minutes");
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(silence(), ["no sign of life from the watches of Secret"]);
+        stub.heal(hangs);
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!(silence(), [""; 0], "it speaks again");
+
+        // Who does not lead has no watches.
+        stub.fail(FaultRule::new(Fault::HangBeforeHeaders).resource("secrets"));
+        sleep(Duration::from_mins(4)).await;
+        assert_eq!(silence().len(), 1);
+        stop.cancel();
+        reconciler.await.unwrap();
+        assert_eq!(silence(), [""; 0]);
+    }
+}

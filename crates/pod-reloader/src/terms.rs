@@ -60,4 +60,4 @@ pub(crate) async fn reconcile_while_leading(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

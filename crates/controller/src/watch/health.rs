@@ -175,3 +175,64 @@ impl Collector for WatchHealth {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Counts what is logged for people: warnings and news.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<(usize, usize)>>);
+
+    impl Subscriber for Log {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let (warnings, news) = &mut *self.0.lock().unwrap();
+            match *event.metadata().level() {
+                Level::WARN | Level::ERROR => *warnings += 1,
+                Level::INFO => *news += 1,
+                _ => {}
+            }
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn c5_7_a_trouble_is_logged_when_it_begins_and_when_it_ends() {
+        let log = Log::default();
+        tracing::subscriber::with_default(log.clone(), || {
+            let sign = WatchHealth::default().stream("Secret", None);
+            for trouble in 1..4 {
+                for _ in 0..50 {
+                    sign.failed("no answer", false);
+                    sign.alive();
+                }
+                assert_eq!(*log.0.lock().unwrap(), (trouble, trouble - 1), "it begins");
+                sign.steady();
+                sign.steady();
+                assert_eq!(*log.0.lock().unwrap(), (trouble, trouble), "it ends");
+            }
+            // A watch that lasts after one that was silent to its end may be as deaf, until it tells of something.
+            sign.failed("no answer", true);
+            sign.lasts();
+            assert_eq!(*log.0.lock().unwrap(), (4, 3));
+            sign.told();
+            sign.lasts();
+            assert_eq!(*log.0.lock().unwrap(), (4, 4));
+        });
+    }
+}

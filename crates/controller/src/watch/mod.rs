@@ -163,3 +163,36 @@ where
         let _ = self.sender.send((self.update)(self.coverage.clone(), change)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// What the process would end with if that were one of its streams.
+    async fn end_of(stream: impl Future<Output = ()> + Send + 'static) -> Option<String> {
+        // A channel that stays open: other streams go on.
+        let (_sender, updates) = mpsc::channel(1);
+        let mut streams = JoinSet::new();
+        streams.spawn(stream);
+        let mut watches = Watches { updates, streams };
+        let next = tokio::spawn(async move { watches.next().await.is_some() });
+        let ended = timeout(Duration::from_mins(1), next).await.ok()?;
+        let panic = ended.expect_err("there are no updates").into_panic();
+        match panic.downcast::<String>() {
+            Ok(text) => Some(*text),
+            Err(panic) => panic.downcast::<&str>().ok().map(|text| (*text).to_owned()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c5_7_a_watch_that_ends_takes_the_process_along() {
+        let ended = end_of(async {}).await;
+        assert!(ended.as_ref().is_some_and(|text| text.contains("a watch ended")), "{ended:?}");
+        let panicked = end_of(async { panic!("a bug in a stream") }).await;
+        assert_eq!(panicked.as_deref(), Some("a bug in a stream"));
+    }
+}

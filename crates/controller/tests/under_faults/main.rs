@@ -6,6 +6,7 @@ mod bystanders;
 mod cell;
 mod hangs;
 mod histories;
+mod reads;
 mod replicas;
 mod reviews;
 mod rivals;

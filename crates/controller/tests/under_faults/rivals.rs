@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use pod_reloader_k8s::key::{SECRET_NAME, STANDING_DOWN};
-use pod_reloader_stub_api::{RequestKind, StubApi};
+use pod_reloader_stub_api::{Admission, RequestKind, StubApi};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
+use crate::support::webhook::Webhook;
 use crate::support::{in_paused_time, paint, server, shop, web};
 
 const WORKLOADS: usize = 20;
@@ -18,6 +19,20 @@ fn later() -> Options {
 
 fn patches(stub: &StubApi) -> usize {
     stub.count(|entry| entry.kind() == RequestKind::Patch && entry.request.resource == "deployments")
+}
+
+/// Waits while the two settle it between them. Two that quarrel are stopped at once: an hour of that is no short test.
+async fn settle(stub: &StubApi, time: Duration) -> usize {
+    let (before, end) = (patches(stub), stub.elapsed() + time);
+    let requests = stub.count(|_| true);
+    while stub.elapsed() < end {
+        sleep(Duration::from_secs(1)).await;
+        let made = patches(stub) - before;
+        assert!(made <= 4 * WORKLOADS, "{made} patches");
+        let requests = stub.count(|_| true) - requests;
+        assert!(requests <= 50 * WORKLOADS, "{requests} requests");
+    }
+    patches(stub) - before
 }
 
 fn all_have(stub: &StubApi, revisions: usize) {
@@ -55,10 +70,8 @@ fn c2_2_of_two_installations_over_the_same_workloads_the_later_one_stands_down()
         let before = patches(&stub);
 
         let second = Replica::start(&stub, later());
-        sleep(Duration::from_mins(1)).await;
+        let made = settle(&stub, Duration::from_mins(1)).await;
         assert!(stands_down(&second) && !stands_down(&first));
-        let made = patches(&stub) - before;
-        assert!(made <= 4 * WORKLOADS, "{made} patches");
         assert_eq!(warnings(&stub), 1, "it is told once");
         sleep(Duration::from_mins(30)).await;
         assert_eq!(patches(&stub) - before, made, "and no more with time");
@@ -73,7 +86,7 @@ fn c2_2_of_two_installations_over_the_same_workloads_the_later_one_stands_down()
         // The other one remembers when it starts anew.
         assert!(second.stop().await);
         let second = Replica::start(&stub, later());
-        sleep(Duration::from_mins(2)).await;
+        settle(&stub, Duration::from_mins(2)).await;
         assert!(stands_down(&second));
         paint(&stub, "shop", "green");
         sleep(Duration::from_secs(10)).await;
@@ -101,17 +114,50 @@ fn c2_2_an_installation_that_stood_down_stands_down_again_if_the_other_is_still_
         let first = Replica::start(&stub, Options::new("first"));
         sleep(Duration::from_secs(30)).await;
         let second = Replica::start(&stub, later());
-        sleep(Duration::from_mins(2)).await;
+        settle(&stub, Duration::from_mins(2)).await;
         for _ in 0..3 {
-            let before = patches(&stub);
             let_the_hour_pass(&stub);
-            sleep(Duration::from_mins(3)).await;
+            settle(&stub, Duration::from_mins(3)).await;
             assert!(stands_down(&second) && !stands_down(&first));
-            let made = patches(&stub) - before;
-            assert!(made <= 4 * WORKLOADS, "{made} patches");
         }
         paint(&stub, "shop", "blue");
         sleep(Duration::from_secs(10)).await;
         all_have(&stub, 2);
+    });
+}
+
+#[test]
+fn c2_2_the_webhook_of_an_installation_that_stands_down_changes_nothing_and_says_nothing() {
+    in_paused_time(async {
+        let stub = server(13);
+        shop(&stub, "shop", 1);
+        let first = Replica::start(&stub, Options::new("first"));
+        sleep(Duration::from_secs(30)).await;
+        let second = Replica::start(&stub, later());
+        settle(&stub, Duration::from_mins(1)).await;
+        assert!(stands_down(&second));
+        let old = (*stub.get("deployments", "shop", "web").unwrap()).clone();
+        // An owner who applies a manifest that knows nothing of our annotations.
+        let mut new = old.clone();
+        new["spec"]["template"]["metadata"] = json!({"labels": {"app": "web"}});
+        let webhooks = [("first/webhook", &first), ("later/webhook", &second)];
+        for (name, replica) in webhooks {
+            let webhook = Webhook::new(&stub, name, replica.key.clone());
+            for old in [None, Some(old.clone())] {
+                let admission = Admission {
+                    resource: "deployments",
+                    old,
+                    new: new.clone(),
+                    user: "user:ann".into(),
+                    manager: "kubectl".into(),
+                    is_dry_run: false,
+                };
+                let answer = webhook.admit(&admission).await;
+                let is_first = name == "first/webhook";
+                assert_eq!(answer.object != new, is_first, "{name}: {answer:?}");
+                assert!(is_first || answer.warnings.is_null(), "{name}: {answer:?}");
+            }
+        }
+        assert_eq!(stub.count(|entry| entry.request.client == "later/webhook"), 0);
     });
 }

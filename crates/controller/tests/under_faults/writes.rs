@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_k8s::key::KeyReader;
-use pod_reloader_stub_api::{StubApi, objects};
+use pod_reloader_stub_api::{Fault, FaultRule, RequestKind, StubApi, objects};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -96,6 +96,77 @@ fn c3_1_rewriting_the_same_content_all_the_time_delays_no_reload() {
         let took = last_revision(&stub, "shop", "web").saturating_sub(painted);
         assert!(took < Duration::from_secs(3), "{took:?}");
     });
+}
+
+/// The time from a change to its patch is that of changes which a watch told of: what was undone, or found after a
+/// start, would make latencies of it that nobody ever waited for.
+#[test]
+fn healing_drift_and_catching_up_are_no_latency() {
+    in_paused_time(async {
+        let stub = server(1);
+        shop(&stub, "shop", 1);
+        let replica = Replica::start(&stub, Options::new("replica"));
+        sleep(Duration::from_secs(10)).await;
+        let begun = stub.get("deployments", "shop", "web").unwrap();
+        let latencies = |replica: &Replica| {
+            let metrics = replica.metrics();
+            let count = metrics.lines().find_map(|line| line.strip_prefix("change_to_patch_seconds_count "));
+            count.unwrap().parse::<usize>().unwrap()
+        };
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (1, 0), "the first hash");
+        paint(&stub, "shop", "blue");
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (2, 1));
+
+        // Somebody past the webhook: once with the annotations of another time, once with none.
+        stub.edit("deployments", "shop", "web", |web| {
+            web["metadata"]["annotations"] = begun["metadata"]["annotations"].clone();
+            web["spec"]["template"]["metadata"] = begun["spec"]["template"]["metadata"].clone();
+        });
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (4, 1), "drift");
+        stub.edit("deployments", "shop", "web", |web| web["spec"]["template"]["metadata"] = json!({}));
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (6, 1), "no annotations");
+
+        // What changed while nobody watched.
+        assert!(replica.stop().await);
+        paint(&stub, "shop", "green");
+        let replica = Replica::start(&stub, Options::new("replica"));
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (7, 0), "after a start");
+        paint(&stub, "shop", "black");
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (8, 1));
+    });
+}
+
+/// An Event says why a workload was reloaded: once, also if its write fails for a while.
+#[test]
+fn c5_8_a_reload_is_told_of_once_although_writing_the_event_fails() {
+    for fault in [
+        Fault::HangBeforeHeaders,
+        Fault::HangAfterHeaders,
+        Fault::Reset,
+        Fault::Status(500),
+        Fault::Status(429),
+        Fault::LostAnswer,
+        Fault::LostAnswer500,
+    ] {
+        in_paused_time(async {
+            let stub = server(1);
+            shop(&stub, "shop", 1);
+            let _replica = Replica::start(&stub, Options::new("replica"));
+            sleep(Duration::from_secs(30)).await;
+            let told = || stub.list("events").len();
+            let before = told();
+            let rule = stub.fail(FaultRule::new(fault).kind(RequestKind::CreateEvent).times(3));
+            paint(&stub, "shop", "blue");
+            sleep(Duration::from_mins(1)).await;
+            assert!(stub.hits(rule) > 0, "{fault:?}");
+            assert_eq!((revisions(&stub, "shop"), told() - before), (2, 1), "{fault:?}");
+        });
+    }
 }
 
 /// Three loops of label patches (5.5).

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::*;
 
-fn settings(stub: &StubApi) -> Settings {
+pub(crate) fn settings(stub: &StubApi) -> Settings {
     let connector = stub.connector();
     let client = client_over(Arc::new(move || Ok(Client::new(connector(), "default"))), "default").unwrap();
     let (budget, api_metrics) = (Budget::new(24 << 20), ApiMetrics::default());
