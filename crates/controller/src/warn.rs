@@ -23,14 +23,14 @@ impl Reconciler {
         }
         if references.left_out() > 0 {
             notes.push(format!(
-                "more than {} references: {} entries are left out",
+                "more than {} references; entries left out: {}",
                 MAX_REFERENCES,
                 references.left_out()
             ));
         }
         if view.workload.settle_window == SettleWindow::Invalid {
             notes.push(format!(
-                "{SETTLE_WINDOW} is no duration such as 30s or 5m of at most 24h, and does not count"
+                "{SETTLE_WINDOW} is not a duration like 30s or 5m (at most 24h): the operator's default is used"
             ));
         }
         if notes.is_empty() {
@@ -54,7 +54,7 @@ impl Reconciler {
             self.recorder.resolve(&view.reference, &[Reason::ReferenceNotFound]);
         } else {
             let note = format!(
-                "listed, but does not exist, and the pod template does not use it: {}; is the name right?",
+                "listed, but not there, and the pod template does not use it either; is the name right? {}",
                 join(&evaluation.not_found)
             );
             self.recorder.warn_once(view, Reason::ReferenceNotFound, note);

@@ -29,7 +29,7 @@ pub(crate) fn bad_names(references: &References) -> Vec<String> {
 pub(crate) fn settle_window(window: SettleWindow) -> Option<String> {
     (window == SettleWindow::Invalid).then(|| {
         format!(
-            "pod-reloader: {SETTLE_WINDOW} is no duration such as 30s or 5m of at most 24h; it does not count"
+            "pod-reloader: {SETTLE_WINDOW} is not a duration like 30s or 5m (at most 24h); the default is used"
         )
     })
 }
@@ -69,7 +69,9 @@ pub(crate) fn not_covered(count: usize, unreadable: &[(ConfigName, String)]) -> 
 pub(crate) fn left_out(references: &References) -> Option<String> {
     let count = references.left_out();
     (count > 0).then(|| {
-        format!("pod-reloader: only {MAX_REFERENCES} references count for one workload; {count} are left out")
+        format!(
+            "pod-reloader: only {MAX_REFERENCES} references count for one workload; entries left out: {count}"
+        )
     })
 }
 

@@ -131,7 +131,7 @@ async fn c4_2_a_create_with_a_thousand_references_gets_its_hash_in_one_revision(
     let admitted = webhook.review(&review("CREATE", &more, None)).await;
     assert_eq!(
         admitted.warnings,
-        ["pod-reloader: only 1000 references count for one workload; 1 are left out"]
+        ["pod-reloader: only 1000 references count for one workload; entries left out: 1"]
     );
 }
 

@@ -119,10 +119,31 @@ fn c3_1_a_write_that_leaves_the_content_as_it_was_delays_nothing() {
     change(&mut index, "x", "2", 1, now);
     for second in 1..20 {
         let at = now + Duration::from_secs(second);
-        assert!(change(&mut index, "y", &format!("again-{second}"), 0, at).is_empty());
-        assert!(change(&mut index, "x", &format!("again-{second}"), 1, at).is_empty());
+        // One that waited for the comparison is told, and is due when it was.
+        assert_eq!(change(&mut index, "y", &format!("again-{second}"), 0, at), [reference("a")]);
+        assert_eq!(change(&mut index, "x", &format!("again-{second}"), 1, at), [reference("a")]);
         assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
     }
+    let later = now + Duration::from_mins(1);
+    index.settled(&reference("a"), later);
+    assert!(change(&mut index, "x", "and again", 1, later).is_empty());
+}
+
+#[test]
+fn c3_1_content_that_is_still_being_compared_counts_as_moved() {
+    let (mut index, now) = settled();
+    index.apply_object(&configmap("x"), &version("2"), now);
+    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    index.compare_object(&configmap("x"), digest(0), false);
+    assert!(index.due(&reference("a")).unwrap() < now);
+}
+
+#[test]
+fn c5_7_a_change_that_one_workload_read_early_and_that_is_taken_back_is_news_to_it() {
+    let (mut index, now) = settled();
+    // It read other content before the watch told of it; by the time it does, that is gone again.
+    index.learn(&configmap("x"), version("2"), digest(1));
+    assert_eq!(change(&mut index, "x", "3", 0, now), [reference("a")]);
 }
 
 #[test]
