@@ -44,14 +44,13 @@ struct State {
 impl Comparisons {
     /// Another version of the object was seen.
     pub(crate) fn ask(&mut self, object: &ConfigRef) {
-        match self.states.get_mut(object) {
-            Some(state) => state.again |= state.is_running,
-            None => {
-                let state = State { began: None, is_running: false, again: false };
-                self.states.insert(object.clone(), state);
-                self.wait(object);
-            }
+        if let Some(state) = self.states.get_mut(object) {
+            state.again |= state.is_running;
+            return;
         }
+        let state = State { began: None, is_running: false, again: false };
+        self.states.insert(object.clone(), state);
+        self.wait(object);
     }
 
     fn wait(&mut self, object: &ConfigRef) {

@@ -123,7 +123,7 @@ impl Writer {
 
     async fn write_version(&self, view: &View, target: &Target) -> Written {
         let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
-        match self.patch_request(&view.reference, &Patch::Merge(&patch)) {
+        match patch_request(&view.reference, &Patch::Merge(&patch)) {
             Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
             Err(error) => Written::Failed(error.to_string()),
         }
@@ -143,7 +143,7 @@ impl Writer {
             return Written::Conflict;
         }
         let Some(patch) = target.guarded_patch(&object.workload, &guard) else { return Written::Nothing };
-        match self.patch_request(&view.reference, &Patch::Merge(())) {
+        match patch_request(&view.reference, &Patch::Merge(())) {
             Ok(mut request) => {
                 // The patch is text already: it carries values as the API server wrote them.
                 request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
@@ -151,16 +151,6 @@ impl Writer {
             }
             Err(error) => Written::Failed(error.to_string()),
         }
-    }
-
-    fn patch_request<P: serde::Serialize + std::fmt::Debug>(
-        &self,
-        reference: &WorkloadRef,
-        patch: &Patch<P>,
-    ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
-        let WorkloadRef { kind, namespace, name } = reference;
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
     }
 
     async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
@@ -264,6 +254,16 @@ impl Writer {
             }
         }
     }
+}
+
+/// The request that patches a workload.
+fn patch_request<P: serde::Serialize + std::fmt::Debug>(
+    reference: &WorkloadRef,
+    patch: &Patch<P>,
+) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
+    let WorkloadRef { kind, namespace, name } = reference;
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
 }
 
 const UNREADABLE: &str = "the API server sent something that is no workload";
