@@ -234,7 +234,7 @@ impl Reconciler {
             return Lookup::Unknown;
         }
         let (uid, resource_version) = (uid.clone(), resource_version.clone());
-        let (digest, keys) = content.map_or((None, None), |(digest, keys)| (Some(digest), Some(keys)));
+        let (digest, keys) = content.map_or((None, None), |(digest, keys)| (Some(digest), keys));
         Lookup::Known(Live { uid, resource_version, digest, keys })
     }
 }

@@ -16,8 +16,8 @@ pub(crate) struct Remembered {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) digest: Digest,
-    /// Which keys the object has.
-    pub(crate) keys: KeyNames,
+    /// Which keys the object has, where they are not too many.
+    pub(crate) keys: Option<KeyNames>,
     /// The length of the object's JSON, to know how much room the next read needs.
     pub(crate) json_bytes: usize,
 }
@@ -104,7 +104,7 @@ fn weight(object: &ConfigRef, remembered: &Remembered) -> usize {
         + object.object.name.len()
         + remembered.uid.len()
         + remembered.resource_version.len()
-        + remembered.keys.bytes()
+        + remembered.keys.as_ref().map_or(0, KeyNames::bytes)
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
             uid: format!("{i:036}"),
             resource_version: format!("{i:010}"),
             digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
-            keys: KeyNames::of(["a", "b"]),
+            keys: Some(KeyNames::of(["a", "b"])),
             json_bytes: 1000,
         }
     }

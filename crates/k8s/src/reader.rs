@@ -23,6 +23,10 @@ pub use crate::unreadable::Unreadable;
 /// server's attention from others (4.2).
 const CONCURRENT_READS: usize = 8;
 
+/// The names of an object's keys are kept up to so much (1,024 keys): a thousand references of one workload, each with
+/// very many keys, must not take more than all else. Of an object with more it is not known whether it lacks one.
+const MAX_KEY_BYTES: usize = 8 * 1024;
+
 /// More objects of one kind than this are looked up by listing the namespace's metadata.
 const HANDFUL: usize = 8;
 
@@ -168,6 +172,7 @@ impl ConfigReader {
             if depth == Depth::Version || content.is_some() {
                 self.metrics.count_lookup("memory");
                 let (digest, keys) = content.unzip();
+                let keys = keys.flatten();
                 return Ok(Lookup::Known(Live { uid, resource_version, digest, keys }));
             }
         }
@@ -187,28 +192,30 @@ impl ConfigReader {
         self.metrics.count_lookup("content");
         let ConfigContent { uid, resource_version, summary } = content;
         let digest = Digest::of(key, object, &summary.sum);
+        let keys = Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES);
         let remembered = Remembered {
             uid: uid.clone(),
             resource_version: resource_version.clone(),
             digest,
-            keys: summary.keys.clone(),
+            keys: keys.clone(),
             json_bytes,
         };
         let mut memory = self.memory();
         memory.put(key.id(), object, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
         drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys: Some(summary.keys) }))
+        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys }))
     }
 
-    /// The digest and the keys of exactly that version of the object, if they are remembered. No request is made.
+    /// The digest and the keys of exactly that version of the object, if it is remembered (the keys only where they are
+    /// not too many). No request is made.
     pub fn remembered_content(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
         uid: &str,
         resource_version: &str,
-    ) -> Option<(Digest, KeyNames)> {
+    ) -> Option<(Digest, Option<KeyNames>)> {
         let remembered = self.recall(key, object)?;
         (remembered.uid == uid && remembered.resource_version == resource_version)
             .then_some((remembered.digest, remembered.keys))
