@@ -273,16 +273,22 @@ impl KeyKeeper {
             // Listed, as ever: no other right is needed to read it.
             let params = ListParams::default().fields(&by_name());
             let list = timeout(REQUEST_TIMEOUT, self.secrets.list(&params)).await??;
-            let Some(mut stored) = list.items.into_iter().next() else { return Ok(()) };
+            let Some(mut stored) = list.items.into_iter().next() else {
+                return Err(KeyError::Malformed);
+            };
             stored.annotations_mut().insert(STANDING_DOWN.into(), for_others.to_string());
             let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
             timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &stored)).await??;
             Ok::<_, KeyError>(())
         };
-        if let Err(error) = result.await {
-            tracing::warn!(error = %report(&error), "cannot write that this installation stands down; trying again");
-            sleep(ANNOUNCE_AGAIN).await;
-            self.stand_down.notify_one();
+        match result.await {
+            // From here on the Secret says how long.
+            Ok(()) => self.stands_down_until = None,
+            Err(error) => {
+                tracing::warn!(error = %report(&error), "cannot write that this installation stands down; trying again");
+                sleep(ANNOUNCE_AGAIN).await;
+                self.stand_down.notify_one();
+            }
         }
     }
 

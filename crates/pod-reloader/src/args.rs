@@ -34,7 +34,7 @@ pub struct Args {
     pub webhook_tls_directory: Option<PathBuf>,
 
     /// Name of the `MutatingWebhookConfiguration` that is given the self-made CA (only without --webhook-tls-directory).
-    /// The Secret with the certificates is called after it: <NAME>-webhook-certificates
+    /// The Secret with the certificates is called after it: `NAME-webhook-certificates`
     #[arg(
         long,
         value_name = "NAME",

@@ -9,9 +9,9 @@
 //!   +---- pause, longer each time -----+-- failed, expired, or the slow resync is due
 //! ```
 //!
-//! Deadlines are those of [`pod_reloader_k8s::transport`]; [`pace`] says how long to pause, [`health`] what is told of
-//! it all, [`requests`] speaks to the API server,
-//! [`text`] bounds what is read of it.
+//! Deadlines are those of [`pod_reloader_k8s::transport`]; `pace` says how long to pause, `health` what is told of
+//! it all, `requests` speaks to the API server,
+//! `text` bounds what is read of it.
 
 pub mod health;
 mod pace;

@@ -6,10 +6,12 @@ mod bystanders;
 mod cell;
 mod hangs;
 mod histories;
+mod races;
 mod reads;
 mod replicas;
 mod reviews;
 mod rivals;
+
 mod streams;
 mod support;
 mod table;

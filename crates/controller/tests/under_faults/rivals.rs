@@ -52,7 +52,9 @@ fn stands_down(replica: &Replica) -> bool {
 }
 
 /// Has the time be over until which it stands down, which is by the calendar and not by the clock that tests pause.
-fn let_the_hour_pass(stub: &StubApi) {
+async fn let_the_hour_pass(stub: &StubApi) {
+    // What it says is of the wall clock, which tests do not turn.
+    sleep(Duration::from_hours(1)).await;
     stub.edit("secrets", "default", SECRET_NAME, |secret| {
         assert!(secret["metadata"]["annotations"][STANDING_DOWN].is_string());
         secret["metadata"]["annotations"][STANDING_DOWN] = json!("2020-01-01T00:00:00Z");
@@ -95,7 +97,7 @@ fn c2_2_of_two_installations_over_the_same_workloads_the_later_one_stands_down()
 
         // And takes over when it is alone.
         assert!(first.stop().await);
-        let_the_hour_pass(&stub);
+        let_the_hour_pass(&stub).await;
         sleep(Duration::from_mins(2)).await;
         assert!(!stands_down(&second));
         paint(&stub, "shop", "black");
@@ -116,7 +118,7 @@ fn c2_2_an_installation_that_stood_down_stands_down_again_if_the_other_is_still_
         let second = Replica::start(&stub, later());
         settle(&stub, Duration::from_mins(2)).await;
         for _ in 0..3 {
-            let_the_hour_pass(&stub);
+            let_the_hour_pass(&stub).await;
             settle(&stub, Duration::from_mins(3)).await;
             assert!(stands_down(&second) && !stands_down(&first));
         }
@@ -160,4 +162,49 @@ fn c2_2_the_webhook_of_an_installation_that_stands_down_changes_nothing_and_says
         }
         assert_eq!(stub.count(|entry| entry.request.client == "later/webhook"), 0);
     });
+}
+
+/// The first is gone; the later one, which goes on running, takes over after the hour.
+#[test]
+fn c2_5_after_the_hour_the_later_one_takes_over_if_it_is_alone() {
+    in_paused_time(async {
+        let stub = server(14);
+        shop(&stub, "shop", WORKLOADS);
+        let first = Replica::start(&stub, Options::new("first"));
+        sleep(Duration::from_secs(30)).await;
+        let second = Replica::start(&stub, later());
+        settle(&stub, Duration::from_mins(2)).await;
+        assert!(stands_down(&second));
+        assert!(first.stop().await);
+        let_the_hour_pass(&stub).await;
+        sleep(Duration::from_mins(3)).await;
+        assert!(!stands_down(&second));
+        paint(&stub, "shop", "blue");
+        sleep(Duration::from_secs(30)).await;
+        all_have(&stub, 2);
+    });
+}
+
+/// Also if it was restarted meanwhile, or another of its replicas leads.
+#[test]
+fn c2_5_after_the_hour_it_is_the_later_one_again_that_stands_down() {
+    for seed in 0..6 {
+        in_paused_time(async {
+            let stub = server(seed);
+            shop(&stub, "shop", WORKLOADS);
+            let first = Replica::start(&stub, Options::new("first"));
+            sleep(Duration::from_secs(30)).await;
+            let second = Replica::start(&stub, later());
+            settle(&stub, Duration::from_mins(2)).await;
+            assert!(second.stop().await);
+            let second = Replica::start(&stub, later());
+            settle(&stub, Duration::from_mins(2)).await;
+            let_the_hour_pass(&stub).await;
+            settle(&stub, Duration::from_mins(3)).await;
+            assert!(stands_down(&second) && !stands_down(&first), "seed {seed}");
+            paint(&stub, "shop", "blue");
+            sleep(Duration::from_secs(30)).await;
+            all_have(&stub, 2);
+        });
+    }
 }
