@@ -142,7 +142,11 @@ impl BadName {
         let most = if has_blanks { 20 } else { 32 };
         let mut rest = name.chars();
         // It goes into warnings and Events: short, and without what could break a terminal or a header.
-        let shown = rest.by_ref().take(most).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' });
+        let shown = rest.by_ref().take(most).map(|c| match c {
+            c if c.is_ascii_graphic() => c,
+            c if c.is_ascii_whitespace() => ' ',
+            _ => '?',
+        });
         let mut shown: String = shown.collect();
         if rest.next().is_some() {
             shown.push_str("...");
@@ -362,7 +366,7 @@ mod tests {
     #[test]
     fn c1_2_one_name_per_line_is_said_to_be_what_it_is() {
         for (list, shown) in [
-            ("a\nb", "configmap \"a?b\" (names are separated by commas)"),
+            ("a\nb", "configmap \"a b\" (names are separated by commas)"),
             ("a b", "configmap \"a b\" (names are separated by commas)"),
             ("A_b", "configmap \"A_b\""),
         ] {
