@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use pod_reloader_core::digest::DigestKey;
@@ -24,8 +23,9 @@ use crate::connect::REQUEST_TIMEOUT;
 use crate::metrics::Metrics;
 
 mod secret;
+mod stand_down;
 
-use secret::{from_secret, standing_down_until, to_secret};
+use secret::{from_secret, to_secret};
 
 /// The Secret's name, in the operator's namespace.
 pub const SECRET_NAME: &str = "pod-reloader-key";
@@ -256,59 +256,6 @@ impl KeyKeeper {
         }
     }
 
-    /// Stands down, and writes it into the Secret for all replicas to see.
-    async fn announce_stand_down(&mut self) {
-        let now = Instant::now();
-        if self.stands_down_until.is_none_or(|until| until <= now) {
-            tracing::error!(
-                "another installation writes the same workloads: this one stands down for {} minutes",
-                STAND_DOWN.as_secs() / 60
-            );
-        }
-        // At once here, and whether or not it can be written.
-        let until = *self.stands_down_until.get_or_insert(now + STAND_DOWN);
-        self.set_standing_down(true);
-        let for_others = Timestamp::now() + until.saturating_duration_since(now);
-        let result = async {
-            // Listed, as ever: no other right is needed to read it.
-            let params = ListParams::default().fields(&by_name());
-            let list = timeout(REQUEST_TIMEOUT, self.secrets.list(&params)).await??;
-            let Some(mut stored) = list.items.into_iter().next() else {
-                return Err(KeyError::Malformed);
-            };
-            stored.annotations_mut().insert(STANDING_DOWN.into(), for_others.to_string());
-            let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-            timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &stored)).await??;
-            Ok::<_, KeyError>(())
-        };
-        match result.await {
-            // From here on the Secret says how long.
-            Ok(()) => self.stands_down_until = None,
-            Err(error) => {
-                tracing::warn!(error = %report(&error), "cannot write that this installation stands down; trying again");
-                sleep(ANNOUNCE_AGAIN).await;
-                self.stand_down.notify_one();
-            }
-        }
-    }
-
-    /// Takes over what the Secret says of standing down.
-    fn see_stand_down(&mut self, stored: &Secret) {
-        let now = Instant::now();
-        self.stands_down_until = self.stands_down_until.filter(|until| *until > now);
-        self.set_standing_down(self.stands_down_until.is_some() || standing_down_until(stored).is_some());
-    }
-
-    fn set_standing_down(&self, is_standing_down: bool) {
-        self.metrics.set_standing_down(is_standing_down);
-        let is_news = self.state.send_if_modified(|state| {
-            std::mem::replace(&mut state.is_standing_down, is_standing_down) != is_standing_down
-        });
-        if is_news {
-            tracing::warn!(is_standing_down, "whether this installation stands down has changed");
-        }
-    }
-
     /// Returns when the Secret may have changed.
     async fn wait_for_news(&self, seen: Option<String>) {
         let Some(seen) = seen else { return };
@@ -368,6 +315,9 @@ mod tests {
 
     use k8s_openapi::ByteString;
 
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::secret::standing_down_until;
     use super::*;
 
     #[test]
