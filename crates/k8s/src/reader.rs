@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
@@ -127,11 +126,6 @@ impl ConfigReader {
         found
     }
 
-    /// Looks one object up in the API server.
-    pub async fn read(&self, key: &DigestKey, object: &ConfigRef, depth: Depth, deadline: Instant) -> Lookup {
-        self.try_read(key, object, depth, deadline).await.unwrap_or(Lookup::Unknown)
-    }
-
     /// Looks one object up in the API server, or says why that cannot be done. Never [`Lookup::Unknown`].
     ///
     /// # Errors
@@ -251,16 +245,6 @@ impl ConfigReader {
             found.add(name, lookup);
         }
         found
-    }
-
-    /// Whether an object exists that is not referred to, but that a pod template requires. Only metadata is asked
-    /// for, by name; `None` if it could not be asked.
-    pub async fn exists(&self, object: &ConfigRef, limit: Duration) -> Option<bool> {
-        let answer = self.find(&object.namespace, &object.object, Instant::now() + limit).await;
-        if let Err(error) = answer {
-            self.metrics.count_unreadable("find_config", error);
-        }
-        answer.ok().map(|version| version.is_some())
     }
 
     /// One object by a list with its name: it is none of ours, so it is not read by itself.
