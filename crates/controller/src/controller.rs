@@ -22,6 +22,7 @@ use crate::evaluate::FromMemory;
 use crate::events::{Reason, Recorder};
 use crate::gate::Gate;
 use crate::index::{Affected, Applied, Index, Presence, Version, View};
+use crate::jitter;
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -357,8 +358,12 @@ impl Controller {
             Outcome::SettleUntil(at) => self.queue.done(&reference, Some(at)),
             Outcome::Gone => self.queue.done(&reference, None),
             outcome @ (Outcome::Failed | Outcome::Partial) => {
-                let jitter = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-                self.queue.failed(&reference, Instant::now(), jitter, outcome == Outcome::Partial);
+                self.queue.failed(
+                    &reference,
+                    Instant::now(),
+                    jitter::fraction(),
+                    outcome == Outcome::Partial,
+                );
             }
         }
     }

@@ -19,6 +19,7 @@ mod evaluate;
 pub mod events;
 mod gate;
 mod index;
+mod jitter;
 pub mod leader;
 mod live;
 pub mod metrics;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::jitter;
+
 /// The first pause after a failure; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(24);
@@ -45,8 +47,7 @@ pub(super) fn resync_after(objects: usize) -> Duration {
 
 /// Replicas and streams that lost the same server should not come back in step.
 fn jittered(pause: Duration) -> Duration {
-    let jitter = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-    pause.mul_f64(0.75 + jitter / 2.0)
+    pause.mul_f64(0.75 + jitter::fraction() / 2.0)
 }
 
 #[cfg(test)]
