@@ -69,6 +69,16 @@ impl Index {
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
         }
+        // Another version need not have other content. However often that is said, nobody is woken for it.
+        if self.compares_content
+            && matches!((&before, presence), (Some(Presence::Version(_)), Presence::Version(_)))
+        {
+            let compare = entry.users.values().any(|is_listed| *is_listed);
+            if compare {
+                entry.uncompared_since = Some(now);
+            }
+            return Affected { compare, ..Affected::default() };
+        }
         let (listing, requiring) = (entry.users(true), entry.users(false));
         match (before, presence) {
             // The first news of it. A read under way may have been earlier, so its users are reconciled again.
@@ -81,13 +91,6 @@ impl Index {
             (Some(_), Presence::Absent) => {
                 self.move_object(object, &listing, now);
                 Affected { to_settle: listing, at_once: requiring, compare: false }
-            }
-            // Another version need not have other content.
-            (Some(Presence::Version(_)), _) if self.compares_content => {
-                if !listing.is_empty() {
-                    entry.uncompared_since = Some(now);
-                }
-                Affected { compare: !listing.is_empty(), ..Affected::default() }
             }
             (Some(Presence::Version(_)), _) => {
                 self.move_object(object, &listing, now);
