@@ -49,7 +49,7 @@ impl Reconciler {
         let Some(key) = self.key.get() else { return FromMemory::Done };
         let view = &snapshot.view;
         self.warn_of_lists(view);
-        if self.is_contested(view, &key) {
+        if self.rivals.is_contested(&view.reference.namespace, Instant::now()) {
             return FromMemory::Done;
         }
         let depth = self.depth(view);

@@ -119,12 +119,15 @@ impl Reconciler {
 
     /// Whether another installation keeps writing this workload, or others of its namespace: then this one, which came
     /// later, leaves them alone.
-    pub(crate) fn is_contested(&self, view: &Arc<View>, key: &DigestKey) -> bool {
+    fn is_contested(&self, view: &Arc<View>, key: &DigestKey, decision: &Decision) -> bool {
         let now = Instant::now();
         if self.rivals.is_contested(&view.reference.namespace, now) {
             return true;
         }
-        let Some(observed) = foreign_record(view, key) else { return false };
+        // Only a foreign key can be a rival's.
+        let Some(observed) = decision.key_was_replaced.then(|| foreign_record(view, key)).flatten() else {
+            return false;
+        };
         let namespaces = self.namespaces.load(Ordering::Relaxed);
         let claim = self.rivals.found(&view.reference, &observed.key_id, namespaces, now);
         if claim == Claim::Open {
@@ -163,6 +166,9 @@ impl Reconciler {
             if self.key.get().as_deref() != Some(key) {
                 return (Outcome::Done, vec![]);
             }
+            if self.is_contested(&view, key, &evaluation.decision) {
+                return (Outcome::Done, vec![]);
+            }
             self.warn_of_references(&view, &evaluation);
             match self.apply(&view, snapshot, &evaluation.decision, guarding, report).await {
                 Step::End(Outcome::Done, tidings) if !evaluation.unreadable.is_empty() => {
@@ -188,9 +194,6 @@ impl Reconciler {
                 return (Outcome::Done, vec![]);
             }
             view = Arc::new(View { reference: view.reference.clone(), workload, received: asked_at });
-            if self.is_contested(&view, key) {
-                return (Outcome::Done, vec![]);
-            }
             // The version just read may have been written in the light of newer configuration.
             not_before = Instant::now();
         }
