@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::{Instant, timeout_at};
 
-use crate::fair::{FairSemaphore, Permit};
+use crate::fair::{FairSemaphore, Party, Permit};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -153,35 +153,35 @@ impl Budget {
         self.0.peak.load(Ordering::SeqCst)
     }
 
-    /// Waits for room to read that many bytes from the API server, in turns over namespaces. What is larger than its
+    /// Waits for room to read that many bytes from the API server, in turns over namespaces and their callers. What is larger than its
     /// share takes the whole share. Nothing that waits here may hold such a reservation already.
-    pub async fn reserve(&self, namespace: &str, bytes: usize) -> Reservation {
-        self.reserve_in(&self.0.reads, namespace, bytes).await
+    pub async fn reserve(&self, party: impl Into<Party<'_>>, bytes: usize) -> Reservation {
+        self.reserve_in(&self.0.reads, party.into(), bytes).await
     }
 
     /// As [`Self::reserve`], but not after the deadline; `None` if there was no room until then.
     pub async fn reserve_until(
         &self,
-        namespace: &str,
+        party: impl Into<Party<'_>>,
         bytes: usize,
         deadline: Instant,
     ) -> Option<Reservation> {
-        self.reserve_in_until(&self.0.reads, namespace, bytes, deadline).await
+        self.reserve_in_until(&self.0.reads, party.into(), bytes, deadline).await
     }
 
     /// Waits for room for a request's body; `None` if there was none until the deadline.
     pub async fn reserve_body_until(
         &self,
-        namespace: &str,
+        party: impl Into<Party<'_>>,
         bytes: usize,
         deadline: Instant,
     ) -> Option<Reservation> {
-        self.reserve_in_until(&self.0.bodies, namespace, bytes, deadline).await
+        self.reserve_in_until(&self.0.bodies, party.into(), bytes, deadline).await
     }
 
-    async fn reserve_in(&self, pool: &Pool, namespace: &str, bytes: usize) -> Reservation {
+    async fn reserve_in(&self, pool: &Pool, party: Party<'_>, bytes: usize) -> Reservation {
         let (share, label) = pool.share(bytes);
-        let mut acquire = pin!(share.acquire(namespace, bytes.div_ceil(KIB)));
+        let mut acquire = pin!(share.acquire(party, bytes.div_ceil(KIB)));
         let at_once = std::future::poll_fn(|context| Poll::Ready(acquire.as_mut().poll(context))).await;
         let permit = match at_once {
             Poll::Ready(permit) => permit,
@@ -197,11 +197,11 @@ impl Budget {
     async fn reserve_in_until(
         &self,
         pool: &Pool,
-        namespace: &str,
+        party: Party<'_>,
         bytes: usize,
         deadline: Instant,
     ) -> Option<Reservation> {
-        let reservation = timeout_at(deadline, self.reserve_in(pool, namespace, bytes)).await.ok();
+        let reservation = timeout_at(deadline, self.reserve_in(pool, party, bytes)).await.ok();
         if reservation.is_none() {
             self.0.timeouts.get_or_create(&pool.share(bytes).1).inc();
         }

@@ -5,7 +5,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Hands out permits in turns over keys (a key is a namespace), first come first served within a key.
+/// Who asks: within a key, its callers take turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Party<'a> {
+    /// What takes turns with others: a namespace.
+    pub key: &'a str,
+    /// On whose behalf within that: the address of whoever sent a review, empty for ourselves. Anybody can send reviews
+    /// about a namespace, and is not to stand in the way of those who work there.
+    pub caller: &'a str,
+}
+
+impl<'a> From<&'a str> for Party<'a> {
+    fn from(key: &'a str) -> Self {
+        Self { key, caller: "" }
+    }
+}
+
+impl<'a> From<&'a String> for Party<'a> {
+    fn from(key: &'a String) -> Self {
+        key.as_str().into()
+    }
+}
+
+/// Hands out permits in turns over keys (a key is a namespace) and within a key over its callers; for one caller first
+/// come first served.
 ///
 /// - A request is granted whole or not at all, so that requests cannot block each other by holding parts.
 /// - The key whose turn it is waits until its request fits, and everybody after it with it: a large request does not
@@ -38,9 +61,17 @@ struct State {
 #[derive(Debug)]
 struct Queue {
     turn: u64,
-    /// By number, so in the order in which they came.
-    waiters: BTreeMap<u64, Waiter>,
+    /// By round, and within a round in the order in which they came.
+    waiters: BTreeMap<Place, Waiter>,
+    /// The round that the last grant was in.
+    round: u64,
+    /// The last round in which each caller has a place. A caller has one place in each, so one with many waiters
+    /// leaves the next rounds to others.
+    last_rounds: HashMap<Box<str>, u64>,
 }
+
+/// A round, and the number of the waiter.
+type Place = (u64, u64);
 
 #[derive(Debug)]
 struct Waiter {
@@ -74,10 +105,10 @@ impl FairSemaphore {
     }
 
     /// Waits for permits, as many as asked for or all there are. A future that is dropped leaves no trace.
-    pub async fn acquire(&self, key: &str, permits: usize) -> Permit {
+    pub async fn acquire(&self, party: impl Into<Party<'_>>, permits: usize) -> Permit {
         let permits = permits.min(self.0.total);
         let (grant, granted) = oneshot::channel();
-        let waiting = self.enqueue(key, Waiter { permits, grant });
+        let waiting = self.enqueue(party.into(), Waiter { permits, grant });
         let permit = granted.await;
         drop(waiting);
         // A waiter is taken out of its queue by a grant or by the drop of this future, so a sender is never lost.
@@ -99,7 +130,7 @@ impl FairSemaphore {
         self.0.state().queues.values().map(|queue| queue.waiters.len()).sum()
     }
 
-    fn enqueue(&self, key: &str, waiter: Waiter) -> Waiting {
+    fn enqueue(&self, Party { key, caller }: Party<'_>, waiter: Waiter) -> Waiting {
         let mut state = self.0.state();
         let number = state.number();
         let key: Arc<str> = match state.queues.get_key_value(key) {
@@ -109,15 +140,14 @@ impl FairSemaphore {
         if !state.queues.contains_key(&key) {
             let turn = state.number();
             state.turns.insert(turn, key.clone());
-            state.queues.insert(key.clone(), Queue { turn, waiters: BTreeMap::new() });
+            state.queues.insert(key.clone(), Queue::new(turn));
         }
-        if let Some(queue) = state.queues.get_mut(&key) {
-            queue.waiters.insert(number, waiter);
-        }
+        let place =
+            state.queues.get_mut(&key).map_or((0, number), |queue| queue.join(caller, number, waiter));
         let grants = self.0.grant(&mut state);
         drop(state);
         send(grants);
-        Waiting { shared: self.0.clone(), key, number }
+        Waiting { shared: self.0.clone(), key, place }
     }
 }
 
@@ -178,6 +208,26 @@ fn send(grants: Grants) {
 }
 
 impl Queue {
+    fn new(turn: u64) -> Self {
+        Self { turn, waiters: BTreeMap::new(), round: 0, last_rounds: HashMap::new() }
+    }
+
+    /// Gives a waiter its place: in the caller's next round.
+    fn join(&mut self, caller: &str, number: u64, waiter: Waiter) -> Place {
+        let round = self.last_rounds.get(caller).map_or(self.round, |last| (last + 1).max(self.round));
+        self.last_rounds.insert(caller.into(), round);
+        self.waiters.insert((round, number), waiter);
+        (round, number)
+    }
+
+    /// Callers whose rounds are over need not be remembered: they join in the present one.
+    fn enter(&mut self, round: u64) {
+        if round != self.round {
+            self.round = round;
+            self.last_rounds.retain(|_, last| *last >= round);
+        }
+    }
+
     fn asks_for(&self) -> Option<usize> {
         self.waiters.first_key_value().map(|(_, waiter)| waiter.permits)
     }
@@ -193,7 +243,8 @@ impl State {
     fn next_turn(&mut self, key: &Arc<str>) -> Option<Waiter> {
         let turn = self.number();
         let queue = self.queues.get_mut(key)?;
-        let (_, waiter) = queue.waiters.pop_first()?;
+        let ((round, _), waiter) = queue.waiters.pop_first()?;
+        queue.enter(round);
         self.turns.remove(&queue.turn);
         if queue.waiters.is_empty() {
             self.queues.remove(key);
@@ -209,14 +260,14 @@ impl State {
 struct Waiting {
     shared: Arc<Shared>,
     key: Arc<str>,
-    number: u64,
+    place: Place,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         let Some(queue) = state.queues.get_mut(&self.key) else { return };
-        if queue.waiters.remove(&self.number).is_none() {
+        if queue.waiters.remove(&self.place).is_none() {
             return;
         }
         if queue.waiters.is_empty() {
@@ -252,136 +303,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-
-    struct Acquire(Pin<Box<dyn Future<Output = Permit>>>);
-
-    impl std::fmt::Debug for Acquire {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a request that waits")
-        }
-    }
-
-    /// Asks, and polls once so that the request is in its queue.
-    fn ask(semaphore: &FairSemaphore, key: &'static str, permits: usize) -> Result<Permit, Acquire> {
-        let semaphore = semaphore.clone();
-        let mut acquire = Acquire(Box::pin(async move { semaphore.acquire(key, permits).await }));
-        poll(&mut acquire).ok_or(acquire)
-    }
-
-    fn poll(acquire: &mut Acquire) -> Option<Permit> {
-        match acquire.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(permit) => Some(permit),
-            Poll::Pending => None,
-        }
-    }
-
-    #[test]
-    fn c5_2_ten_thousand_waiters_delay_another_namespace_by_at_most_one_grant() {
-        let semaphore = FairSemaphore::new(4);
-        let first = ask(&semaphore, "idle", 4).unwrap();
-        let mut many: Vec<_> = (0..10_000).map(|_| ask(&semaphore, "noisy", 4).unwrap_err()).collect();
-        let mut quiet = ask(&semaphore, "quiet", 4).unwrap_err();
-        drop(first);
-        assert!(poll(&mut quiet).is_none(), "the noisy one came first");
-        drop(poll(&mut many[0]).unwrap());
-        let permit = poll(&mut quiet).unwrap();
-        assert!(poll(&mut many[1]).is_none());
-        drop(permit);
-        let _second = poll(&mut many[1]).unwrap();
-        assert!(many[2..].iter_mut().all(|waiter| poll(waiter).is_none()), "in order within a key");
-    }
-
-    #[test]
-    fn c5_2_a_large_request_does_not_starve_behind_small_ones() {
-        let semaphore = FairSemaphore::new(8);
-        let small = [ask(&semaphore, "a", 2).unwrap(), ask(&semaphore, "b", 2).unwrap()];
-        let mut large = ask(&semaphore, "c", 6).unwrap_err();
-        let mut later = ask(&semaphore, "d", 1).unwrap_err();
-        let [one, other] = small;
-        drop(one);
-        let permit = poll(&mut large).unwrap();
-        assert!(poll(&mut later).is_none());
-        drop(other);
-        assert!(poll(&mut later).is_some());
-        drop(permit);
-        assert_eq!(semaphore.in_use(), 0);
-    }
-
-    #[test]
-    fn c5_2_one_namespace_leaves_a_quarter_to_the_others() {
-        let semaphore = FairSemaphore::new(8);
-        let mut held: Vec<_> = (0..6).map(|_| ask(&semaphore, "noisy", 1).unwrap()).collect();
-        let mut more = ask(&semaphore, "noisy", 1).unwrap_err();
-        let other = ask(&semaphore, "quiet", 2).unwrap();
-        assert!(poll(&mut more).is_none());
-        held.pop();
-        assert!(poll(&mut more).is_some());
-        drop((held, other));
-        // A single request may be larger than that, or it would never be granted.
-        assert_eq!(ask(&semaphore, "noisy", 8).unwrap().permits(), 8);
-    }
-
-    #[test]
-    fn c5_2_a_waiter_that_is_dropped_leaves_no_trace() {
-        let semaphore = FairSemaphore::new(4);
-        let held = ask(&semaphore, "a", 3).unwrap();
-        let in_front = ask(&semaphore, "b", 4).unwrap_err();
-        let mut behind = ask(&semaphore, "c", 1).unwrap_err();
-        assert!(poll(&mut behind).is_none());
-        drop(in_front);
-        drop(poll(&mut behind).unwrap());
-        drop(held);
-
-        // Granted, but dropped before it was seen.
-        let held = ask(&semaphore, "a", 4).unwrap();
-        let granted = ask(&semaphore, "b", 4).unwrap_err();
-        drop(held);
-        assert_eq!(semaphore.in_use(), 4);
-        drop(granted);
-        assert_eq!((semaphore.in_use(), semaphore.waiting()), (0, 0));
-        let state = semaphore.0.state();
-        assert!(state.held.is_empty() && state.queues.is_empty() && state.turns.is_empty());
-    }
-
-    #[test]
-    fn c5_2_a_request_for_more_than_there_is_gets_all_and_can_be_shrunk() {
-        let semaphore = FairSemaphore::new(4);
-        let mut all = ask(&semaphore, "a", 1000).unwrap();
-        assert_eq!(all.permits(), 4);
-        let mut next = ask(&semaphore, "b", 2).unwrap_err();
-        all.shrink(3);
-        assert!(poll(&mut next).is_none());
-        all.shrink(2);
-        assert!(poll(&mut next).is_some());
-        all.shrink(3);
-        assert_eq!(all.permits(), 2, "shrinking never grows");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn c5_2_every_request_of_many_tasks_is_granted() {
-        let semaphore = FairSemaphore::new(7);
-        let tasks: Vec<_> = (0..500_usize)
-            .map(|i| {
-                let semaphore = semaphore.clone();
-                tokio::spawn(async move {
-                    let key = ["a", "b", "c"][i % 3];
-                    let wait = semaphore.acquire(key, i % 9);
-                    let limit = std::time::Duration::from_millis(if i % 5 == 0 { 3 } else { 3_600_000 });
-                    if let Ok(permit) = tokio::time::timeout(limit, wait).await {
-                        tokio::time::sleep(std::time::Duration::from_millis(i as u64 % 4)).await;
-                        drop(permit);
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert_eq!((semaphore.in_use(), semaphore.waiting()), (0, 0));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Single reads from the API server, in bounded memory: metadata as a stream, content under the budget.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -12,6 +13,7 @@ use pod_reloader_core::reference::{ConfigKind, ConfigRef};
 use tokio::time::Instant;
 
 use crate::budget::{Budget, Reservation};
+use crate::fair::Party;
 use crate::objects::{ConfigContent, ConfigMeta};
 use crate::scan::{Path, Scalar, Scanner, Visitor};
 use crate::transport::is_timeout;
@@ -41,9 +43,12 @@ pub(crate) struct Version {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub(crate) struct Fetch {
     pub(crate) client: Client,
     pub(crate) budget: Budget,
+    /// On whose behalf, for turns at the budget; empty for ourselves.
+    pub(crate) caller: Arc<str>,
 }
 
 impl Fetch {
@@ -160,7 +165,8 @@ impl Fetch {
         bytes: usize,
         deadline: Instant,
     ) -> Result<Reservation, Unreadable> {
-        self.budget.reserve_until(namespace, bytes, deadline).await.ok_or(Unreadable::NoRoom)
+        let party = Party { key: namespace, caller: &self.caller };
+        self.budget.reserve_until(party, bytes, deadline).await.ok_or(Unreadable::NoRoom)
     }
 
     /// The body of an answer, as far as it fits.
@@ -325,7 +331,7 @@ mod tests {
             async move { Ok::<_, Infallible>(response) }
         });
         let client = Client::new(service, "default");
-        (Fetch { client, budget: Budget::new(24 << 20) }, requests)
+        (Fetch { client, budget: Budget::new(24 << 20), caller: "".into() }, requests)
     }
 
     fn object() -> ConfigRef {

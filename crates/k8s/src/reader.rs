@@ -1,7 +1,7 @@
 //! Reads config objects, as digests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use kube::Client;
@@ -20,7 +20,7 @@ pub use crate::unreadable::Unreadable;
 
 /// Reads of one workload's references that are under way at once. It keeps one long list from taking the API
 /// server's attention from others (4.2).
-const CONCURRENT_READS: usize = 8;
+pub const CONCURRENT_READS: usize = 8;
 
 /// The names of an object's keys are kept up to so much (1,024 keys): a thousand references of one workload, each with
 /// very many keys, must not take more than all else. Of an object with more it is not known whether it lacks one.
@@ -31,9 +31,10 @@ const HANDFUL: usize = 8;
 
 /// Reads config objects and remembers their digests, never their content. What is in flight is bounded by the
 /// budget, and what is remembered by a third of it.
+#[derive(Clone)]
 pub struct ConfigReader {
     fetch: Fetch,
-    remembered: Mutex<Memory>,
+    remembered: Arc<Mutex<Memory>>,
     metrics: Metrics,
 }
 
@@ -83,8 +84,14 @@ struct Found(Option<Version>);
 impl ConfigReader {
     /// A reader with an empty memory.
     pub fn new(client: Client, budget: Budget, metrics: Metrics) -> Self {
-        let remembered = Mutex::new(Memory::new(budget.total() / 3));
-        Self { fetch: Fetch { client, budget }, remembered, metrics }
+        let remembered = Arc::new(Mutex::new(Memory::new(budget.total() / 3)));
+        Self { fetch: Fetch { client, budget, caller: "".into() }, remembered, metrics }
+    }
+
+    /// The same reader for reads on behalf of that caller, which take turns at the budget with those of others.
+    #[must_use]
+    pub fn on_behalf_of(&self, caller: &str) -> Self {
+        Self { fetch: Fetch { caller: caller.into(), ..self.fetch.clone() }, ..self.clone() }
     }
 
     /// Looks the objects up in the API server, several at once, until the deadline. Each answer reflects every write

@@ -19,7 +19,7 @@ mod go_flags;
 mod logging;
 mod proxy;
 mod readiness;
-pub mod run;
+mod run;
 mod self_test;
 mod tasks;
 mod terms;
@@ -37,7 +37,7 @@ const MAX_BLOCKING_THREADS: usize = 8;
 /// Runs the operator with the process's arguments until it is told to stop.
 pub fn main() -> ExitCode {
     let args = args::Args::parse_from(go_flags::normalize(std::env::args_os()));
-    logging::init(&args);
+    let line_limit = logging::init(&args);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(MAX_WORKER_THREADS))
@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::run(args)) {
+    match runtime.block_on(run::run(args, line_limit)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "pod-reloader ends");

@@ -20,6 +20,7 @@ use pod_reloader_serving::directory;
 use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
 use pod_reloader_serving::server::{self, Limits, Stop};
 use pod_reloader_webhook::admit::Admitter;
+use pod_reloader_webhook::caller::Turns;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::args::{Args, BindAddress};
 use crate::connection::api_config;
+use crate::logging::LineLimit;
 use crate::readiness::Readiness;
 use crate::self_test;
 use crate::tasks::Tasks;
@@ -42,7 +44,7 @@ const WIND_DOWN: Duration = Duration::from_secs(25);
 ///
 /// # Errors
 /// If the API server's configuration or an address is unusable, or if a task ends that should not.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::install()?;
     let config = api_config(&args).await?;
     let namespace =
@@ -66,6 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     );
     let budget = Budget::detect(args.memory_budget);
     budget.register(&mut registry);
+    line_limit.register(&mut registry);
     let api_metrics = pod_reloader_k8s::metrics::Metrics::register(&mut registry);
     let controller_metrics = pod_reloader_controller::metrics::Metrics::register(&mut registry);
     let webhook_metrics = pod_reloader_webhook::metrics::Metrics::register(&mut registry);
@@ -84,6 +87,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop_serving = CancellationToken::new();
     let is_stopping = Arc::new(AtomicBool::new(false));
     let mut tasks = Tasks::default();
+
+    tasks.spawn("log report", stoppable(line_limit.report(), stop_serving.clone()));
 
     let (keeper, key) = KeyKeeper::new(client.clone(), &namespace, api_metrics.clone());
     tasks.spawn("digest key", stoppable(keeper.run(), stop_serving.clone()));
@@ -139,6 +144,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         mode: args.hash.into(),
         scope: scope.clone(),
         budget: budget.clone(),
+        turns: Turns::default(),
         metrics: webhook_metrics,
     };
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));

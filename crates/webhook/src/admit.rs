@@ -15,6 +15,7 @@ use pod_reloader_k8s::reader::{ConfigReader, Depth};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::caller::{Caller, Turns};
 use crate::metrics::{Metrics, Outcome};
 use crate::prepare::{Open, Plan, Prepared};
 use crate::review::Response;
@@ -39,6 +40,8 @@ pub struct Admitter {
     pub scope: Scope,
     /// Bounds the bodies in memory.
     pub budget: Budget,
+    /// Bounds the reads that callers cause.
+    pub turns: Turns,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -53,7 +56,7 @@ struct Answer {
 
 impl Admitter {
     /// Answers a request before the deadline, with the uid to give back. Never denies, never fails.
-    pub(crate) async fn admit(&self, prepared: Prepared, deadline: Instant) -> (String, Response) {
+    pub(crate) async fn admit(&self, prepared: Prepared, caller: &Caller) -> (String, Response) {
         let Prepared { uid, operation, plan } = prepared;
         let response = match plan {
             Plan::UnknownKind(kind) => {
@@ -66,7 +69,7 @@ impl Admitter {
                 response
             }
             Plan::Open(open) => {
-                let (response, outcome) = self.admit_workload(&open, deadline).await;
+                let (response, outcome) = self.admit_workload(&open, caller).await;
                 self.metrics.count_request(open.kind.as_str(), &operation, outcome);
                 response
             }
@@ -74,13 +77,13 @@ impl Admitter {
         (uid, response)
     }
 
-    async fn admit_workload(&self, open: &Open, deadline: Instant) -> (Response, Outcome) {
+    async fn admit_workload(&self, open: &Open, caller: &Caller) -> (Response, Outcome) {
         let Open { new, old, .. } = open;
         let answer = match classify(self.mode, new, old.as_ref(), || open.template_changed) {
             Admission::LeaveAlone => return (Response::default(), Outcome::LeftAlone),
             Admission::Restore(baseline) => Answer::keep(baseline, Outcome::Restored, None),
             Admission::Decide(baseline, occasion) => {
-                self.decide(&open.namespace, new, baseline, occasion, deadline).await
+                self.decide(&open.namespace, new, baseline, occasion, caller).await
             }
         };
         let (target, left_out) = answer.target.fitted_to(new);
@@ -113,8 +116,9 @@ impl Admitter {
         new: &Workload,
         baseline: Baseline<'_>,
         occasion: Occasion,
-        deadline: Instant,
+        caller: &Caller,
     ) -> Answer {
+        let deadline = caller.deadline;
         let Baseline { hash, observed } = baseline;
         let undecided =
             |why: &str| Answer::keep(baseline, Outcome::Undecided, Some(warning::left_to_reconciler(why)));
@@ -122,10 +126,14 @@ impl Admitter {
             return undecided("the digest key is not known");
         };
         let names: Vec<_> = new.references.names().into_iter().cloned().collect();
+        let Some(_turn) = self.turns.take(caller, names.len()).await else {
+            return undecided("too many requests at once from one address");
+        };
         let depth = if needs_content(self.mode, hash, observed) { Depth::Content } else { Depth::Version };
-        let mut reads = self.reader.read_all(&key, namespace, names, depth, deadline).await;
+        let reader = self.reader.on_behalf_of(&caller.peer);
+        let mut reads = reader.read_all(&key, namespace, names, depth, deadline).await;
         if hash.is_some() && self.mode == HashMode::Content {
-            let missing = self.required_beside(namespace, new, &reads.lookups, deadline).await;
+            let missing = self.required_beside(&reader, namespace, new, &reads.lookups, deadline).await;
             reads.lookups.extend(missing);
         }
         // Another key may have come into force meanwhile; what was made with the old one must not be told.
@@ -184,6 +192,7 @@ impl Admitter {
     /// listed one is absent: its digest stays recorded while new pods have to wait for something else.
     async fn required_beside(
         &self,
+        reader: &ConfigReader,
         namespace: &str,
         new: &Workload,
         listed: &Lookups,
@@ -194,7 +203,7 @@ impl Admitter {
         }
         let required = new.template.uses.required().filter(|name| !listed.contains_key(*name));
         let required: Vec<_> = required.take(MAX_REQUIRED).cloned().collect();
-        self.reader.exist_all(namespace, required, deadline).await.lookups
+        reader.exist_all(namespace, required, deadline).await.lookups
     }
 }
 

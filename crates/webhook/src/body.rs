@@ -7,9 +7,11 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use pod_reloader_k8s::budget::{Budget, Reservation, SMALL_BYTES};
+use pod_reloader_k8s::fair::Party;
 use pod_reloader_k8s::scan::{Path, Scalar, Scanner, Visitor};
 use tokio::time::{Instant, timeout_at};
 
+use crate::caller::Caller;
 use crate::http::Rejection;
 
 /// The largest body: a review carries the object twice, and the API server takes objects of 1.5 MiB.
@@ -36,11 +38,8 @@ pub(crate) enum Received {
 }
 
 /// Receives a body. It waits for room until shortly before the deadline.
-pub(crate) async fn receive(
-    mut body: Body,
-    budget: &Budget,
-    deadline: Instant,
-) -> Result<Received, Rejection> {
+pub(crate) async fn receive(mut body: Body, budget: &Budget, caller: &Caller) -> Result<Received, Rejection> {
+    let deadline = caller.deadline;
     let begin = Instant::now();
     let length = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if length.is_some_and(|length| length > MAX_BODY_BYTES) {
@@ -55,11 +54,12 @@ pub(crate) async fn receive(
         }
     }
     let namespace = head.about.namespace.as_deref().unwrap_or_default();
+    let party = Party { key: namespace, caller: &caller.peer };
     // What is left then is for reading the rest of a body that there is no room for.
     let now = Instant::now();
     let room_until = now + deadline.saturating_duration_since(now) / 4 * 3;
     let size = length.unwrap_or(MAX_BODY_BYTES);
-    let Some(mut reservation) = budget.reserve_body_until(namespace, size, room_until).await else {
+    let Some(mut reservation) = budget.reserve_body_until(party, size, room_until).await else {
         let uid = head.about.uid.take();
         drop(head);
         discard(&mut body, deadline).await;

@@ -1,15 +1,16 @@
 //! The HTTP side: bytes in, status code and bytes out (4.6).
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use futures::FutureExt;
 use pod_reloader_core::duration;
 use pod_reloader_k8s::budget::{Reservation, SMALL_BYTES};
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use crate::admit::Admitter;
 pub use crate::body::MAX_BODY_BYTES;
 use crate::body::{Received, receive};
+use crate::caller::Caller;
 use crate::prepare::Prepared;
 use crate::{review, warning};
 
@@ -34,10 +36,21 @@ pub fn router(admitter: Arc<Admitter>) -> Router {
     Router::new().route("/mutate", post(mutate)).with_state(admitter)
 }
 
-async fn mutate(State(admitter): State<Arc<Admitter>>, RawQuery(query): RawQuery, body: Body) -> Response {
-    let deadline = Instant::now() + time_allowed(query.as_deref());
+/// The server adds the peer's address to each request.
+type PeerAddress = Option<Extension<ConnectInfo<SocketAddr>>>;
+
+async fn mutate(
+    State(admitter): State<Arc<Admitter>>,
+    peer: PeerAddress,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Response {
+    let caller = Caller {
+        peer: peer.map_or_else(String::new, |Extension(ConnectInfo(address))| address.ip().to_string()),
+        deadline: Instant::now() + time_allowed(query.as_deref()),
+    };
     // A panic must not take along the other requests of its connection.
-    match AssertUnwindSafe(answer(&admitter, body, deadline)).catch_unwind().await {
+    match AssertUnwindSafe(answer(&admitter, body, caller)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(rejection)) => {
             admitter.metrics.count_rejected(rejection.reason);
@@ -69,15 +82,15 @@ impl IntoResponse for Rejection {
     }
 }
 
-async fn answer(admitter: &Arc<Admitter>, body: Body, deadline: Instant) -> Result<Response, Rejection> {
-    let (body, reservation) = match receive(body, &admitter.budget, deadline).await? {
+async fn answer(admitter: &Arc<Admitter>, body: Body, caller: Caller) -> Result<Response, Rejection> {
+    let (body, reservation) = match receive(body, &admitter.budget, &caller).await? {
         Received::Whole(body, reservation) => (body, reservation),
         Received::NoRoom(uid) => return overloaded(admitter, uid),
     };
     let complete = Instant::now();
     // What stays of the body's room is for what was made of it.
     let (prepared, _room) = prepare(admitter, body, reservation).await?;
-    let (uid, response) = admitter.admit(prepared, deadline).await;
+    let (uid, response) = admitter.admit(prepared, &caller).await;
     let response = to_review(&response, &uid)?;
     admitter.metrics.observe_duration(complete.elapsed().as_secs_f64());
     Ok(response)

@@ -12,6 +12,7 @@
 
 pub mod admit;
 mod body;
+pub mod caller;
 pub mod http;
 pub mod metrics;
 mod prepare;

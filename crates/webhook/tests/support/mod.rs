@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use base64::Engine;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -17,6 +20,7 @@ use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_webhook::admit::Admitter;
+use pod_reloader_webhook::caller::Turns;
 use pod_reloader_webhook::http::router;
 use pod_reloader_webhook::metrics::Metrics;
 use prometheus_client::registry::Registry;
@@ -38,6 +42,7 @@ struct State {
     version: u64,
     statuses: BTreeMap<String, u16>,
     hangs_first: bool,
+    delay: Duration,
     requests: Vec<String>,
 }
 
@@ -70,6 +75,11 @@ impl Stub {
     /// The first request of each kind for each object is never answered.
     pub fn hang_first(&self) {
         self.0.lock().unwrap().hangs_first = true;
+    }
+
+    /// Each answer takes so long from now on.
+    pub fn slow_down(&self, delay: Duration) {
+        self.0.lock().unwrap().delay = delay;
     }
 
     /// What was asked for since the last call: `content`, `metadata` or `list`, and the path.
@@ -122,7 +132,11 @@ impl Stub {
         let stub = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let answer = stub.answer(&request);
+            let delay = stub.0.lock().unwrap().delay;
             async move {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
                 let Some((status, body)) = answer else { return std::future::pending().await };
                 let body = kube::client::Body::from(body.to_string().into_bytes());
                 Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
@@ -151,6 +165,7 @@ impl Webhook {
         let mut registry = Registry::default();
         let api_metrics = pod_reloader_k8s::metrics::Metrics::register(&mut registry);
         let admitter = Admitter {
+            turns: Turns::default(),
             reader: Arc::new(ConfigReader::new(stub.client(), budget.clone(), api_metrics)),
             key: KeyReader::fixed(DigestKey::new("test", &[7; DigestKey::LEN]).unwrap()),
             own_user: watch::channel(Some(OWN_USER.to_owned())).1,
@@ -163,7 +178,13 @@ impl Webhook {
     }
 
     pub async fn send(&self, body: impl Into<Body>) -> (StatusCode, String) {
-        let request = Request::post("/mutate?timeout=10s").body(body.into()).unwrap();
+        self.send_from([10, 0, 0, 1], body).await
+    }
+
+    /// Sends a body from that address.
+    pub async fn send_from(&self, address: [u8; 4], body: impl Into<Body>) -> (StatusCode, String) {
+        let mut request = Request::post("/mutate?timeout=10s").body(body.into()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 1))));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -16,6 +16,7 @@ use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_stub_api::{Admission, OPERATOR_USER, StubApi};
 use pod_reloader_webhook::admit::Admitter;
+use pod_reloader_webhook::caller::Turns;
 use pod_reloader_webhook::http::router;
 use pod_reloader_webhook::metrics::Metrics;
 use prometheus_client::registry::Registry;
@@ -59,6 +60,7 @@ impl Webhook {
         let mut registry = Registry::default();
         let api_metrics = ApiMetrics::register(&mut registry);
         let admitter = Admitter {
+            turns: Turns::default(),
             reader: Arc::new(ConfigReader::new(client(stub, name), budget.clone(), api_metrics)),
             key,
             own_user: watch::channel(Some(OPERATOR_USER.to_owned())).1,

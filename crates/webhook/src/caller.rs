@@ -1,0 +1,38 @@
+//! Who asks, and how much of our attention they may take (4.10).
+
+use pod_reloader_k8s::fair::{FairSemaphore, Permit};
+use pod_reloader_k8s::reader::CONCURRENT_READS;
+use tokio::time::{Instant, timeout_at};
+
+/// Reads for reviews that may be under way at once.
+const READS: usize = 256;
+
+/// Who asks, and until when an answer is of use.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The address that the request came from; empty where the server did not tell.
+    pub(crate) peer: String,
+    pub(crate) deadline: Instant,
+}
+
+/// The reads that callers cause, handed out in turns over the addresses they call from: where no client certificate is
+/// asked for, anybody may call, and must not take what the API server needs.
+#[derive(Debug)]
+pub struct Turns(FairSemaphore);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(FairSemaphore::new(READS))
+    }
+}
+
+impl Turns {
+    /// Waits for a turn to look up so many references; `None` if there is none in time.
+    pub(crate) async fn take(&self, caller: &Caller, references: usize) -> Option<Permit> {
+        let permits = references.clamp(1, CONCURRENT_READS);
+        // Some time has to be left for the reads themselves.
+        let now = Instant::now();
+        let until = now + caller.deadline.saturating_duration_since(now) / 4 * 3;
+        timeout_at(until, self.0.acquire(caller.peer.as_str(), permits)).await.ok()
+    }
+}
