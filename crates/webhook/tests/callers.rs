@@ -87,7 +87,9 @@ async fn c4_10_why_something_cannot_be_read_is_told_in_fixed_words() {
 async fn c4_10_long_lists_are_answered_in_few_words() {
     let webhook = Webhook::new();
     let names: Vec<_> = (0..500).map(|i| format!("n{i}")).collect();
-    names.iter().for_each(|name| webhook.stub.fail(&format!("configmaps/{name}"), 403));
+    for name in &names {
+        webhook.stub.fail(&format!("configmaps/{name}"), 403);
+    }
     webhook.stub.fail("configmaps", 403);
     let object = deployment(&names.join(","), &reading(&[]));
     let (status, body) = webhook.send(Body::from(review("CREATE", &object, None).to_string())).await;
