@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Longer lines are shortened.
-const MAX_LINE_BYTES: usize = 8 * 1024;
+const MAX_LINE_BYTES: usize = 4 * 1024;
 /// Longer values of such a line are cut.
 const MAX_VALUE_BYTES: usize = 1024;
 
