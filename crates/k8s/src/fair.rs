@@ -1,17 +1,18 @@
 //! A semaphore whose permits are handed out in turns, so that one namespace cannot keep the others waiting.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Who asks: within a key, its callers take turns.
+/// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Party<'a> {
-    /// What takes turns with others: a namespace.
+    /// What has a share: a namespace.
     pub key: &'a str,
-    /// On whose behalf within that: the address of whoever sent a review, empty for ourselves. Anybody can send reviews
-    /// about a namespace, and is not to stand in the way of those who work there.
+    /// On whose behalf: the address of whoever sent a review, empty for ourselves. Anybody can send reviews, about
+    /// whatever namespaces, and is not to stand in the way of those who work there.
     pub caller: &'a str,
 }
 
@@ -27,8 +28,8 @@ impl<'a> From<&'a String> for Party<'a> {
     }
 }
 
-/// Hands out permits in turns over keys (a key is a namespace) and within a key over its callers; for one caller first
-/// come first served.
+/// Hands out permits in turns over keys (a key is a namespace), first come first served within a key; and in rounds over
+/// callers, so that one who asks for many keys, or often for one, leaves every other turn to somebody else.
 ///
 /// - A request is granted whole or not at all, so that requests cannot block each other by holding parts.
 /// - The key whose turn it is waits until its request fits, and everybody after it with it: a large request does not
@@ -52,29 +53,50 @@ struct State {
     free: usize,
     held: HashMap<Arc<str>, usize>,
     queues: HashMap<Arc<str>, Queue>,
-    /// The keys with waiters, by the number of their turn.
-    turns: BTreeMap<u64, Arc<str>>,
+    /// The keys with waiters, in the order of their turns.
+    turns: BTreeMap<Place, Arc<str>>,
+    rounds: Rounds,
     /// The next number of a turn or a waiter.
     next: u64,
 }
 
 #[derive(Debug)]
 struct Queue {
-    turn: u64,
-    /// By round, and within a round in the order in which they came.
+    turn: Place,
     waiters: BTreeMap<Place, Waiter>,
-    /// The round that the last grant was in.
-    round: u64,
-    /// The last round in which each caller has a place. A caller has one place in each, so one with many waiters
-    /// leaves the next rounds to others.
-    last_rounds: HashMap<Box<str>, u64>,
+    rounds: Rounds,
 }
 
-/// A round, and the number of the waiter.
+/// A round, and a number: within a round, first come first served.
 type Place = (u64, u64);
+
+/// Gives each caller one place in each round.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// The round of the last grant.
+    present: u64,
+    /// The last round in which each caller has a place, if that is not over.
+    last: HashMap<Arc<str>, u64>,
+}
+
+impl Rounds {
+    fn join(&mut self, caller: &Arc<str>) -> u64 {
+        let round = self.last.get(caller).map_or(self.present, |last| (last + 1).max(self.present));
+        self.last.insert(caller.clone(), round);
+        round
+    }
+
+    fn enter(&mut self, round: u64) {
+        if round > self.present {
+            self.present = round;
+            self.last.retain(|_, last| *last >= round);
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Waiter {
+    caller: Arc<str>,
     permits: usize,
     grant: oneshot::Sender<Permit>,
 }
@@ -99,6 +121,7 @@ impl FairSemaphore {
             held: HashMap::new(),
             queues: HashMap::new(),
             turns: BTreeMap::new(),
+            rounds: Rounds::default(),
             next: 0,
         };
         Self(Arc::new(Shared { total, state: Mutex::new(state) }))
@@ -108,7 +131,8 @@ impl FairSemaphore {
     pub async fn acquire(&self, party: impl Into<Party<'_>>, permits: usize) -> Permit {
         let permits = permits.min(self.0.total);
         let (grant, granted) = oneshot::channel();
-        let waiting = self.enqueue(party.into(), Waiter { permits, grant });
+        let Party { key, caller } = party.into();
+        let waiting = self.enqueue(key, Waiter { caller: caller.into(), permits, grant });
         let permit = granted.await;
         drop(waiting);
         // A waiter is taken out of its queue by a grant or by the drop of this future, so a sender is never lost.
@@ -130,20 +154,13 @@ impl FairSemaphore {
         self.0.state().queues.values().map(|queue| queue.waiters.len()).sum()
     }
 
-    fn enqueue(&self, Party { key, caller }: Party<'_>, waiter: Waiter) -> Waiting {
+    fn enqueue(&self, key: &str, waiter: Waiter) -> Waiting {
         let mut state = self.0.state();
-        let number = state.number();
         let key: Arc<str> = match state.queues.get_key_value(key) {
             Some((key, _)) => key.clone(),
             None => key.into(),
         };
-        if !state.queues.contains_key(&key) {
-            let turn = state.number();
-            state.turns.insert(turn, key.clone());
-            state.queues.insert(key.clone(), Queue::new(turn));
-        }
-        let place =
-            state.queues.get_mut(&key).map_or((0, number), |queue| queue.join(caller, number, waiter));
+        let place = state.join(&key, waiter);
         let grants = self.0.grant(&mut state);
         drop(state);
         send(grants);
@@ -160,13 +177,13 @@ impl Shared {
     /// Grants what can be granted now, in turns.
     fn grant(self: &Arc<Self>, state: &mut State) -> Grants {
         let mut grants = Grants::new();
-        let mut from = 0;
-        while let Some((turn, key)) = state.turns.range(from..).next().map(|(turn, key)| (*turn, key.clone()))
-        {
+        let mut from = Bound::Unbounded;
+        while let Some((turn, key)) = state.turns.range((from, Bound::Unbounded)).next() {
+            let (turn, key) = (*turn, key.clone());
             let Some(permits) = state.queues.get(&key).and_then(Queue::asks_for) else { break };
             let held = state.held.get(&key).copied().unwrap_or_default();
             if held > 0 && held + permits > self.total - self.total / 4 {
-                from = turn + 1;
+                from = Bound::Excluded(turn);
                 continue;
             }
             if permits > state.free {
@@ -208,47 +225,54 @@ fn send(grants: Grants) {
 }
 
 impl Queue {
-    fn new(turn: u64) -> Self {
-        Self { turn, waiters: BTreeMap::new(), round: 0, last_rounds: HashMap::new() }
-    }
-
-    /// Gives a waiter its place: in the caller's next round.
-    fn join(&mut self, caller: &str, number: u64, waiter: Waiter) -> Place {
-        let round = self.last_rounds.get(caller).map_or(self.round, |last| (last + 1).max(self.round));
-        self.last_rounds.insert(caller.into(), round);
-        self.waiters.insert((round, number), waiter);
-        (round, number)
-    }
-
-    /// Callers whose rounds are over need not be remembered: they join in the present one.
-    fn enter(&mut self, round: u64) {
-        if round != self.round {
-            self.round = round;
-            self.last_rounds.retain(|_, last| *last >= round);
-        }
-    }
-
     fn asks_for(&self) -> Option<usize> {
         self.waiters.first_key_value().map(|(_, waiter)| waiter.permits)
     }
 }
 
 impl State {
-    fn number(&mut self) -> u64 {
+    fn turn_of(&mut self, caller: &Arc<str>) -> Place {
         self.next += 1;
-        self.next
+        (self.rounds.join(caller), self.next)
     }
 
-    /// Takes the first waiter of a key out of its queue; the key's next turn comes after those of all others.
+    /// Puts a waiter into its key's queue, and gives the key a turn: an earlier one, if it has one for somebody else.
+    fn join(&mut self, key: &Arc<str>, waiter: Waiter) -> Place {
+        let caller = waiter.caller.clone();
+        let is_new = self.queues.get(key).is_none_or(|queue| !queue.rounds.last.contains_key(&caller));
+        let turn = if is_new { Some(self.turn_of(&caller)) } else { None };
+        self.next += 1;
+        let number = self.next;
+        let queue = self.queues.entry(key.clone()).or_insert_with(|| Queue {
+            turn: (u64::MAX, number),
+            waiters: BTreeMap::new(),
+            rounds: Rounds::default(),
+        });
+        if let Some(turn) = turn.filter(|turn| *turn < queue.turn) {
+            self.turns.remove(&queue.turn);
+            self.turns.insert(turn, key.clone());
+            queue.turn = turn;
+        }
+        let place = (queue.rounds.join(&caller), number);
+        queue.waiters.insert(place, waiter);
+        place
+    }
+
+    /// Takes the first waiter of a key out of its queue; the key's next turn is in the next round of whoever is first
+    /// then.
     fn next_turn(&mut self, key: &Arc<str>) -> Option<Waiter> {
-        let turn = self.number();
         let queue = self.queues.get_mut(key)?;
         let ((round, _), waiter) = queue.waiters.pop_first()?;
-        queue.enter(round);
+        queue.rounds.enter(round);
         self.turns.remove(&queue.turn);
-        if queue.waiters.is_empty() {
+        self.rounds.enter(queue.turn.0);
+        let Some((_, first)) = queue.waiters.first_key_value() else {
             self.queues.remove(key);
-        } else {
+            return Some(waiter);
+        };
+        let caller = first.caller.clone();
+        let turn = self.turn_of(&caller);
+        if let Some(queue) = self.queues.get_mut(key) {
             queue.turn = turn;
             self.turns.insert(turn, key.clone());
         }

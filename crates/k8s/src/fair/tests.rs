@@ -160,3 +160,32 @@ fn c4_10_within_a_namespace_callers_take_turns() {
     drop(poll(&mut flood[4]));
     drop(poll(&mut late).unwrap());
 }
+
+#[test]
+fn c4_10_one_caller_in_many_namespaces_leaves_every_other_turn_to_somebody_else() {
+    let names: Vec<&'static str> = (0..100).map(|i| &*format!("n{i}").leak()).collect();
+    let semaphore = FairSemaphore::new(1);
+    let held = ask(&semaphore, "shop", 1).unwrap();
+    let mut flood: Vec<_> =
+        names.iter().map(|name| ask_for(&semaphore, name, "attacker", 1).unwrap_err()).collect();
+    let mut good: Vec<_> =
+        ["shop", "n99", "n50"].map(|name| ask_for(&semaphore, name, "server", 1).unwrap_err()).into();
+    drop(held);
+    // Whoever has a turn gives it back at once.
+    let take_turns = |waiting: &mut Vec<Acquire>| {
+        let before = waiting.len();
+        waiting.retain_mut(|waiter| poll(waiter).is_none());
+        before - waiting.len()
+    };
+    let mut turns_of_others = 0;
+    for _ in 0..100 {
+        if take_turns(&mut good) > 0 && good.is_empty() {
+            break;
+        }
+        if let Some(i) = flood.iter_mut().position(|waiter| poll(waiter).is_some()) {
+            drop(flood.swap_remove(i));
+            turns_of_others += 1;
+        }
+    }
+    assert!(good.is_empty() && turns_of_others <= 8, "{turns_of_others}, {} left", good.len());
+}
