@@ -91,6 +91,7 @@ async fn answer(admitter: &Arc<Admitter>, body: Body, caller: Caller) -> Result<
     // What stays of the body's room is for what was made of it.
     let (prepared, _room) = prepare(admitter, body, reservation).await?;
     let (uid, response) = admitter.admit(prepared, &caller).await;
+    tracing::debug!(peer = caller.peer, uid, "answered a review");
     let response = to_review(&response, &uid)?;
     admitter.metrics.observe_duration(complete.elapsed().as_secs_f64());
     Ok(response)
