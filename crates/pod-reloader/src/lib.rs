@@ -17,6 +17,7 @@ pub mod args;
 mod connection;
 mod go_flags;
 mod logging;
+mod ports;
 mod proxy;
 mod readiness;
 pub mod run;
