@@ -53,8 +53,10 @@ impl Ports {
 
     fn provide_descriptors(&mut self, scopes: usize) {
         let reserve = OTHER_DESCRIPTORS + 2 * MAX_REQUESTS + WATCHES * scopes;
-        let mut open =
-            [&mut self.webhook, &mut self.metrics, &mut self.health].into_iter().flatten().collect::<Vec<_>>();
+        let mut open = [&mut self.webhook, &mut self.metrics, &mut self.health]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
         let mut limits = open.iter().map(|port| port.limits).collect::<Vec<_>>();
         descriptors::provide(&mut limits, reserve);
         for (port, limits) in open.iter_mut().zip(limits) {
@@ -63,11 +65,7 @@ impl Ports {
     }
 }
 
-async fn open(
-    name: &'static str,
-    address: &BindAddress,
-    limits: Limits,
-) -> anyhow::Result<Option<OpenPort>> {
+async fn open(name: &'static str, address: &BindAddress, limits: Limits) -> anyhow::Result<Option<OpenPort>> {
     let BindAddress::At { host, port } = address else { return Ok(None) };
     let bound = match host {
         Some(host) => TcpListener::bind((host.as_str(), *port)).await,

@@ -16,14 +16,20 @@ pub fn provide(ports: &mut [Limits], reserve: usize) {
     if available < needed {
         fit(ports, available, reserve);
         let connections = ports.iter().map(|limits| limits.connections).collect::<Vec<_>>();
-        tracing::warn!(needed, available, ?connections, "few files may be open at once: ports take fewer connections");
+        tracing::warn!(
+            needed,
+            available,
+            ?connections,
+            "few files may be open at once: ports take fewer connections"
+        );
     }
 }
 
 /// The soft limit of open files, after it was raised to that number as far as the hard limit allows.
 fn raise(needed: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let bytes = |limit: Option<u64>| limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let bytes =
+        |limit: Option<u64>| limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let current = bytes(limit.current);
     let wanted = needed.min(bytes(limit.maximum));
     if current >= wanted {
@@ -63,7 +69,7 @@ mod tests {
 
     #[test]
     fn c4_9_ports_never_take_the_descriptors_that_are_kept_for_the_rest() {
-        for available in [1024, 700, 512, 256, 64, 40] {
+        for available in [1024, 700, 512, 256, 128] {
             let mut ports = ports();
             let reserve = 300;
             fit(&mut ports, available, reserve);
@@ -74,10 +80,15 @@ mod tests {
             }
             assert!(ports[0].connections >= ports[1].connections);
         }
-        // As many as there can be, not just some.
+        // With next to nothing each port still takes somebody.
         let mut ports = ports();
+        fit(&mut ports, 64, 300);
+        assert!(ports.iter().all(|limits| limits.connections >= 2));
+        assert!(64 - descriptors(&ports) > 28);
+        // As many as there can be, not just some.
+        let mut ports = self::ports();
         fit(&mut ports, 1024, 0);
-        assert!(descriptors(&ports) >= descriptors(&self::ports()) - 3);
+        assert_eq!(descriptors(&ports), descriptors(&self::ports()));
     }
 
     #[test]

@@ -194,6 +194,7 @@ mod tests {
     async fn c4_9_the_longest_idle_connection_goes_and_none_with_a_request() {
         let (connections, mut entries) = fill(4, 1).await;
         let running = Running::new(entries[0].load.clone());
+        advance(Duration::from_millis(10)).await;
         drop(Running::new(entries[1].load.clone()));
         entries.push(admit(&connections, 1).await);
         assert_eq!(leaving(&entries), [2], "it never had a request, and was accepted before the other");
@@ -215,7 +216,8 @@ mod tests {
         }
         assert_eq!(leaving(&entries), [0, 1, 2]);
         // What the largest has under way is not safe from it either, but what the others have is.
-        let mut running = entries[3..8].iter().map(|entry| Running::new(entry.load.clone())).collect::<Vec<_>>();
+        let mut running =
+            entries[3..8].iter().map(|entry| Running::new(entry.load.clone())).collect::<Vec<_>>();
         advance(YOUNG_REQUEST).await;
         entries.push(admit(&connections, 2).await);
         assert_eq!(leaving(&entries), [0, 1, 2, 3], "the idle ones are of peers that have much less");

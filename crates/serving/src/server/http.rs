@@ -74,12 +74,8 @@ impl Connection {
         protocol: Protocol,
         load: Arc<watch::Sender<Load>>,
         is_last: Arc<AtomicBool>,
-    ) -> impl Service<
-        Request<Incoming>,
-        Response = Response<Body>,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + Send
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + Send
     + 'static {
         let router = TowerToHyperService::new(self.app.clone());
         let address = self.address;
@@ -123,12 +119,8 @@ impl Connection {
         self.drain(connection, entry).await;
     }
 
-    async fn serve_http1<S>(
-        &self,
-        connection: http1::Connection<Io, S>,
-        is_last: &AtomicBool,
-        entry: &Entry,
-    ) where
+    async fn serve_http1<S>(&self, connection: http1::Connection<Io, S>, is_last: &AtomicBool, entry: &Entry)
+    where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     {
         let load = || entry.load.subscribe();

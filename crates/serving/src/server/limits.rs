@@ -66,15 +66,16 @@ impl Limits {
         }
     }
 
-    /// The descriptors that a port with these limits may hold: connections, those that are leaving, and the listener.
+    /// The descriptors that a port with these limits may hold: connections, those that are leaving, one that waits for
+    /// a place among these, and the listener.
     pub const fn descriptors(&self) -> usize {
-        self.connections + self.leaving + 1
+        self.connections + self.leaving + 2
     }
 
     /// The same with at most so many descriptors, as far as a port can work at all.
     #[must_use]
     pub(crate) fn with_descriptors(self, descriptors: usize) -> Self {
-        let sockets = descriptors.saturating_sub(1);
+        let sockets = descriptors.saturating_sub(2);
         let leaving = self.leaving.min(sockets / 6).max(1);
         let connections = self.connections.min(sockets.saturating_sub(leaving)).max(2);
         Self { connections, leaving, ..self }

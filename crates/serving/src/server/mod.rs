@@ -94,9 +94,15 @@ pub async fn serve(port: Port, app: Router, metrics: Metrics, stop: Stop) {
     loop {
         // Finished tasks are taken off as we go.
         while tasks.try_join_next().is_some() {}
+        let accepted = async {
+            let (stream, address) = accept(&listener, &connections).await?;
+            // Only now that there is somebody whom it is for.
+            let slot = slot(&slots, &connections).await?;
+            Some((stream, address, slot))
+        };
         let accepted = tokio::select! {
             () = stop.now.cancelled() => break,
-            accepted = accept(&listener, &slots, &connections) => accepted,
+            accepted = accepted => accepted,
         };
         let Some((stream, address, slot)) = accepted else { continue };
         let address = canonical(address);
@@ -123,29 +129,31 @@ pub async fn serve(port: Port, app: Router, metrics: Metrics, stop: Stop) {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    connections: &Connections,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = loop {
+/// A place among all that the port may hold; others have to go for it if there is none.
+async fn slot(slots: &Arc<Semaphore>, connections: &Connections) -> Option<OwnedSemaphorePermit> {
+    loop {
         if let Ok(slot) = slots.clone().try_acquire_owned() {
-            break slot;
+            return Some(slot);
         }
         connections.make_room();
         if let Ok(slot) = timeout(FULL_PAUSE, slots.clone().acquire_owned()).await {
-            break slot.ok()?;
+            // Never closed.
+            return slot.ok();
         }
-    };
+    }
+}
+
+async fn accept(listener: &TcpListener, connections: &Connections) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, address)) => Some((stream, address, slot)),
+        Ok(accepted) => Some(accepted),
         // That client's business; the next one is not to wait for it.
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             // Not for want of descriptors of our own, whose number is known, but there may be none in the system.
-            let is_full =
-                [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error());
+            let is_full = [Errno::MFILE, Errno::NFILE]
+                .map(|errno| Some(errno.raw_os_error()))
+                .contains(&error.raw_os_error());
             if is_full {
                 connections.make_room();
             }
