@@ -24,7 +24,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// `GET /` of https://localhost in HPACK.
+/// `GET /` of `localhost` in HPACK.
 const GET: &[u8] = b"\x82\x87\x84\x41\x09localhost";
 
 /// A frame; its length is of three bytes (RFC 9113, section 4.1).

@@ -15,7 +15,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::connections::Entry;
 use super::load::{AnswerBody, Load, Running, has_been_idle, has_begun_too_late, has_taken_too_long};
@@ -163,10 +163,10 @@ impl Connection {
             has_been_idle(entry.load.subscribe(), LEAVE).await;
         };
         tokio::select! {
-            ended = timeout(self.limits.drain, connection) => match ended {
-                Ok(ended) => log_end(ended),
-                Err(_) => tracing::debug!("a connection did not end in time and is closed"),
-            },
+            ended = connection => log_end(ended),
+            () = sleep(self.limits.drain) => {
+                tracing::debug!("a connection did not end in time and is closed");
+            }
             () = has_left => {}
         }
     }
