@@ -97,7 +97,7 @@ mod tests {
         let hard = before.maximum.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap());
         let needed = 300.min(hard);
         // Of the whole test process, whose tests need fewer.
-        setrlimit(Resource::Nofile, Rlimit { current: Some(needed as u64 - 10), ..before.clone() }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(needed as u64 - 10), ..before }).unwrap();
         assert_eq!(raise(needed), needed);
         assert_eq!(getrlimit(Resource::Nofile).current, Some(needed as u64));
         // What is more than needed is left alone, and nothing goes beyond the hard limit.
