@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 
+use crate::requests::Bounded;
+pub use crate::requests::MAX_REQUESTS;
 use crate::transport::{Connect, Transport};
 
 /// The longest that a single request may take, watches apart.
@@ -28,5 +30,5 @@ pub fn client(mut config: Config) -> Result<Client, kube::Error> {
 /// # Errors
 /// If the first one cannot be made.
 pub fn client_over(connect: Connect, namespace: impl Into<String>) -> Result<Client, kube::Error> {
-    Ok(Client::new(Transport::new(connect)?, namespace))
+    Ok(Client::new(Bounded::new(Transport::new(connect)?), namespace))
 }

@@ -15,6 +15,7 @@ mod memory;
 pub mod metrics;
 pub mod objects;
 pub mod reader;
+mod requests;
 pub mod scan;
 pub mod transport;
 mod unreadable;

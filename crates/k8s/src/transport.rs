@@ -41,7 +41,7 @@ pub type Connect = Arc<dyn Fn() -> Result<Client, kube::Error> + Send + Sync>;
 /// No answer, or no end of one, within a deadline of this layer.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from the API server within {} s", .0.as_secs())]
-pub struct NoAnswer(Duration);
+pub struct NoAnswer(pub(crate) Duration);
 
 /// Whether the error says that a request ran into a deadline of this layer.
 pub fn is_timeout(error: &kube::Error) -> bool {
@@ -164,7 +164,7 @@ impl Drop for Watched {
 
 /// How long a body may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BodyLimit {
+pub(crate) enum BodyLimit {
     /// Of each silence.
     Silence(Duration),
     /// In all: a watch is silent most of the time, and ends when it was asked to.
@@ -172,7 +172,7 @@ enum BodyLimit {
 }
 
 impl BodyLimit {
-    fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let query = request.uri().query().unwrap_or_default();
         let value = |name: &str| {
             query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)

@@ -1,4 +1,4 @@
-//! Health and metrics over plain HTTP.
+//! What health and metrics answer.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! ```text
 //! main -> args -> logging -> run --+-- KeyKeeper          the digest key and its Secret
 //!                                  +-- identity           who we are to the API server
-//!                                  +-- serving            certificates, and the webhook on its TLS port
+//!                                  +-- serving            certificates, and the accept loop of every port
 //!                                  +-- leader             the Lease
 //!                                  +-- controller         while this replica leads
 //!                                  +-- admin              /healthz, /readyz, /metrics
@@ -17,6 +17,7 @@ pub mod args;
 mod connection;
 mod go_flags;
 mod logging;
+mod ports;
 mod proxy;
 mod readiness;
 mod run;

@@ -1,6 +1,5 @@
 //! Wires everything together: read it top to bottom.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,20 +17,20 @@ use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
 use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
-use pod_reloader_serving::server::{self, Limits, Stop};
+use pod_reloader_serving::server::{self, Stop, Transport};
 use pod_reloader_webhook::admit::Admitter;
 use pod_reloader_webhook::caller::Turns;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
-use crate::args::{Args, BindAddress};
+use crate::args::Args;
 use crate::connection::api_config;
 use crate::logging::LineLimit;
+use crate::ports::Ports;
 use crate::readiness::Readiness;
 use crate::self_test;
 use crate::tasks::Tasks;
@@ -77,10 +76,8 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     let registry = Arc::new(registry);
     tracing::info!(bytes = budget.total(), "memory budget for what is in flight");
 
-    let metrics_listener = bind("metrics", &args.metrics_bind_address).await?;
-    let health_listener = bind("health probe", &args.health_probe_bind_address).await?;
-    let webhook_listener =
-        bind("webhook", &args.webhook_bind_address).await?.context("the webhook needs an address")?;
+    let ports = Ports::open(&args).await?;
+    let webhook = ports.webhook.context("the webhook needs an address")?;
 
     let stop = CancellationToken::new();
     // The webhook stops later than the rest: requests come until everybody has noticed that it is not ready.
@@ -125,11 +122,16 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         watches: controller_metrics.watches.clone(),
         is_stopping: is_stopping.clone(),
     };
-    if let Some(listener) = health_listener {
-        tasks.spawn("health", serve_plainly(listener, admin::health(readiness), stop_serving.clone()));
-    }
-    if let Some(listener) = metrics_listener {
-        tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
+    let stop_admin = Stop { soon: stop_serving.clone(), now: stop_serving.clone() };
+    let admin = [
+        ("health", ports.health, admin::health(readiness)),
+        ("metrics", ports.metrics, admin::metrics(registry)),
+    ];
+    for (name, port, router) in admin {
+        if let Some(port) = port {
+            let port = port.over(Transport::Plain);
+            tasks.spawn(name, server::serve(port, router, serving_metrics.clone(), stop_admin.clone()));
+        }
     }
 
     let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
@@ -149,10 +151,9 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     };
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));
     let tls = certificates.server_config().context("cannot set up TLS")?;
-    let limits = Limits::default();
-    let stop_server = Stop { soon: stop.clone(), now: stop_serving.clone() };
-    let serve = server::serve(webhook_listener, tls, router, limits, serving_metrics, stop_server);
-    tasks.spawn("webhook", serve);
+    let stop_webhook = Stop { soon: stop.clone(), now: stop_serving.clone() };
+    let webhook = webhook.over(Transport::Tls(tls));
+    tasks.spawn("webhook", server::serve(webhook, router, serving_metrics, stop_webhook));
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);
     if args.leader_elect {
@@ -205,35 +206,6 @@ fn instance_name() -> anyhow::Result<String> {
         .unwrap_or_else(|| "pod-reloader".to_owned());
     let random = getrandom::u32().context("the system gave no random bytes")?;
     Ok(format!("{host}-{random:08x}"))
-}
-
-async fn bind(what: &str, address: &BindAddress) -> anyhow::Result<Option<TcpListener>> {
-    let BindAddress::At { host, port } = address else { return Ok(None) };
-    let bound = match host {
-        Some(host) => TcpListener::bind((host.as_str(), *port)).await,
-        // All addresses of both families, as in Go; IPv4 alone where there is no IPv6.
-        None => match TcpListener::bind(SocketAddr::from(([0; 16], *port))).await {
-            Ok(listener) => Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
-            Err(_) => TcpListener::bind(SocketAddr::from(([0; 4], *port))).await,
-        },
-    };
-    let shown = format!("{}:{port}", host.as_deref().unwrap_or_default());
-    let listener = bound.with_context(|| format!("cannot listen on the {what} address {shown}"))?;
-    tracing::info!(what, address = %listener.local_addr()?, "listening");
-    Ok(Some(listener))
-}
-
-async fn serve_plainly(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    // Not gracefully: probes that keep their connection open would hold up the end.
-    tokio::select! {
-        served = axum::serve(listener, router).into_future() => {
-            if let Err(error) = served {
-                tracing::error!(%error, "cannot serve health or metrics");
-            }
-        }
-        () = stop.cancelled() => {}
-    }
 }
 
 async fn stoppable(task: impl Future<Output = ()>, stop: CancellationToken) {

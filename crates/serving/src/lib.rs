@@ -1,14 +1,16 @@
-//! HTTPS serving: the accept loop, and where its certificate comes from.
+//! Serving: the accept loop of every port, and where the webhook's certificate comes from.
 //!
 //! In come a listener, a router and either a directory or access to the API server; out go answered requests. The
-//! invariant: a certificate, once loaded, is only ever replaced by one that parses and matches its key, and replacing
-//! it touches no open connection.
+//! invariants: a certificate, once loaded, is only ever replaced by one that parses and matches its key, and replacing
+//! it touches no open connection; no client's idle connections keep others out, and no number of connections takes the
+//! descriptors that the process needs for its own.
 //!
 //! ```text
 //! directory | self_made --install--> Certificates --resolve--> server --> router
 //! ```
 
 pub mod certificate;
+pub mod descriptors;
 pub mod directory;
 pub mod metrics;
 pub mod self_made;

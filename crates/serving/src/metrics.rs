@@ -14,7 +14,28 @@ pub struct Metrics {
     expiry: Gauge<f64, AtomicU64>,
     reloads: Family<ReloadLabels, Counter>,
     handshake_errors: Family<HandshakeLabels, Counter>,
+    connections: Family<PortLabels, Gauge>,
+    evictions: Family<EvictionLabels, Counter>,
+}
+
+/// The metrics of one port.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PortMetrics {
+    port: &'static str,
     pub(crate) connections: Gauge,
+    evictions: Family<EvictionLabels, Counter>,
+    handshake_errors: Family<HandshakeLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PortLabels {
+    port: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EvictionLabels {
+    port: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,7 +67,13 @@ impl Metrics {
             "Connections that got no further than the TLS handshake, by reason",
             metrics.handshake_errors.clone(),
         );
-        registry.register("connections", "Connections to the webhook's port", metrics.connections.clone());
+        registry.register("connections", "Open connections, by port", metrics.connections.clone());
+        registry.register(
+            "connections_evicted",
+            "Connections that were ended for the sake of others, by port and reason: idle or unused or busy ones of a \
+             full port, and on any those without a request in time (no_request) or with one that took too long (slow)",
+            metrics.evictions.clone(),
+        );
         metrics
     }
 
@@ -59,7 +86,22 @@ impl Metrics {
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
+    pub(crate) fn of_port(&self, port: &'static str) -> PortMetrics {
+        PortMetrics {
+            port,
+            connections: self.connections.get_or_create(&PortLabels { port }).clone(),
+            evictions: self.evictions.clone(),
+            handshake_errors: self.handshake_errors.clone(),
+        }
+    }
+}
+
+impl PortMetrics {
     pub(crate) fn count_handshake_error(&self, reason: &'static str) {
         self.handshake_errors.get_or_create(&HandshakeLabels { reason }).inc();
+    }
+
+    pub(crate) fn count_evicted(&self, reason: &'static str) {
+        self.evictions.get_or_create(&EvictionLabels { port: self.port, reason }).inc();
     }
 }

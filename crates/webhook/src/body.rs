@@ -1,4 +1,10 @@
-//! Receives request bodies under the memory budget.
+//! Receives request bodies under the memory budget, and at no less than a certain pace.
+//!
+//! A body takes a place among its connection's requests and, once it is read, room in memory; a client that sends a byte
+//! now and then must not keep either. So it has [`GRACE`] and earns more time with every byte: a body's average rate
+//! must not stay below a minimum, and no silence may last longer than [`SILENCE`]. Only the time counts in which we wait
+//! for the client: while a body waits for room, the client's windows are closed, and it cannot send. The API server
+//! writes a body at once and as fast as the network allows, some hundred times faster than what is asked here.
 
 use std::time::Duration;
 
@@ -20,11 +26,20 @@ pub const MAX_BODY_BYTES: usize = 8 << 20;
 /// How much of a body that is not kept is read, so that the client hears of it.
 const MAX_DISCARDED_BYTES: usize = 64 << 20;
 
-/// How long a client may take to send its body; waiting for room is not counted.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a body may take whose room is given up for lost: what is left of it is thrown away.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a large body may take beside a second for each MiB: while it arrives, others wait for its room.
-const LARGE_BODY_GRACE: Duration = Duration::from_secs(2);
+/// How long a client may take beside the time that its bytes earn.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long it may send nothing, whatever it sent before.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Bytes a second of a small body: 10 s for the largest.
+const SMALL_RATE: usize = 32 << 10;
+
+/// Bytes a second of a large one: while it arrives, others wait for its room.
+const LARGE_RATE: usize = 1 << 20;
 
 /// How much is read before there is room: the API server writes what a review is about before the objects.
 const HEAD_BYTES: usize = 4096;
@@ -40,15 +55,15 @@ pub(crate) enum Received {
 /// Receives a body. It waits for room until shortly before the deadline.
 pub(crate) async fn receive(mut body: Body, budget: &Budget, caller: &Caller) -> Result<Received, Rejection> {
     let deadline = caller.deadline;
-    let begin = Instant::now();
     let length = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if length.is_some_and(|length| length > MAX_BODY_BYTES) {
-        discard(&mut body, begin + BODY_TIMEOUT).await;
+        discard(&mut body, Instant::now() + DISCARD_TIMEOUT).await;
         return Err(too_large());
     }
+    let mut pace = Pace::new(SMALL_RATE);
     let mut head = Head::default();
     while !head.is_read() {
-        match next_data(&mut body, begin + BODY_TIMEOUT).await? {
+        match next_data(&mut body, &mut pace).await? {
             Some(data) => head.add(data),
             None => break,
         }
@@ -65,10 +80,12 @@ pub(crate) async fn receive(mut body: Body, budget: &Budget, caller: &Caller) ->
         discard(&mut body, deadline).await;
         return Ok(Received::NoRoom(uid));
     };
-    let left = BODY_TIMEOUT.saturating_sub(now - begin).min(time_for(size));
-    let Some(bytes) = read(&mut body, head.pieces, length, Instant::now() + left).await? else {
+    if size > SMALL_BYTES {
+        pace = Pace::new(LARGE_RATE);
+    }
+    let Some(bytes) = read(&mut body, head.pieces, length, &mut pace).await? else {
         drop(reservation);
-        discard(&mut body, begin + BODY_TIMEOUT).await;
+        discard(&mut body, Instant::now() + DISCARD_TIMEOUT).await;
         return Err(too_large());
     };
     reservation.shrink(bytes.len());
@@ -80,14 +97,14 @@ async fn read(
     body: &mut Body,
     head: Vec<Bytes>,
     length: Option<usize>,
-    until: Instant,
+    pace: &mut Pace,
 ) -> Result<Option<Vec<u8>>, Rejection> {
     let mut bytes = Vec::with_capacity(length.unwrap_or_default());
     for piece in head {
         bytes.extend_from_slice(&piece);
     }
     while bytes.len() <= MAX_BODY_BYTES {
-        match next_data(body, until).await? {
+        match next_data(body, pace).await? {
             Some(data) => bytes.extend_from_slice(&data),
             None => return Ok(Some(bytes)),
         }
@@ -95,23 +112,41 @@ async fn read(
     Ok(None)
 }
 
-fn time_for(size: usize) -> Duration {
-    if size <= SMALL_BYTES {
-        return BODY_TIMEOUT;
-    }
-    let mebibytes = u32::try_from(size.div_ceil(1 << 20)).unwrap_or(u32::MAX);
-    (LARGE_BODY_GRACE + Duration::from_secs(1).saturating_mul(mebibytes)).min(BODY_TIMEOUT)
+/// How fast a body arrives.
+struct Pace {
+    bytes_per_second: usize,
+    received: usize,
+    waited: Duration,
 }
 
-async fn next_data(body: &mut Body, until: Instant) -> Result<Option<Bytes>, Rejection> {
+impl Pace {
+    fn new(bytes_per_second: usize) -> Self {
+        Self { bytes_per_second, received: 0, waited: Duration::ZERO }
+    }
+
+    /// How long the client may take for what comes next.
+    fn patience(&self) -> Duration {
+        let micros = self.received.saturating_mul(1_000_000) / self.bytes_per_second;
+        let earned = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        (GRACE + earned).saturating_sub(self.waited).min(SILENCE)
+    }
+}
+
+/// The next bytes, of which there is at least one: frames without any make no progress.
+async fn next_data(body: &mut Body, pace: &mut Pace) -> Result<Option<Bytes>, Rejection> {
+    let begin = Instant::now();
+    let until = begin + pace.patience();
     loop {
         match timeout_at(until, body.frame()).await {
             Ok(None) => return Ok(None),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => {
+                    pace.waited += begin.elapsed();
+                    pace.received += data.len();
                     return Ok(Some(data));
                 }
-            }
+                _ => {}
+            },
             Ok(Some(Err(error))) => {
                 return Err(Rejection {
                     status: StatusCode::BAD_REQUEST,
@@ -124,8 +159,10 @@ async fn next_data(body: &mut Body, until: Instant) -> Result<Option<Bytes>, Rej
                     status: StatusCode::REQUEST_TIMEOUT,
                     reason: "slow_body",
                     text: format!(
-                        "the body did not arrive within {} s, or 2 s and one for each MiB",
-                        BODY_TIMEOUT.as_secs()
+                        "the body arrives too slowly: after {} s fewer than {} bytes a second, or nothing for {} s",
+                        GRACE.as_secs(),
+                        pace.bytes_per_second,
+                        SILENCE.as_secs()
                     ),
                 });
             }
@@ -136,10 +173,14 @@ async fn next_data(body: &mut Body, until: Instant) -> Result<Option<Bytes>, Rej
 /// Reads what is left and throws it away, up to a point: closing the connection on a client that still sends would
 /// lose it the answer.
 async fn discard(body: &mut Body, until: Instant) {
-    let mut length = 0;
-    while let (true, Ok(Some(data))) = (length <= MAX_DISCARDED_BYTES, next_data(body, until).await) {
-        length += data.len();
-    }
+    let mut pace = Pace::new(LARGE_RATE);
+    let all = async {
+        while let (true, Ok(Some(_))) =
+            (pace.received <= MAX_DISCARDED_BYTES, next_data(body, &mut pace).await)
+        {}
+    };
+    // What is late is not read.
+    let _ = timeout_at(until, all).await;
 }
 
 fn too_large() -> Rejection {

@@ -1,6 +1,7 @@
 //! Section 4 and 6: the webhook spoken to directly, and the process itself.
 
 mod hostile;
+mod ports;
 mod process;
 mod reads;
 mod reviews;
