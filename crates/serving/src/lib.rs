@@ -9,7 +9,10 @@
 //! ```
 
 pub mod certificate;
+pub mod clients;
 pub mod directory;
 pub mod metrics;
+pub mod provider;
 pub mod self_made;
 pub mod server;
+pub mod tls;

@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::reason;
 use crate::metrics::Metrics;
 
 /// The first byte of every TLS connection: a handshake record (RFC 8446, section 5.1).
@@ -183,7 +184,7 @@ impl Connection {
             }
             Ok(Ok(Opening::Closed)) => self.metrics.count_handshake_error("closed"),
             Ok(Err(error)) => {
-                self.metrics.count_handshake_error("failed");
+                self.metrics.count_handshake_error(reason(&error));
                 tracing::debug!(%error, "a TLS handshake failed");
             }
             Err(_) => self.metrics.count_handshake_error("timeout"),
