@@ -21,6 +21,7 @@ mod proxy;
 mod readiness;
 pub mod run;
 mod self_test;
+mod serving;
 mod tasks;
 mod terms;
 

@@ -17,6 +17,7 @@ use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
+use pod_reloader_serving::provider::IS_FIPS;
 use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
 use pod_reloader_serving::server::{self, Limits, Stop};
 use pod_reloader_webhook::admit::Admitter;
@@ -28,10 +29,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::admin::auth::Gate;
 use crate::args::{Args, BindAddress};
 use crate::connection::api_config;
 use crate::readiness::Readiness;
 use crate::self_test;
+use crate::serving;
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
 
@@ -53,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let client = connect::client(config.clone()).context("cannot use the API server's configuration")?;
     let instance = instance_name()?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, "pod-reloader starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, fips = IS_FIPS, "pod-reloader starts");
 
     let mut registry = Registry::with_prefix("pod_reloader");
     registry.register(
@@ -62,6 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Info::new(vec![
             ("version", env!("CARGO_PKG_VERSION")),
             ("rust_version", env!("CARGO_PKG_RUST_VERSION")),
+            ("fips", if IS_FIPS { "true" } else { "false" }),
         ]),
     );
     let budget = Budget::detect(args.memory_budget);
@@ -71,6 +75,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let webhook_metrics = pod_reloader_webhook::metrics::Metrics::register(&mut registry);
     let serving_metrics = pod_reloader_serving::metrics::Metrics::register(&mut registry);
     let certificates = Certificates::new(serving_metrics.clone());
+    let gate = if args.tls.metrics_secure {
+        Some(Gate::new(client.clone(), &mut registry).context("the system gave no random bytes")?)
+    } else {
+        None
+    };
     let registry = Arc::new(registry);
     tracing::info!(bytes = budget.total(), "memory budget for what is in flight");
 
@@ -124,7 +133,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("health", serve_plainly(listener, admin::health(readiness), stop_serving.clone()));
     }
     if let Some(listener) = metrics_listener {
-        tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
+        match gate {
+            None => {
+                tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
+            }
+            Some(gate) => {
+                let (router, stop) = (admin::metrics_behind(gate, registry), stop_serving.clone());
+                let serve = serving::metrics_over_tls(&args.tls, &certificates, listener, router, stop)?;
+                tasks.spawn("metrics", serve);
+            }
+        }
     }
 
     let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
@@ -142,7 +160,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics: webhook_metrics,
     };
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));
-    let tls = certificates.server_config().context("cannot set up TLS")?;
+    let tls =
+        serving::webhook_tls(&args.tls, &certificates, &serving_metrics, &mut tasks, &stop_serving).await?;
     let limits = Limits::default();
     let stop_server = Stop { soon: stop.clone(), now: stop_serving.clone() };
     let serve = server::serve(webhook_listener, tls, router, limits, serving_metrics, stop_server);

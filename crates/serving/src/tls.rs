@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::server::{NoServerSessionStorage, ServerConfig};
+pub use rustls::server::ServerConfig;
+use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
