@@ -135,7 +135,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(listener) = metrics_listener {
         match gate {
             None => {
-                tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
+                tasks.spawn(
+                    "metrics",
+                    serve_plainly(listener, admin::metrics(registry), stop_serving.clone()),
+                );
             }
             Some(gate) => {
                 let (router, stop) = (admin::metrics_behind(gate, registry), stop_serving.clone());

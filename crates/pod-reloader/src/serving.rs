@@ -52,8 +52,7 @@ pub(crate) fn metrics_over_tls(
     router: Router,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let tls =
-        args.policy().server_config(certificates, None).context("cannot set up TLS for the metrics")?;
+    let tls = args.policy().server_config(certificates, None).context("cannot set up TLS for the metrics")?;
     let stop = Stop { soon: stop.clone(), now: stop };
     // Metrics of its own, which nobody sees: the others are those of the webhook's port.
     Ok(server::serve(listener, tls, router, Limits::default(), Metrics::default(), stop))

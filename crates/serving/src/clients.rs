@@ -139,8 +139,8 @@ impl Trusted {
         for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&pem)) {
             // The parser's errors quote the line, and somebody may have mounted a key.
             let certificate = certificate.map_err(|_| unusable(format!("certificate {number} is broken")))?;
-            let facts =
-                Anchor::of(&certificate).map_err(|reason| unusable(format!("certificate {number} {reason}")))?;
+            let facts = Anchor::of(&certificate)
+                .map_err(|reason| unusable(format!("certificate {number} {reason}")))?;
             if facts.not_after <= now {
                 ended += 1;
                 continue;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-pub use rustls::server::ServerConfig;
 use rustls::server::NoServerSessionStorage;
+pub use rustls::server::ServerConfig;
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
@@ -172,7 +172,8 @@ mod tests {
             let short = Suite::parse("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305").unwrap();
             assert_eq!(short.name(), "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256");
         }
-        for name in ["", "TLS_RSA_WITH_AES_128_CBC_SHA", "tls_aes_256_gcm_sha384", "TLS13_AES_256_GCM_SHA384"] {
+        for name in ["", "TLS_RSA_WITH_AES_128_CBC_SHA", "tls_aes_256_gcm_sha384", "TLS13_AES_256_GCM_SHA384"]
+        {
             let error = Suite::parse(name).unwrap_err().to_string();
             assert!(error.contains("known are TLS_AES_256_GCM_SHA384, "), "{error}");
         }

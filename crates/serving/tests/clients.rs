@@ -90,8 +90,7 @@ impl Server {
         let certificates = Certificates::new(metrics.clone());
         let serving = Authority::new();
         let usage = ExtendedKeyUsagePurpose::ServerAuth;
-        let (certificate, key) =
-            serving.issue("x", &["localhost"], usage, SystemTime::now() + DAY).unwrap();
+        let (certificate, key) = serving.issue("x", &["localhost"], usage, SystemTime::now() + DAY).unwrap();
         certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap();
         let stop = Stop::default();
         let clients = match clients {
@@ -106,7 +105,8 @@ impl Server {
         let requests = Arc::new(AtomicUsize::new(0));
         let app = {
             let requests = requests.clone();
-            Router::new().route("/", get(|| async move { requests.fetch_add(1, Ordering::Relaxed).to_string() }))
+            Router::new()
+                .route("/", get(|| async move { requests.fetch_add(1, Ordering::Relaxed).to_string() }))
         };
         let tls = policy.server_config(&certificates, clients).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -269,8 +269,7 @@ async fn c4_10_another_ca_counts_at_once_also_for_those_who_come_again() {
     let path = directory.path().join("ca.crt");
     symlink("..data/ca.crt", &path).unwrap();
     let server = Server::start(Policy::default(), Some((&path, &[]))).await;
-    let former: Vec<_> =
-        [TLS12, TLS13].map(|version| server.client(old.client("former"), &[version])).into();
+    let former: Vec<_> = [TLS12, TLS13].map(|version| server.client(old.client("former"), &[version])).into();
     let next = server.client(new.client("next"), &[TLS13]);
     for client in &former {
         // No session is kept, which would stand for the certificate.

@@ -56,10 +56,12 @@ impl TlsArgs {
         let suites = &policy.suites;
         if certificates_are_self_made && !suites.is_empty() && !suites.iter().any(|suite| suite.takes_ecdsa())
         {
-            return Err("--tls-cipher-suites: self-made certificates have ECDSA keys, and none of the suites \
+            return Err(
+                "--tls-cipher-suites: self-made certificates have ECDSA keys, and none of the suites \
                         takes one; add one of TLS 1.3 or a TLS_ECDHE_ECDSA_... one, or use \
                         --webhook-tls-directory"
-                .into());
+                    .into(),
+            );
         }
         Ok(())
     }

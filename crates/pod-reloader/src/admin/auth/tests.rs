@@ -37,7 +37,9 @@ impl Api {
         sleep(Duration::from_millis(2)).await;
         let failure = *self.fails.lock().unwrap();
         let (code, answer) = match failure {
-            Some(code) => (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no"})),
+            Some(code) => {
+                (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no"}))
+            }
             None => {
                 review["status"] = match path.as_str() {
                     "/apis/authentication.k8s.io/v1/tokenreviews" => self.authenticate(&spec["token"]),
@@ -154,7 +156,10 @@ async fn c4_11_the_metrics_are_for_those_who_may_get_them() {
     });
     assert_eq!(asked[1].1, expected);
     for (result, count) in [("allowed", 2), ("unauthenticated", 11), ("forbidden", 1)] {
-        assert!(metrics.counts(&format!(r#"metrics_requests_total{{result="{result}"}} {count}"#)), "{result}");
+        assert!(
+            metrics.counts(&format!(r#"metrics_requests_total{{result="{result}"}} {count}"#)),
+            "{result}"
+        );
     }
 }
 
