@@ -138,9 +138,9 @@ fn c4_10_a_client_ca_that_is_no_ca_ends_the_start_and_says_why() {
     let [webhook, metrics] = ports();
     for (file, text) in [("nowhere", "cannot read "), ("tls.key", "there is no certificate in it")] {
         let ca = format!("--webhook-client-ca={}", place.path(file));
-        let output =
-            place.command(webhook, metrics, &[&ca]).stdin(Stdio::null()).output().unwrap();
-        let log = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let output = place.command(webhook, metrics, &[&ca]).stdin(Stdio::null()).output().unwrap();
+        let log =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{log}");
         assert!(log.contains("--webhook-client-ca") && log.contains(text), "{log}");
     }

@@ -36,24 +36,24 @@ const TLS13: &SupportedProtocolVersion = &rustls::version::TLS13;
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// What a client shows: nothing, or a certificate and its key.
-type Shown = Option<(String, String)>;
+/// A certificate and its key.
+type Pair = (String, String);
 
 impl Authority {
+    /// All alike, so that only the signature tells them apart.
     fn new() -> Self {
-        Self::until(SystemTime::now() + DAY)
+        Self::named("clients", SystemTime::now() + DAY)
     }
 
-    fn until(end: SystemTime) -> Self {
+    fn named(name: &str, end: SystemTime) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // All alike, so that only the signature tells them apart.
-        params.distinguished_name.push(DnType::CommonName, "clients");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.not_after = end.into();
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn client(&self, common_name: &str) -> Shown {
+    fn client(&self, common_name: &str) -> Pair {
         self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth, SystemTime::now() + DAY)
     }
 
@@ -63,7 +63,7 @@ impl Authority {
         names: &[&str],
         usage: ExtendedKeyUsagePurpose,
         end: SystemTime,
-    ) -> Shown {
+    ) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -71,7 +71,7 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         params.not_after = end.into();
         let key = KeyPair::generate().unwrap();
-        Some((params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem()))
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 }
 
@@ -90,7 +90,7 @@ impl Server {
         let certificates = Certificates::new(metrics.clone());
         let serving = Authority::new();
         let usage = ExtendedKeyUsagePurpose::ServerAuth;
-        let (certificate, key) = serving.issue("x", &["localhost"], usage, SystemTime::now() + DAY).unwrap();
+        let (certificate, key) = serving.issue("x", &["localhost"], usage, SystemTime::now() + DAY);
         certificates.install(certificate.as_bytes(), key.as_bytes()).unwrap();
         let stop = Stop::default();
         let clients = match clients {
@@ -115,7 +115,11 @@ impl Server {
         Self { address, serving, registry, requests, stop }
     }
 
-    fn client(&self, shown: Shown, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    fn client(
+        &self,
+        shown: Option<Pair>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.serving.0.der().clone()).unwrap();
         let builder =
@@ -173,6 +177,7 @@ fn file(content: &str) -> tempfile::NamedTempFile {
 #[tokio::test]
 async fn c4_10_a_client_without_a_good_certificate_gets_no_request_read() {
     let (good, foreign) = (Authority::new(), Authority::new());
+    let other = Authority::named("others", SystemTime::now() + DAY);
     let ca = file(&good.0.pem());
     let server = Server::start(Policy::default(), Some((ca.path(), &["kube-apiserver"]))).await;
     let (client_auth, server_auth) =
@@ -181,15 +186,16 @@ async fn c4_10_a_client_without_a_good_certificate_gets_no_request_read() {
     // The certificate, and under which reason its refusal counts.
     let cases = [
         (None, "no_client_certificate"),
-        (foreign.client("kube-apiserver"), "client_certificate_invalid"),
-        (good.client("kubelet"), "client_name_refused"),
-        (good.client(""), "client_name_refused"),
-        (good.client("kube-apiserver.evil.example"), "client_name_refused"),
-        (good.client("KUBE-APISERVER"), "client_name_refused"),
-        (good.client("*"), "client_name_refused"),
-        (good.issue("x", &["*.example"], client_auth.clone(), later), "client_name_refused"),
-        (good.issue("kube-apiserver", &[], client_auth, now - DAY / 24), "client_certificate_expired"),
-        (good.issue("kube-apiserver", &[], server_auth, later), "client_certificate_purpose"),
+        (Some(foreign.client("kube-apiserver")), "client_certificate_invalid"),
+        (Some(other.client("kube-apiserver")), "client_ca_unknown"),
+        (Some(good.client("kubelet")), "client_name_refused"),
+        (Some(good.client("")), "client_name_refused"),
+        (Some(good.client("kube-apiserver.evil.example")), "client_name_refused"),
+        (Some(good.client("KUBE-APISERVER")), "client_name_refused"),
+        (Some(good.client("*")), "client_name_refused"),
+        (Some(good.issue("x", &["*.example"], client_auth.clone(), later)), "client_name_refused"),
+        (Some(good.issue("kube-apiserver", &[], client_auth, now - DAY / 24)), "client_certificate_expired"),
+        (Some(good.issue("kube-apiserver", &[], server_auth, later)), "client_certificate_purpose"),
     ];
     let mut expected = std::collections::BTreeMap::<_, u32>::new();
     for version in [TLS12, TLS13] {
@@ -200,7 +206,7 @@ async fn c4_10_a_client_without_a_good_certificate_gets_no_request_read() {
             *count += 1;
             server.counts(&format!(r#"tls_handshake_errors_total{{reason="{reason}"}} {count}"#)).await;
         }
-        let client = server.client(good.client("kube-apiserver"), &[version]);
+        let client = server.client(Some(good.client("kube-apiserver")), &[version]);
         assert!(server.ask(&client).await.is_some(), "{version:?}");
     }
     assert_eq!(server.requests.load(Ordering::Relaxed), 2);
@@ -217,7 +223,7 @@ async fn c4_10_the_error_says_which_name_was_presented() {
     let long = format!("kubelet\n{}", "x".repeat(5_000));
     for common_name in ["kubelet", &long] {
         let shown = good.issue(common_name, &["node.example"], usage.clone(), SystemTime::now() + DAY);
-        let certificate = CertificateDer::from_pem_slice(shown.unwrap().0.as_bytes()).unwrap();
+        let certificate = CertificateDer::from_pem_slice(shown.0.as_bytes()).unwrap();
         let now = rustls::pki_types::UnixTime::now();
         let error = clients.verify_client_cert(&certificate, &[], now).unwrap_err();
         let text = error.to_string();
@@ -235,12 +241,12 @@ async fn c4_10_a_common_name_or_a_dns_name_lets_in_and_without_names_any_does() 
     let usage = ExtendedKeyUsagePurpose::ClientAuth;
     let by_dns = good.issue("x", &["other.example", "api.example"], usage, SystemTime::now() + DAY);
     for shown in [good.client("kube-apiserver"), good.client("api.example"), by_dns] {
-        assert!(server.ask(&server.client(shown, &[TLS13])).await.is_some());
+        assert!(server.ask(&server.client(Some(shown), &[TLS13])).await.is_some());
     }
     let server = Server::start(Policy::default(), Some((ca.path(), &[]))).await;
-    assert!(server.ask(&server.client(good.client("anybody"), &[TLS13])).await.is_some());
+    assert!(server.ask(&server.client(Some(good.client("anybody")), &[TLS13])).await.is_some());
     assert!(server.ask(&server.client(None, &[TLS13])).await.is_none());
-    assert!(server.ask(&server.client(Authority::new().client("anybody"), &[TLS13])).await.is_none());
+    assert!(server.ask(&server.client(Some(Authority::new().client("anybody")), &[TLS13])).await.is_none());
 }
 
 #[tokio::test]
@@ -269,8 +275,9 @@ async fn c4_10_another_ca_counts_at_once_also_for_those_who_come_again() {
     let path = directory.path().join("ca.crt");
     symlink("..data/ca.crt", &path).unwrap();
     let server = Server::start(Policy::default(), Some((&path, &[]))).await;
-    let former: Vec<_> = [TLS12, TLS13].map(|version| server.client(old.client("former"), &[version])).into();
-    let next = server.client(new.client("next"), &[TLS13]);
+    let former: Vec<_> =
+        [TLS12, TLS13].map(|version| server.client(Some(old.client("former")), &[version])).into();
+    let next = server.client(Some(new.client("next")), &[TLS13]);
     for client in &former {
         // No session is kept, which would stand for the certificate.
         assert_eq!(server.ask(client).await, Some(HandshakeKind::Full));
@@ -309,8 +316,8 @@ async fn c4_10_another_ca_counts_at_once_also_for_those_who_come_again() {
 #[tokio::test]
 async fn c4_10_a_file_that_is_no_ca_is_an_error_that_says_what_is_wrong() {
     let good = Authority::new();
-    let (leaf, key) = good.client("x").unwrap();
-    let ended = Authority::until(SystemTime::now() - DAY).0.pem();
+    let (leaf, key) = good.client("x");
+    let ended = Authority::named("clients", SystemTime::now() - DAY).0.pem();
     let load = async |content: &str| {
         let file = file(content);
         let loaded = ClientAuthority::load(file.path().into(), vec![], Metrics::default()).await;
