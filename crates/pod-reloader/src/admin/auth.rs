@@ -134,11 +134,9 @@ impl Gate {
             verdicts.retain(|_, judged| judged.counts(now) || judged.is_known(now));
         }
         if verdicts.len() >= MOST_VERDICTS && !verdicts.contains_key(&token) {
-            // A good one takes the place of a bad one, never the other way round.
+            // In the place of a bad one, never of a good one.
             let bad = verdicts.iter().find(|(_, judged)| judged.verdict != Verdict::Allowed);
-            let Some(bad) = bad.map(|(token, _)| *token).filter(|_| verdict == Verdict::Allowed) else {
-                return;
-            };
+            let Some(bad) = bad.map(|(token, _)| *token) else { return };
             verdicts.remove(&bad);
         }
         verdicts.insert(token, Judged { verdict, at: now });
