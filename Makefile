@@ -159,7 +159,7 @@ fips-check: tools provider-check ## the build for FIPS: that it serves, with the
 	@for tool in cmake go; do \
 	  command -v $$tool >/dev/null || { echo "error: '$$tool' is missing, which builds AWS-LC (apt-get install cmake; https://go.dev/dl)"; exit 1; }; \
 	done
-	$(CARGO) test --locked -p pod-reloader -p pod-reloader-serving $(FIPS) --target-dir target/fips --test clients --test serves
+	$(CARGO) test --locked -p pod-reloader -p pod-reloader-core -p pod-reloader-serving $(FIPS) --target-dir target/fips --test clients --test hashes --test serves
 
 .PHONY: fips
 fips: tools ## the release binary with aws-lc-rs in FIPS mode: target/fips/release/pod-reloader

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! directory | self_made --install--> Certificates --resolve--> server --> router
+//!                                    ClientAuthority --verify--^
 //! ```
 
 pub mod certificate;
