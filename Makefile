@@ -137,7 +137,7 @@ fmt-check: ## is the code formatted?
 	$(CARGO) fmt --all --check
 
 .PHONY: lint
-lint: core-check ## clippy, with warnings as errors
+lint: core-check provider-check ## clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: core-check
@@ -145,14 +145,35 @@ core-check: ## the core knows no async runtime and no Kubernetes client
 	@! $(CARGO) tree --locked -p pod-reloader-core -e normal --prefix none | grep -E '^(tokio|hyper|kube|k8s-openapi|axum|tracing) ' \
 	  || { echo "error: pod-reloader-core must not depend on the above"; exit 1; }
 
+# What is in the binary, with the default features and for FIPS.
+PROVIDERS = $(CARGO) tree --locked -p pod-reloader -e normal,build --prefix none
+FIPS := --no-default-features --features fips
+.PHONY: provider-check
+provider-check: ## one provider of cryptography in each build
+	@! $(PROVIDERS) | grep -E '^aws-lc' || { echo "error: only the build for FIPS may have aws-lc-rs"; exit 1; }
+	@! $(PROVIDERS) $(FIPS) | grep -E '^ring ' || { echo "error: the build for FIPS must not have ring"; exit 1; }
+
+# In a folder of its own: other features would have everything else built anew.
+.PHONY: fips-check
+fips-check: tools provider-check ## the build for FIPS: that it serves, with the validated module (some minutes at first)
+	@for tool in cmake go; do \
+	  command -v $$tool >/dev/null || { echo "error: '$$tool' is missing, which builds AWS-LC (apt-get install cmake; https://go.dev/dl)"; exit 1; }; \
+	done
+	$(CARGO) test --locked -p pod-reloader -p pod-reloader-core -p pod-reloader-serving $(FIPS) --target-dir target/fips --test clients --test hashes --test serves
+
+.PHONY: fips
+fips: tools ## the release binary with aws-lc-rs in FIPS mode: target/fips/release/pod-reloader
+	$(CARGO) build --release --locked -p pod-reloader $(FIPS) --target-dir target/fips
+
 .PHONY: doc
 doc: ## documentation of all crates, with warnings as errors
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: deny
-deny: ## licences, sources and duplicates of dependencies
+deny: ## licences and sources of all dependencies, and duplicates among those of the default build
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(CARGO_DENY_VERSION) --locked
-	$(CARGO) deny --all-features --config .cargo/deny.toml check --hide-inclusion-graph bans licenses sources
+	$(CARGO) deny --config .cargo/deny.toml check --hide-inclusion-graph bans
+	$(CARGO) deny --all-features --config .cargo/deny.toml check --hide-inclusion-graph licenses sources
 
 .PHONY: advisories
 advisories: ## security advisories of dependencies (needs the advisory database)

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose,
 };
 
 /// A certificate authority with a key of its own.
@@ -43,6 +43,19 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).context("bad names for a certificate")?;
         params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
+        self.sign(&params)
+    }
+
+    /// Issues a certificate for a client of that common name.
+    pub fn issue_client(&self, common_name: &str) -> anyhow::Result<Pair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> anyhow::Result<Pair> {
         let key = KeyPair::generate().context("cannot make a key")?;
         let certificate = params.signed_by(&key, &self.issuer).context("cannot make a certificate")?;
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::digest::DigestKey;
 use crate::lookup::{Lookup, Lookups};
 use crate::observed::Record;
 use crate::reference::{ConfigKind, ConfigName, References, is_valid_name};
+use crate::sha::Sha256;
 
 /// How the config hash is made (`--hash`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +101,7 @@ impl<'a> VersionSum<'a> {
     }
 
     fn finish(self) -> ConfigHash {
-        ConfigHash(hex(&self.sum.finalize()))
+        ConfigHash(hex(&self.sum.finish()))
     }
 }
 

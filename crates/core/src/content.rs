@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
-use sha2::{Digest as _, Sha256};
+
+use crate::sha::Sha256;
 
 /// A collision-resistant sum of one object's `data`, `binaryData` and `type`; of nothing else (2.1).
 ///
@@ -37,7 +38,7 @@ impl ContentSum {
             }
         }
         field(content.kind.as_ref().map_or(&b""[..], |kind| kind.0.as_bytes()));
-        Self(sum.finalize().into())
+        Self(sum.finish())
     }
 }
 

@@ -4,11 +4,10 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use crate::content::ContentSum;
 use crate::reference::{ConfigKind, ConfigRef};
+use crate::sha::HmacSha256;
 
 /// The installation's random key with its id.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,8 +40,7 @@ impl DigestKey {
 
     /// Starts a keyed sum over fields. `purpose` keeps sums of different meaning apart.
     pub(crate) fn sum(&self, purpose: &str) -> KeyedSum {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.bytes).expect("HMAC takes a key of any length");
-        let mut sum = KeyedSum(mac);
+        let mut sum = KeyedSum(HmacSha256::new(&self.bytes));
         sum.field(purpose.as_bytes());
         sum
     }
@@ -56,7 +54,7 @@ impl fmt::Debug for DigestKey {
 }
 
 /// HMAC-SHA-256 over fields with their lengths, so that no two lists of fields give the same input.
-pub(crate) struct KeyedSum(Hmac<Sha256>);
+pub(crate) struct KeyedSum(HmacSha256);
 
 impl KeyedSum {
     pub(crate) fn field(&mut self, bytes: &[u8]) {
@@ -65,7 +63,7 @@ impl KeyedSum {
     }
 
     pub(crate) fn finish(self) -> [u8; 32] {
-        self.0.finalize().into_bytes().into()
+        self.0.finish()
     }
 }
 

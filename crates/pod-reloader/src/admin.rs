@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use self::auth::Gate;
 use crate::readiness::Readiness;
+
+pub(crate) mod auth;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -31,6 +35,12 @@ pub(crate) fn health(readiness: Readiness) -> Router {
 /// `/metrics` in `OpenMetrics` text format 1.0.
 pub fn metrics(registry: Arc<Registry>) -> Router {
     Router::new().route("/metrics", get(move || async move { render(&registry) }))
+}
+
+/// The same for callers that the gate lets in.
+pub(crate) fn metrics_behind(gate: Arc<Gate>, registry: Arc<Registry>) -> Router {
+    // A layer and no route's layer: strangers do not even learn which paths there are.
+    metrics(registry).layer(from_fn_with_state(gate, auth::require))
 }
 
 fn render(registry: &Registry) -> Response {

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use pod_reloader_controller::leader::LEASE_NAME;
 use pod_reloader_core::config_hash::HashMode;
 
 use crate::go_flags::parse_bool;
+
+mod tls;
+
+pub use tls::TlsArgs;
 
 /// Reloads Kubernetes workloads when the `ConfigMaps` and Secrets they list in annotations change.
 #[derive(Clone, Debug, Parser)]
@@ -32,6 +37,10 @@ pub struct Args {
     /// makes its own CA and certificate
     #[arg(long, value_name = "DIRECTORY", env = "POD_RELOADER_WEBHOOK_TLS_DIRECTORY")]
     pub webhook_tls_directory: Option<PathBuf>,
+
+    /// Who may call the TLS ports, and what is spoken there.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// Name of the `MutatingWebhookConfiguration` that is given the self-made CA (only without --webhook-tls-directory).
     /// The Secret with the certificates is called after it: `NAME-webhook-certificates`
@@ -128,6 +137,20 @@ pub struct Args {
 }
 
 impl Args {
+    /// The command line, whose flags are also right together.
+    ///
+    /// # Errors
+    /// What is wrong, as clap says it: with exit code 2.
+    pub fn try_from_command_line<T: Into<std::ffi::OsString> + Clone>(
+        args: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let args = Self::try_parse_from(args)?;
+        args.tls
+            .validate(args.webhook_tls_directory.is_none())
+            .map_err(|text| Self::command().error(ErrorKind::ArgumentConflict, text))?;
+        Ok(args)
+    }
+
     /// The namespaces to watch, each once; none for all.
     pub fn namespaces(&self) -> Vec<String> {
         let mut namespaces: Vec<String> = vec![];

@@ -22,13 +22,12 @@ mod proxy;
 mod readiness;
 mod run;
 mod self_test;
+mod serving;
 mod tasks;
 mod terms;
 
 use std::num::NonZero;
 use std::process::ExitCode;
-
-use clap::Parser;
 
 /// Each thread may have an arena of the allocator to itself, with what was freed there: a node's many cores must not
 /// decide how much memory that is.
@@ -37,7 +36,8 @@ const MAX_BLOCKING_THREADS: usize = 8;
 
 /// Runs the operator with the process's arguments until it is told to stop.
 pub fn main() -> ExitCode {
-    let args = args::Args::parse_from(go_flags::normalize(std::env::args_os()));
+    let args = args::Args::try_from_command_line(go_flags::normalize(std::env::args_os()));
+    let args = args.unwrap_or_else(|error| error.exit());
     let line_limit = logging::init(&args);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -16,6 +16,7 @@ use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
+use pod_reloader_serving::provider::IS_FIPS;
 use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
 use pod_reloader_serving::server::{self, Stop, Transport};
 use pod_reloader_webhook::admit::Admitter;
@@ -27,12 +28,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::admin::auth::Gate;
 use crate::args::Args;
 use crate::connection::api_config;
 use crate::logging::LineLimit;
 use crate::ports::Ports;
 use crate::readiness::Readiness;
 use crate::self_test;
+use crate::serving;
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
 
@@ -54,7 +57,7 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     }
     let client = connect::client(config.clone()).context("cannot use the API server's configuration")?;
     let instance = instance_name()?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, "pod-reloader starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, fips = IS_FIPS, "pod-reloader starts");
 
     let mut registry = Registry::with_prefix("pod_reloader");
     registry.register(
@@ -63,6 +66,7 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         Info::new(vec![
             ("version", env!("CARGO_PKG_VERSION")),
             ("rust_version", env!("CARGO_PKG_RUST_VERSION")),
+            ("fips", if IS_FIPS { "true" } else { "false" }),
         ]),
     );
     let budget = Budget::detect(args.memory_budget);
@@ -73,6 +77,11 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     let webhook_metrics = pod_reloader_webhook::metrics::Metrics::register(&mut registry);
     let serving_metrics = pod_reloader_serving::metrics::Metrics::register(&mut registry);
     let certificates = Certificates::new(serving_metrics.clone());
+    let gate = if args.tls.metrics_secure {
+        Some(Gate::new(client.clone(), &mut registry).context("the system gave no random bytes")?)
+    } else {
+        None
+    };
     let registry = Arc::new(registry);
     tracing::info!(bytes = budget.total(), "memory budget for what is in flight");
 
@@ -123,13 +132,17 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         is_stopping: is_stopping.clone(),
     };
     let stop_admin = Stop { soon: stop_serving.clone(), now: stop_serving.clone() };
+    let metrics_router = match gate {
+        None => admin::metrics(registry),
+        Some(gate) => admin::metrics_behind(gate, registry),
+    };
     let admin = [
-        ("health", ports.health, admin::health(readiness)),
-        ("metrics", ports.metrics, admin::metrics(registry)),
+        ("health", ports.health, Transport::Plain, admin::health(readiness)),
+        ("metrics", ports.metrics, serving::metrics_transport(&args.tls, &certificates)?, metrics_router),
     ];
-    for (name, port, router) in admin {
+    for (name, port, transport, router) in admin {
         if let Some(port) = port {
-            let port = port.over(Transport::Plain);
+            let port = port.over(transport);
             tasks.spawn(name, server::serve(port, router, serving_metrics.clone(), stop_admin.clone()));
         }
     }
@@ -150,7 +163,8 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         metrics: webhook_metrics,
     };
     let router = pod_reloader_webhook::http::router(Arc::new(admitter));
-    let tls = certificates.server_config().context("cannot set up TLS")?;
+    let tls =
+        serving::webhook_tls(&args.tls, &certificates, &serving_metrics, &mut tasks, &stop_serving).await?;
     let stop_webhook = Stop { soon: stop.clone(), now: stop_serving.clone() };
     let webhook = webhook.over(Transport::Tls(tls));
     tasks.spawn("webhook", server::serve(webhook, router, serving_metrics, stop_webhook));

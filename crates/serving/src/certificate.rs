@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use k8s_openapi::jiff::Timestamp;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
@@ -16,6 +15,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use crate::metrics::Metrics;
+use crate::provider::provider;
+use crate::tls::{Policy, PolicyError};
 
 /// Why a pair of certificate and key cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +134,7 @@ impl Certificates {
         let key = PrivateKeyDer::from_pem_slice(key_pem)
             .map_err(|error| CertificateError::Key(describe(&error).into()))?;
         // Fails if the key is another certificate's.
-        let key = CertifiedKey::from_der(certificates, key, &ring::default_provider())?;
+        let key = CertifiedKey::from_der(certificates, key, &provider())?;
         Ok(Some(Current { key: Arc::new(key), key_pem: key_pem.to_vec(), validity }))
     }
 
@@ -166,13 +167,8 @@ impl Certificates {
     ///
     /// # Errors
     /// Never in practice: the provider supports both versions.
-    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(self.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, PolicyError> {
+        Policy::default().server_config(self, None)
     }
 }
 

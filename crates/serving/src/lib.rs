@@ -7,11 +7,15 @@
 //!
 //! ```text
 //! directory | self_made --install--> Certificates --resolve--> server --> router
+//!                                    ClientAuthority --verify--^
 //! ```
 
 pub mod certificate;
+pub mod clients;
 pub mod descriptors;
 pub mod directory;
 pub mod metrics;
+pub mod provider;
 pub mod self_made;
 pub mod server;
+pub mod tls;

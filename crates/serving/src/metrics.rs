@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     expiry: Gauge<f64, AtomicU64>,
     reloads: Family<ReloadLabels, Counter>,
+    client_ca_reloads: Family<ReloadLabels, Counter>,
     handshake_errors: Family<HandshakeLabels, Counter>,
     connections: Family<PortLabels, Gauge>,
     evictions: Family<EvictionLabels, Counter>,
@@ -63,6 +64,11 @@ impl Metrics {
             metrics.reloads.clone(),
         );
         registry.register(
+            "client_ca_reloads",
+            "Other CAs of clients taken up or turned down, by result",
+            metrics.client_ca_reloads.clone(),
+        );
+        registry.register(
             "tls_handshake_errors",
             "Connections that got no further than the TLS handshake, by reason",
             metrics.handshake_errors.clone(),
@@ -84,6 +90,11 @@ impl Metrics {
     pub(crate) fn count_reload(&self, is_success: bool) {
         let result = if is_success { "success" } else { "failure" };
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
+    }
+
+    pub(crate) fn count_client_ca_reload(&self, is_success: bool) {
+        let result = if is_success { "success" } else { "failure" };
+        self.client_ca_reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
     pub(crate) fn of_port(&self, port: &'static str) -> PortMetrics {

@@ -1,5 +1,6 @@
 //! Section 4 and 6: the webhook spoken to directly, and the process itself.
 
+mod callers;
 mod hostile;
 mod ports;
 mod process;

@@ -1,9 +1,9 @@
 use super::*;
-use clap::CommandFactory;
+use pod_reloader_serving::tls::MinVersion;
 
 fn parse(args: &[&str]) -> Result<Args, clap::Error> {
     let args = std::iter::once("pod-reloader").chain(args.iter().copied());
-    Args::try_parse_from(crate::go_flags::normalize(args.map(Into::into)))
+    Args::try_from_command_line(crate::go_flags::normalize(args.map(Into::into)))
 }
 
 #[test]
@@ -73,6 +73,12 @@ fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
         ("--zap-log-level=loud", "debug, info"),
         ("--log-format=xml", "json, text"),
         ("--leader-elekt", "--leader-elect"),
+        ("--tls-min-version=VersionTLS11", "VersionTLS12 or VersionTLS13"),
+        ("--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA", "known are TLS_AES_256_GCM_SHA384, "),
+        ("--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "--webhook-tls-directory"),
+        ("--metrics-secure=maybe", "true or false"),
+        ("--webhook-client-ca=", "value is required"),
+        ("--webhook-client-names=kube-apiserver", "--webhook-client-ca"),
     ] {
         let error = parse(&[arg]).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{arg}");
@@ -119,4 +125,36 @@ fn c6_bytes_are_written_as_in_kubernetes() {
         assert_eq!(parse(&["--memory-budget", text]).unwrap().memory_budget, Some(expected));
     }
     assert_eq!(parse(&[]).unwrap().memory_budget, None);
+}
+
+#[test]
+fn c4_10_names_of_clients_need_their_ca_and_none_is_empty() {
+    let args = parse(&["--webhook-client-ca=/ca.crt", "--webhook-client-names=kube-apiserver, a.example"]);
+    assert_eq!(args.unwrap().tls.webhook_client_names, ["kube-apiserver", "a.example"]);
+    assert!(parse(&["--webhook-client-ca=/ca.crt"]).unwrap().tls.webhook_client_names.is_empty());
+    for names in ["", ",", "a,,b", " "] {
+        let error = parse(&["--webhook-client-ca=/ca.crt", &format!("--webhook-client-names={names}")]);
+        let error = error.unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("such as kube-apiserver"), "{error}");
+    }
+}
+
+#[test]
+fn c4_11_versions_and_suites_are_checked_together() {
+    let directory = "--webhook-tls-directory=/tls";
+    let old = "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    let both = &format!("{old},TLS_AES_128_GCM_SHA256");
+    for version in ["VersionTLS12", "1.2"] {
+        let args = parse(&[directory, old, &format!("--tls-min-version={version}")]).unwrap();
+        assert_eq!(args.tls.policy().min_version, MinVersion::Tls12);
+        assert_eq!(args.tls.policy().suites.len(), 1);
+    }
+    for version in ["VersionTLS13", "1.3"] {
+        let version = &format!("--tls-min-version={version}");
+        let error = parse(&[directory, old, version]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("those of TLS 1.3 are TLS_AES_256_GCM_SHA384, "), "{error}");
+        assert_eq!(parse(&[both, version]).unwrap().tls.policy().min_version, MinVersion::Tls13);
+    }
 }

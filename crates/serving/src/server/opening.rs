@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Connection, Protocol, Transport};
+use crate::clients::reason;
 
 /// The first byte of every TLS connection: a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -41,7 +42,7 @@ impl Connection {
             }
             Ok(Ok(Opening::Closed)) => self.metrics.count_handshake_error("closed"),
             Ok(Err(error)) => {
-                self.metrics.count_handshake_error("failed");
+                self.metrics.count_handshake_error(reason(&error));
                 tracing::debug!(%error, "a TLS handshake failed");
             }
             Err(_) => self.metrics.count_handshake_error("timeout"),

@@ -13,6 +13,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::{get, post};
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::metrics::Metrics;
+use pod_reloader_serving::provider::provider;
 use pod_reloader_serving::server::{self, Limits, Port, Stop, Transport};
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -46,7 +47,7 @@ impl Authority {
     pub fn connector(&self, alpn: &[u8]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = provider();
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();

@@ -28,7 +28,7 @@ fn is_trusted(bundle: &str, leaf: &Pair, host: &str, now: SystemTime) -> bool {
     for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let provider = crate::provider::provider();
     let verifier =
         WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider).build().unwrap();
     let leaf = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
