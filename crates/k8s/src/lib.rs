@@ -16,6 +16,8 @@ pub mod metrics;
 pub mod objects;
 pub mod reader;
 pub mod scan;
+pub mod scope;
+mod selected;
 pub mod transport;
 mod unreadable;
 

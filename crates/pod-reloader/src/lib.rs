@@ -27,7 +27,8 @@ mod terms;
 use std::num::NonZero;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 /// Each thread may have an arena of the allocator to itself, with what was freed there: a node's many cores must not
 /// decide how much memory that is.
@@ -37,6 +38,9 @@ const MAX_BLOCKING_THREADS: usize = 8;
 /// Runs the operator with the process's arguments until it is told to stop.
 pub fn main() -> ExitCode {
     let args = args::Args::parse_from(go_flags::normalize(std::env::args_os()));
+    if let Err(why) = args.check() {
+        args::Args::command().error(ErrorKind::ArgumentConflict, why).exit();
+    }
     logging::init(&args);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -9,11 +9,11 @@ use anyhow::Context;
 use kube::Client;
 use pod_reloader_controller::controller::Settings;
 use pod_reloader_controller::leader::{self, Election};
+use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
 use pod_reloader_k8s::identity::own_user_name;
 use pod_reloader_k8s::key::KeyKeeper;
-use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
@@ -30,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::args::{Args, BindAddress};
 use crate::connection::api_config;
-use crate::readiness::Readiness;
-use crate::self_test;
+use crate::readiness::{Readiness, WebhookNeeds};
+use crate::self_test::{self, SelfTest};
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
 
@@ -49,7 +49,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     if args.self_test {
         let namespace = args.namespaces.first().unwrap_or(&namespace);
-        return self_test::run(config, namespace, args.settle_window, stop_signals.received()).await;
+        let test = SelfTest {
+            settle_window: args.settle_window,
+            has_webhook: args.webhook_bind_address != BindAddress::Off,
+            object_selector: args.scope.object_selector.clone(),
+        };
+        return self_test::run(config, namespace, test, stop_signals.received()).await;
     }
     let client = connect::client(config.clone()).context("cannot use the API server's configuration")?;
     let instance = instance_name()?;
@@ -76,8 +81,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let metrics_listener = bind("metrics", &args.metrics_bind_address).await?;
     let health_listener = bind("health probe", &args.health_probe_bind_address).await?;
-    let webhook_listener =
-        bind("webhook", &args.webhook_bind_address).await?.context("the webhook needs an address")?;
+    let webhook_listener = bind("webhook", &args.webhook_bind_address).await?;
+    let has_webhook = webhook_listener.is_some();
+    if !has_webhook {
+        tracing::info!("there is no webhook: hashes are set by the reconciler alone");
+    }
 
     let stop = CancellationToken::new();
     // The webhook stops later than the rest: requests come until everybody has noticed that it is not ready.
@@ -89,9 +97,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("digest key", stoppable(keeper.run(), stop_serving.clone()));
 
     let (own_user_sender, own_user) = watch::channel(None);
-    tasks.spawn("identity", stoppable(find_own_user(client.clone(), own_user_sender), stop_serving.clone()));
+    if has_webhook {
+        let find = find_own_user(client.clone(), own_user_sender);
+        tasks.spawn("identity", stoppable(find, stop_serving.clone()));
+    }
 
-    if let Some(directory) = args.webhook_tls_directory.clone() {
+    if !has_webhook {
+        // No certificate is made or needed.
+    } else if let Some(directory) = args.webhook_tls_directory.clone() {
         let follow = directory::follow(directory, certificates.clone(), stop_serving.clone());
         tasks.spawn("certificate directory", follow);
     } else {
@@ -114,9 +127,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 
     let readiness = Readiness {
-        certificates: certificates.clone(),
+        webhook: has_webhook
+            .then(|| WebhookNeeds { certificates: certificates.clone(), own_user: own_user.clone() }),
         key: key.clone(),
-        own_user: own_user.clone(),
         watches: controller_metrics.watches.clone(),
         is_stopping: is_stopping.clone(),
     };
@@ -127,11 +140,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("metrics", serve_plainly(listener, admin::metrics(registry), stop_serving.clone()));
     }
 
-    let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
-    let scope = match args.namespaces() {
-        namespaces if namespaces.is_empty() => Scope::Cluster,
-        namespaces => Scope::Namespaces(namespaces),
-    };
+    let scope = args.scope();
+    let mut reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone())
+        .keeping(args.own_secrets().map(|name| ConfigRef::new(&namespace, ConfigName::secret(name))));
+    if !scope.secrets {
+        tracing::info!("Secrets are not followed: the hash covers ConfigMaps alone");
+        reader = reader.without_secrets();
+    }
+    let reader = Arc::new(reader);
     let admitter = Admitter {
         reader: reader.clone(),
         key: key.clone(),
@@ -141,12 +157,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         budget: budget.clone(),
         metrics: webhook_metrics,
     };
-    let router = pod_reloader_webhook::http::router(Arc::new(admitter));
-    let tls = certificates.server_config().context("cannot set up TLS")?;
-    let limits = Limits::default();
-    let stop_server = Stop { soon: stop.clone(), now: stop_serving.clone() };
-    let serve = server::serve(webhook_listener, tls, router, limits, serving_metrics, stop_server);
-    tasks.spawn("webhook", serve);
+    if let Some(listener) = webhook_listener {
+        let router = pod_reloader_webhook::http::router(Arc::new(admitter));
+        let tls = certificates.server_config().context("cannot set up TLS")?;
+        let limits = Limits::default();
+        let stop_server = Stop { soon: stop.clone(), now: stop_serving.clone() };
+        let serve = server::serve(listener, tls, router, limits, serving_metrics, stop_server);
+        tasks.spawn("webhook", serve);
+    }
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);
     if args.leader_elect {
@@ -179,8 +197,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     is_stopping.store(true, Ordering::Relaxed);
     // At once, so that a successor takes over while this one still answers.
     stop.cancel();
+    let delay = if has_webhook { args.shutdown_delay } else { Duration::ZERO };
     tokio::select! {
-        () = tokio::time::sleep(args.shutdown_delay) => {}
+        () = tokio::time::sleep(delay) => {}
         () = stop_signals.received() => tracing::info!("told to stop twice: not waiting any longer"),
     }
     stop_serving.cancel();

@@ -47,7 +47,7 @@ impl Options {
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
-            scope: Scope::Cluster,
+            scope: Scope::default(),
             settle_window: SETTLE_WINDOW,
             key_namespace: "pod-reloader",
             takes_part_in_election: false,

@@ -63,7 +63,7 @@ impl Webhook {
             key,
             own_user: watch::channel(Some(OPERATOR_USER.to_owned())).1,
             mode: HashMode::Content,
-            scope: Scope::Cluster,
+            scope: Scope::default(),
             budget: budget.clone(),
             metrics: Metrics::register(&mut registry),
         };
