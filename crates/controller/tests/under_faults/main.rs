@@ -11,7 +11,8 @@ mod reads;
 mod replicas;
 mod reviews;
 mod rivals;
-
+mod scope;
+mod secrets_off;
 mod streams;
 mod support;
 mod table;
