@@ -164,9 +164,12 @@ impl Writer {
             Ok(_) => return Written::Conflict,
             Err(failure) => return Written::Failed(failure.to_string()),
         };
-        let (Ok(object), Ok(guard)) = (parse(&text), Guard::of(&text.json)) else {
+        let (Ok(object), Ok(mut guard)) = (parse(&text), Guard::of(&text.json)) else {
             return Written::Failed(UNREADABLE.into());
         };
+        if !self.object_selector.is_empty() {
+            guard = guard.with_all_labels();
+        }
         if !has_same_inputs(&object.workload, &view.workload) {
             return Written::Conflict;
         }

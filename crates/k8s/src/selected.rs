@@ -190,4 +190,27 @@ mod tests {
         }
         assert!(selected.known().len() <= MAX_KNOWN);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn c1_6_what_is_known_does_not_wait_behind_questions_and_questions_are_few() {
+        let (selected, asked) = (Selected::default(), Cell::new(0));
+        let deadline = Instant::now() + Duration::from_secs(3);
+        assert_eq!(selected.get_or_ask("shop", deadline, async { Ok(true) }).await, Ok(true));
+        let names: Vec<_> = (0..100).map(|i| format!("hangs-{i}")).collect();
+        let hang = async || {
+            asked.set(asked.get() + 1);
+            std::future::pending().await
+        };
+        let questions = names.iter().map(|name| selected.get_or_ask(name, deadline, hang()));
+        let known = async {
+            sleep(Duration::from_millis(1)).await;
+            let began = Instant::now();
+            let answer = selected.get_or_ask("shop", deadline, async { unreachable!("it is known") }).await;
+            assert_eq!((answer, began.elapsed()), (Ok(true), Duration::ZERO));
+        };
+        let all = timeout_at(deadline, futures::future::join_all(questions));
+        let (answers, ()) = tokio::join!(all, known);
+        assert!(answers.is_err());
+        assert_eq!(asked.get(), CONCURRENT_QUESTIONS);
+    }
 }

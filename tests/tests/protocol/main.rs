@@ -5,3 +5,4 @@ mod process;
 mod reads;
 mod reviews;
 mod scope;
+mod selectors;

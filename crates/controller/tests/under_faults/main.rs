@@ -16,4 +16,5 @@ mod secrets_off;
 mod streams;
 mod support;
 mod table;
+mod webhookless;
 mod writes;
