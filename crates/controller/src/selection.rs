@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use pod_reloader_k8s::scope::Scope;
 
+use crate::watch::Coverage;
+
 /// So many names of namespaces are kept of which workloads were passed over.
 const MAX_PASSED_OVER: usize = 10_000;
 
@@ -25,9 +27,9 @@ pub(crate) struct Selection {
     selected: Option<HashSet<String>>,
     passed_over: PassedOver,
     /// What a list under way has not named yet, of each watch.
-    unlisted: HashMap<Option<String>, HashSet<String>>,
+    unlisted: HashMap<Coverage<()>, HashSet<String>>,
     /// The watches whose first list is not complete.
-    awaited: HashSet<Option<String>>,
+    awaited: HashSet<Coverage<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,11 +42,12 @@ struct PassedOver {
 impl Selection {
     pub(crate) fn new(scope: &Scope) -> Self {
         let is_limited = !scope.namespace_selector.is_empty();
+        let all = scope.coverages().into_iter().map(|namespace| Coverage { kind: (), namespace });
         Self {
             selected: is_limited.then(HashSet::new),
             passed_over: PassedOver::default(),
             unlisted: HashMap::new(),
-            awaited: if is_limited { scope.coverages().into_iter().collect() } else { HashSet::new() },
+            awaited: if is_limited { all.collect() } else { HashSet::new() },
         }
     }
 
@@ -67,15 +70,15 @@ impl Selection {
         }
     }
 
-    pub(crate) fn begin_list(&mut self, coverage: &Option<String>) {
+    pub(crate) fn begin_list(&mut self, coverage: &Coverage<()>) {
         let Some(selected) = &self.selected else { return };
-        let is_covered = |namespace: &&String| coverage.as_ref().is_none_or(|covered| covered == *namespace);
+        let is_covered = |namespace: &&String| coverage.contains(&(), namespace);
         let unlisted = selected.iter().filter(is_covered).cloned().collect();
         self.unlisted.insert(coverage.clone(), unlisted);
     }
 
     /// The namespace has the labels; `coverage` if a list says so.
-    pub(crate) fn select(&mut self, namespace: &str, coverage: Option<&Option<String>>) -> Effect {
+    pub(crate) fn select(&mut self, namespace: &str, coverage: Option<&Coverage<()>>) -> Effect {
         let Some(selected) = &mut self.selected else { return Effect::Nothing };
         if let Some(unlisted) = coverage.and_then(|coverage| self.unlisted.get_mut(coverage)) {
             unlisted.remove(namespace);
@@ -96,7 +99,7 @@ impl Selection {
         if was_selected { Effect::Left(vec![namespace.to_owned()]) } else { Effect::Nothing }
     }
 
-    pub(crate) fn end_list(&mut self, coverage: &Option<String>) -> Effect {
+    pub(crate) fn end_list(&mut self, coverage: &Coverage<()>) -> Effect {
         self.awaited.remove(coverage);
         let Some(selected) = &mut self.selected else { return Effect::Nothing };
         let left: Vec<_> = self.unlisted.remove(coverage).unwrap_or_default().into_iter().collect();
@@ -113,6 +116,12 @@ mod tests {
 
     use super::*;
 
+    const ALL: Coverage<()> = Coverage { kind: (), namespace: None };
+
+    fn only(namespace: &str) -> Coverage<()> {
+        Coverage { kind: (), namespace: Some(namespace.to_owned()) }
+    }
+
     fn selection(namespaces: Option<&[&str]>) -> Selection {
         Selection::new(&Scope {
             namespaces: namespaces.map(|names| names.iter().map(ToString::to_string).collect()),
@@ -125,18 +134,18 @@ mod tests {
     fn c1_6_without_a_selector_every_namespace_is_selected() {
         let mut all = Selection::new(&Scope::default());
         assert!(all.is_complete() && all.contains("shop"));
-        all.begin_list(&None);
-        assert_eq!(all.end_list(&None), Effect::Nothing);
+        all.begin_list(&ALL);
+        assert_eq!(all.end_list(&ALL), Effect::Nothing);
         assert_eq!((all.deselect("shop"), all.contains("shop")), (Effect::Nothing, true));
     }
 
     #[test]
     fn c1_6_workloads_are_listed_again_only_where_some_were_passed_over() {
         let mut selection = selection(None);
-        selection.begin_list(&None);
+        selection.begin_list(&ALL);
         assert!(!selection.is_complete());
-        assert_eq!(selection.select("shop", Some(&None)), Effect::Nothing);
-        assert_eq!(selection.end_list(&None), Effect::Nothing);
+        assert_eq!(selection.select("shop", Some(&ALL)), Effect::Nothing);
+        assert_eq!(selection.end_list(&ALL), Effect::Nothing);
         assert!(selection.is_complete() && selection.contains("shop") && !selection.contains("other"));
 
         selection.pass_over("other");
@@ -152,14 +161,14 @@ mod tests {
     fn c1_6_what_a_list_does_not_name_is_no_longer_selected() {
         let mut selection = selection(Some(&["a", "b"]));
         for namespace in ["a", "b"] {
-            let coverage = Some(namespace.to_owned());
+            let coverage = only(namespace);
             assert!(!selection.is_complete());
             selection.begin_list(&coverage);
             selection.select(namespace, Some(&coverage));
             assert_eq!(selection.end_list(&coverage), Effect::Nothing);
         }
         assert!(selection.is_complete());
-        let a = Some("a".to_owned());
+        let a = only("a");
         selection.begin_list(&a);
         assert_eq!(selection.end_list(&a), Effect::Left(vec!["a".into()]));
         assert!(!selection.contains("a") && selection.contains("b"));

@@ -15,11 +15,11 @@ impl Controller {
         match update {
             Update::Workload(coverage, change) => self.take_workload(&coverage, change),
             Update::Object(coverage, change) => self.take_object(&coverage, change),
-            Update::Namespace(coverage, change) => self.take_namespace(&coverage.namespace, &change),
+            Update::Namespace(coverage, change) => self.take_namespace(&coverage, &change),
         }
     }
 
-    fn take_namespace(&mut self, coverage: &Option<String>, change: &Change<NamespaceMeta>) {
+    fn take_namespace(&mut self, coverage: &Coverage<()>, change: &Change<NamespaceMeta>) {
         let name = |namespace: &NamespaceMeta| namespace.meta().name.clone().unwrap_or_default();
         let effect = match change {
             Change::ListBegins => {

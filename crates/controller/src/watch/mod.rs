@@ -184,9 +184,10 @@ impl Start<'_> {
             };
             let (health, turns) = (self.health.clone(), self.turns.clone());
             // Config objects matter only to workloads, so these streams need not wait, nor be begun anew.
-            let (mut may_begin, relist) = match K::metadata_api() {
-                true => (watch::channel(true).1, watch::channel(0).1),
-                false => (self.steering.may_begin.subscribe(), self.steering.relist.subscribe()),
+            let (mut may_begin, relist) = if K::metadata_api() {
+                (watch::channel(true).1, watch::channel(0).1)
+            } else {
+                (self.steering.may_begin.subscribe(), self.steering.relist.subscribe())
             };
             self.streams.spawn(async move {
                 // Its controller is gone if that fails, and so is this in a moment.

@@ -74,7 +74,7 @@ fn c1_6_a_namespace_that_is_not_selected_is_never_read_for_written_or_told_of() 
                 paint(&stub, "shop", colour);
                 paint(&stub, "other", colour);
                 stub.edit("deployments", "other", "web", |web| {
-                    web["metadata"]["labels"] = json!({"a": colour})
+                    web["metadata"]["labels"] = json!({"a": colour});
                 });
                 sleep(Duration::from_secs(30)).await;
             }
@@ -122,7 +122,7 @@ fn c1_6_a_label_that_comes_later_has_the_workloads_reconciled_and_one_that_goes_
                 sleep(Duration::from_secs(12)).await;
                 let writes = stub.writes().len();
                 paint(&stub, "shop", &format!("left-{round}"));
-                sleep(Duration::from_secs(60)).await;
+                sleep(Duration::from_mins(1)).await;
                 assert_eq!(revisions(&stub, "shop"), 2 * round, "it is left alone");
                 assert_eq!(stub.writes().len(), writes + 1, "no Event either");
             }

@@ -41,17 +41,14 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut rest = text.trim_start_matches(is_blank);
     while !rest.is_empty() {
         let sign = SIGNS.into_iter().find(|sign| rest.starts_with(sign));
-        let length = match sign {
-            Some(sign) => {
-                tokens.push(Token::Sign(sign));
-                sign.len()
-            }
-            None => {
-                let is_end = |c| is_blank(c) || "=!(),<>".contains(c);
-                let length = rest.find(is_end).unwrap_or(rest.len());
-                tokens.push(Token::Word(&rest[..length]));
-                length
-            }
+        let length = if let Some(sign) = sign {
+            tokens.push(Token::Sign(sign));
+            sign.len()
+        } else {
+            let is_end = |c| is_blank(c) || "=!(),<>".contains(c);
+            let length = rest.find(is_end).unwrap_or(rest.len());
+            tokens.push(Token::Word(&rest[..length]));
+            length
         };
         rest = rest[length..].trim_start_matches(is_blank);
     }
