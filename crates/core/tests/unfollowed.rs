@@ -6,7 +6,8 @@ use pod_reloader_core::decide::Cause::{Changed, Listed, NoHash, Proper, Unlisted
 use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
 use pod_reloader_core::decide::Verdict;
 use pod_reloader_core::observed::Record;
-use support::{World, another_key, cm, secret};
+use proptest::prelude::*;
+use support::{World, another_key, cm, key, secret};
 
 /// Lists and requires the `ConfigMap` `a` and the Secret `s`.
 fn shop() -> World {
@@ -170,4 +171,76 @@ fn c5_9_opted_in_by_secrets_alone_there_is_nothing_to_do() {
 
     let mut mixed = without_secrets(shop());
     mixed.expect_one_reload(Standing, &[NoHash]);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Toggle,
+    ConfigMap(u8),
+    Secret(u8),
+    Delete,
+    Rollout,
+    AnotherKey,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Toggle),
+        2 => (0_u8..3).prop_map(Step::ConfigMap),
+        2 => (0_u8..3).prop_map(Step::Secret),
+        1 => Just(Step::Delete),
+        1 => Just(Step::Rollout),
+        1 => Just(Step::AnotherKey),
+    ]
+}
+
+proptest! {
+    /// Whatever happens before and between: to end following Secrets reloads nothing, to begin that nothing but what is
+    /// recorded with something else than there is, and one answer is enough.
+    #[test]
+    fn c5_9_turning_it_on_or_off_reloads_only_what_is_recorded_otherwise(
+        begins_without in any::<bool>(),
+        is_optional in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..20),
+    ) {
+        let secret = secret("s");
+        let mut world = World::listing("a");
+        world.list("a", "s");
+        world = if is_optional { world.using_optionally(&secret) } else { world.requiring(&secret) };
+        world = world.with(&cm("a"), "0").with(&secret, "0");
+        world.without_secrets = begins_without;
+        let mut world = world.created();
+        let mut held = Some(0);
+        for step in steps {
+            let mut occasion = Standing;
+            let recorded = world.recorded(&secret);
+            // A reload that waits for the Secret goes on where nobody asks for that.
+            let is_due = matches!(world.ask(Standing).verdict, Verdict::Defer { .. });
+            match step {
+                Step::Toggle => world.without_secrets = !world.without_secrets,
+                Step::ConfigMap(content) => world.put(&cm("a"), &content.to_string()),
+                Step::Secret(content) => {
+                    world.put(&secret, &content.to_string());
+                    held = Some(content);
+                }
+                Step::Delete if held.is_some() => {
+                    world.delete(&secret);
+                    held = None;
+                }
+                Step::Delete => continue,
+                Step::Rollout => occasion = OwnersRollout,
+                Step::AnotherKey => world.key = if world.key == another_key() { key() } else { another_key() },
+            }
+            let verdict = world.ask(occasion).verdict;
+            let is_reload = matches!(verdict, Verdict::Reload { .. });
+            if matches!(step, Step::Toggle) && is_reload && !is_due {
+                let now = held.map_or(Record::Absent, |held| world.digest_of(&secret, &held.to_string()));
+                prop_assert!(recorded != now && recorded != Record::Unfollowed, "{:?}: {:?}", recorded, verdict);
+                prop_assert!(!world.without_secrets, "turning it off reloads nothing: {:?}", verdict);
+            }
+            world.apply(&verdict);
+            let again = world.ask(Standing).verdict;
+            prop_assert!(matches!(again, Verdict::Keep | Verdict::Defer { .. }), "{:?} after {:?}", again, verdict);
+        }
+    }
 }
