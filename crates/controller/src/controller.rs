@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kube::{Client, Resource};
+use kube::Client;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::digest::Digest;
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_core::reference::{ConfigRef, WorkloadRef};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
-use pod_reloader_k8s::objects::{ConfigMeta, Scope, WorkloadObject};
+use pod_reloader_k8s::objects::{Scope, WorkloadObject};
 use pod_reloader_k8s::reader::ConfigReader;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -21,16 +21,19 @@ use crate::compare::{Comparison, Comparisons};
 use crate::evaluate::FromMemory;
 use crate::events::{Reason, Recorder};
 use crate::gate::Gate;
-use crate::index::{Affected, Applied, Index, Presence, Version, View};
+use crate::index::{Affected, Applied, Index, Presence, View};
 use crate::jitter;
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::reconcile::{Learned, Outcome, Reconciler, Report};
 use crate::rivals::Rivals;
+use crate::selection::Selection;
 use crate::unanswered::Unanswered;
-use crate::watch::{Change, Coverage, Update, Watches};
+use crate::watch::{Steering, Watches};
 use crate::write::Writer;
+
+mod updates;
 
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
 /// budget is a fifth of the memory limit.
@@ -67,7 +70,13 @@ pub struct Settings {
 /// finished; if that takes too long, this may be dropped at any time.
 pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut controller = Controller::new(&settings);
-    let mut watches = Watches::start(&settings.client, &settings.scope, &settings.metrics.watches);
+    let mut watches = Watches::start(
+        &settings.client,
+        &settings.reader,
+        &settings.scope,
+        &settings.metrics.watches,
+        &controller.steering,
+    );
     let mut key = settings.key.clone();
     tracing::info!("the reconciler runs");
     loop {
@@ -103,6 +112,8 @@ enum Done {
 
 struct Controller {
     index: Index,
+    selection: Selection,
+    steering: Steering,
     queue: Queue,
     gate: Gate,
     comparisons: Comparisons,
@@ -120,7 +131,12 @@ impl Controller {
             key: settings.key.clone(),
             reader: settings.reader.clone(),
             live: LiveReads::new(settings.reader.clone()),
-            writer: Writer::new(client.clone(), budget.clone(), settings.api_metrics.clone()),
+            writer: Writer::new(
+                client.clone(),
+                budget.clone(),
+                &settings.scope,
+                settings.api_metrics.clone(),
+            ),
             recorder: Recorder::new(client.clone(), settings.instance.clone(), metrics.clone()),
             unanswered: Unanswered::default(),
             rivals: Rivals::default(),
@@ -128,7 +144,13 @@ impl Controller {
             metrics: metrics.clone(),
         };
         let max_objects = budget.total() / BUDGET_BYTES_PER_OBJECT;
+        let (selection, steering) = (Selection::new(&settings.scope), Steering::new());
+        if selection.is_complete() {
+            steering.begin();
+        }
         Self {
+            selection,
+            steering,
             index: Index::new(settings.settle_window, settings.mode == HashMode::Content, max_objects),
             queue: Queue::default(),
             gate: Gate::new(settings.max_concurrent_patches),
@@ -136,65 +158,6 @@ impl Controller {
             running: JoinSet::new(),
             reconciler: Arc::new(reconciler),
             metrics,
-        }
-    }
-
-    fn take(&mut self, update: Update) {
-        match update {
-            Update::Workload(coverage, change) => self.take_workload(&coverage, change),
-            Update::Object(coverage, change) => self.take_object(&coverage, change),
-        }
-    }
-
-    fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, change: Change<WorkloadObject>) {
-        match change {
-            Change::ListBegins => self.index.begin_workloads(coverage),
-            Change::Listed(object) | Change::Applied(object) => {
-                let Some(reference) = object.reference(coverage.kind) else { return };
-                self.index.list_workload(coverage, &reference);
-                self.workload_is(&reference, object, Instant::now());
-                // Every workload event is compared anew (5.3).
-                self.reconcile_now(&reference);
-            }
-            Change::Deleted(object) => {
-                if let Some(reference) = object.reference(coverage.kind) {
-                    self.workload_is_gone(&reference);
-                }
-            }
-            Change::ListEnds => {
-                for reference in self.index.end_workloads(coverage) {
-                    self.workload_is_gone(&reference);
-                }
-            }
-        }
-    }
-
-    fn take_object(&mut self, coverage: &Coverage<ConfigKind>, change: Change<ConfigMeta>) {
-        let reference = |object: &ConfigMeta| {
-            let meta = object.meta();
-            let name = ConfigName { kind: coverage.kind, name: meta.name.clone()? };
-            Some(ConfigRef::new(meta.namespace.clone()?, name))
-        };
-        match change {
-            Change::ListBegins => self.index.begin_objects(coverage),
-            Change::Listed(object) | Change::Applied(object) => {
-                let Some(name) = reference(&object) else { return };
-                self.index.list_object(coverage, &name);
-                let meta = object.meta();
-                let uid = meta.uid.clone().unwrap_or_default();
-                let resource_version = meta.resource_version.clone().unwrap_or_default();
-                self.object_is(&name, &Presence::Version(Version { uid, resource_version }));
-            }
-            Change::Deleted(object) => {
-                if let Some(name) = reference(&object) {
-                    self.object_is(&name, &Presence::Absent);
-                }
-            }
-            Change::ListEnds => {
-                for name in self.index.end_objects(coverage) {
-                    self.object_is(&name, &Presence::Absent);
-                }
-            }
         }
     }
 

@@ -99,7 +99,7 @@ impl Reconciler {
         let mut reads = self.live.read_all(key, namespace, names, self.depth(view), not_before).await;
         for (name, lookup) in &reads.lookups {
             let (presence, digest) = match lookup {
-                Lookup::Unknown => continue,
+                Lookup::Unknown | Lookup::Unfollowed => continue,
                 Lookup::Absent => (Presence::Absent, None),
                 Lookup::Known(live) => (Presence::Version(version_of(live)), live.digest),
             };
@@ -207,11 +207,12 @@ impl Reconciler {
         let references = snapshot.references.iter();
         references
             .map(|reference| {
-                let lookup = match &reference.presence {
-                    None => Lookup::Unknown,
-                    Some(Presence::Absent) => Lookup::Absent,
-                    Some(Presence::Version(version)) => {
-                        let object = ConfigRef::new(namespace, reference.name.clone());
+                let object = ConfigRef::new(namespace, reference.name.clone());
+                let lookup = match (self.reader.withheld(&object), &reference.presence) {
+                    (Some(answer), _) => answer.unwrap_or(Lookup::Unknown),
+                    (None, None) => Lookup::Unknown,
+                    (None, Some(Presence::Absent)) => Lookup::Absent,
+                    (None, Some(Presence::Version(version))) => {
                         self.remembered_version(key, &object, version, depth, reference.is_listed)
                     }
                 };

@@ -62,6 +62,8 @@ pub(crate) enum Reason {
     TooManyReferences,
     /// Another installation writes this workload.
     AnotherInstallation,
+    /// Secrets are listed, and none are followed.
+    SecretsNotFollowed,
 }
 
 impl Reason {
@@ -77,6 +79,7 @@ impl Reason {
             Self::ReferenceNotFound => "ReferenceNotFound",
             Self::TooManyReferences => "TooManyReferences",
             Self::AnotherInstallation => "AnotherInstallation",
+            Self::SecretsNotFollowed => "SecretsNotFollowed",
         }
     }
 
@@ -84,9 +87,11 @@ impl Reason {
         match self {
             Self::ConfigurationChanged => "Reload",
             Self::ReloadDeferred | Self::PatchRefused | Self::ReferenceUnreadable => "Wait",
-            Self::InvalidReference | Self::NoRoom | Self::ReferenceNotFound | Self::TooManyReferences => {
-                "LeaveOut"
-            }
+            Self::InvalidReference
+            | Self::NoRoom
+            | Self::ReferenceNotFound
+            | Self::TooManyReferences
+            | Self::SecretsNotFollowed => "LeaveOut",
             Self::AnotherInstallation => "StandDown",
             Self::KeyReplaced => "Record",
         }
@@ -180,7 +185,12 @@ impl Recorder {
         }
         let is_news = before != Some(about);
         if is_news {
-            tracing::warn!(workload = %view.reference, reason = reason.as_str(), "{note}");
+            if reason == Reason::SecretsNotFollowed {
+                // Said once at the start, and not of every workload.
+                tracing::debug!(workload = %view.reference, reason = reason.as_str(), "{note}");
+            } else {
+                tracing::warn!(workload = %view.reference, reason = reason.as_str(), "{note}");
+            }
             self.tell(view, reason, note);
         }
         is_news

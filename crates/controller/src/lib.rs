@@ -26,6 +26,7 @@ pub mod metrics;
 mod queue;
 mod reconcile;
 mod rivals;
+mod selection;
 mod tidings;
 mod unanswered;
 mod warn;

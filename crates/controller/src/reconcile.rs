@@ -105,7 +105,7 @@ impl Reconciler {
         let key = self.key.get()?;
         match self.live.read(&key, object, Depth::Content, not_before).await {
             Ok(Lookup::Known(live)) => live.digest,
-            Ok(Lookup::Absent | Lookup::Unknown) | Err(_) => None,
+            Ok(Lookup::Absent | Lookup::Unknown | Lookup::Unfollowed) | Err(_) => None,
         }
     }
 

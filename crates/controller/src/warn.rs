@@ -1,7 +1,8 @@
 //! Warnings about what users wrote, and about what cannot be read: each is told once, while it stands.
 
 use pod_reloader_core::annotation::SETTLE_WINDOW;
-use pod_reloader_core::reference::MAX_REFERENCES;
+use pod_reloader_core::observed::{Observed, Record};
+use pod_reloader_core::reference::{ConfigName, MAX_REFERENCES};
 use pod_reloader_core::workload::SettleWindow;
 
 use crate::evaluate::Evaluation;
@@ -13,6 +14,7 @@ use crate::tidings::join;
 impl Reconciler {
     /// Warns of what is wrong with the lists themselves.
     pub(crate) fn warn_of_lists(&self, view: &View) {
+        self.warn_of_secrets_at_first(view);
         let references = &view.workload.references;
         let mut notes = vec![];
         if references.bad_count() > 0 {
@@ -37,6 +39,39 @@ impl Reconciler {
             self.recorder.resolve(&view.reference, &[Reason::InvalidReference]);
         } else {
             self.recorder.warn_once(view, Reason::InvalidReference, notes.join("; "));
+        }
+    }
+
+    /// Warns of Secrets that are listed where none are followed (5.9).
+    pub(crate) fn warn_of_secrets(&self, view: &View) {
+        if self.reader.follows_secrets() {
+            return;
+        }
+        let count = view.workload.references.secrets().len();
+        if count == 0 {
+            self.recorder.resolve(&view.reference, &[Reason::SecretsNotFollowed]);
+        } else {
+            let note =
+                format!("pod-reloader: Secrets are not followed here (--secrets=false); listed: {count}");
+            // The number may change: that is no other trouble.
+            self.recorder.warn_about(view, Reason::SecretsNotFollowed, String::new(), note);
+        }
+    }
+
+    /// Likewise, unless the workload says itself that this is known: that spares thousands of Events at every start.
+    fn warn_of_secrets_at_first(&self, view: &View) {
+        let secrets = view.workload.references.secrets();
+        if self.reader.follows_secrets() || secrets.is_empty() {
+            return self.warn_of_secrets(view);
+        }
+        let (observed, hash) =
+            (view.workload.observed.as_deref(), view.workload.template.config_hash.as_deref());
+        let recorded = observed.zip(hash).and_then(|(observed, hash)| Observed::parse(observed, hash));
+        let is_known = |name: &&ConfigName| {
+            recorded.as_ref().and_then(|it| it.records.get(*name)) == Some(&Record::Unfollowed)
+        };
+        if !secrets.iter().all(is_known) {
+            self.warn_of_secrets(view);
         }
     }
 

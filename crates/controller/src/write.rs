@@ -15,17 +15,18 @@ use kube::{Client, Resource};
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::selector::Selector;
 use pod_reloader_core::workload::{PodTemplate, Workload};
 use pod_reloader_k8s::FIELD_MANAGER;
 use pod_reloader_k8s::budget::{Budget, Reservation};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
-use pod_reloader_k8s::objects::WorkloadObject;
+use pod_reloader_k8s::objects::{Scope, WorkloadObject};
 use tokio::time::{Instant, timeout};
 
 use crate::index::View;
 
-/// How long it is believed that a namespace is not being deleted.
+/// How long it is believed that a namespace is not being deleted, and selected.
 const NAMESPACE_MAX_AGE: Duration = Duration::from_secs(2);
 /// Answers up to this size are taken as they come; for larger ones there has to be room in the budget.
 const SMALL_ANSWER: usize = 64 * 1024;
@@ -81,17 +82,38 @@ pub(crate) struct Writer {
     client: Client,
     budget: Budget,
     metrics: ApiMetrics,
+    namespace_selector: Selector,
+    object_selector: Selector,
     living_namespaces: Mutex<HashMap<String, Instant>>,
 }
 
+/// What is to be known of a namespace before something is written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NamespaceState {
+    /// It is there and selected (1.6).
+    Ours,
+    /// It is being deleted (1.5), or not selected.
+    NotOurs,
+    /// It could not be asked for.
+    Unknown,
+}
+
 impl Writer {
-    pub(crate) fn new(client: Client, budget: Budget, metrics: ApiMetrics) -> Self {
-        Self { client, budget, metrics, living_namespaces: Mutex::default() }
+    pub(crate) fn new(client: Client, budget: Budget, scope: &Scope, metrics: ApiMetrics) -> Self {
+        Self {
+            client,
+            budget,
+            metrics,
+            namespace_selector: scope.namespace_selector.clone(),
+            object_selector: scope.object_selector.clone(),
+            living_namespaces: Mutex::default(),
+        }
     }
 
-    /// The workload as it is now; `Ok(None)` if it is gone.
+    /// The workload as it is now; `Ok(None)` if it is gone, or no longer selected.
     pub(crate) async fn get(&self, reference: &WorkloadRef) -> Result<Option<WorkloadObject>, String> {
         let found = self.get_text(reference, Room::Times(1)).await.map_err(|failure| failure.to_string())?;
+        let found = found.filter(|text| self.object_selector.matches_json(&text.json));
         found.map(|text| parse(&text)).transpose()
     }
 
@@ -112,8 +134,14 @@ impl Writer {
         if target.is_met_by(&view.workload) {
             return Written::Nothing;
         }
-        if self.is_terminating(&view.reference.namespace).await {
-            return Written::Gone;
+        match self.namespace_state(&view.reference.namespace).await {
+            NamespaceState::Ours => {}
+            NamespaceState::NotOurs => return Written::Gone,
+            NamespaceState::Unknown if self.namespace_selector.is_empty() => {}
+            // What is not known to be selected is not written.
+            NamespaceState::Unknown => {
+                return Written::Failed("cannot read the labels of its namespace".into());
+            }
         }
         match guarding {
             Guarding::Version => self.write_version(view, target).await,
@@ -132,13 +160,16 @@ impl Writer {
     /// Reads the workload once more, for the text that the tests hold it against.
     async fn write_inputs(&self, view: &View, target: &Target) -> Written {
         let text = match self.get_text(&view.reference, Room::Times(2)).await {
-            Ok(Some(text)) => text,
-            Ok(None) => return Written::Conflict,
+            Ok(Some(text)) if self.object_selector.matches_json(&text.json) => text,
+            Ok(_) => return Written::Conflict,
             Err(failure) => return Written::Failed(failure.to_string()),
         };
-        let (Ok(object), Ok(guard)) = (parse(&text), Guard::of(&text.json)) else {
+        let (Ok(object), Ok(mut guard)) = (parse(&text), Guard::of(&text.json)) else {
             return Written::Failed(UNREADABLE.into());
         };
+        if !self.object_selector.is_empty() {
+            guard = guard.with_all_labels();
+        }
         if !has_same_inputs(&object.workload, &view.workload) {
             return Written::Conflict;
         }
@@ -212,25 +243,27 @@ impl Writer {
         Ok(Text { json, _room: reserved })
     }
 
-    /// Whether the namespace is being deleted (1.5). If it cannot be asked, it is taken to live.
-    async fn is_terminating(&self, namespace: &str) -> bool {
+    /// Whether the namespace lives and is selected, as of a moment ago.
+    async fn namespace_state(&self, namespace: &str) -> NamespaceState {
         let is_living = |at: &Instant| at.elapsed() < NAMESPACE_MAX_AGE;
         if self.living().get(namespace).is_some_and(is_living) {
-            return false;
+            return NamespaceState::Ours;
         }
         let api = Api::<Namespace>::all(self.client.clone());
         let asked_at = Instant::now();
-        let is_terminating = match self.call("get_namespace", api.get_metadata_opt(namespace)).await {
-            Ok(Some(meta)) => meta.meta().deletion_timestamp.is_some(),
-            Ok(None) => true,
-            Err(_) => false,
+        let meta = match self.call("get_namespace", api.get_metadata_opt(namespace)).await {
+            Ok(Some(meta)) => meta.metadata,
+            Ok(None) => return NamespaceState::NotOurs,
+            Err(_) => return NamespaceState::Unknown,
         };
-        if !is_terminating {
-            let mut living = self.living();
-            living.retain(|_, at| is_living(at));
-            living.insert(namespace.to_owned(), asked_at);
+        let labels = meta.labels.unwrap_or_default();
+        if meta.deletion_timestamp.is_some() || !self.namespace_selector.matches(&labels) {
+            return NamespaceState::NotOurs;
         }
-        is_terminating
+        let mut living = self.living();
+        living.retain(|_, at| is_living(at));
+        living.insert(namespace.to_owned(), asked_at);
+        NamespaceState::Ours
     }
 
     fn living(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {

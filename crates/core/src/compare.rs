@@ -30,6 +30,8 @@ enum Now {
     Absent,
     /// It could not be read.
     Unknown,
+    /// It is not followed.
+    Unfollowed,
 }
 
 impl<'a> Facts<'a> {
@@ -37,7 +39,7 @@ impl<'a> Facts<'a> {
         let is_unknown = |name: &&ConfigName| match question.live.get(*name) {
             None | Some(Lookup::Unknown) => true,
             Some(Lookup::Known(live)) => needs_digest && live.digest.is_none(),
-            Some(Lookup::Absent) => false,
+            Some(Lookup::Absent | Lookup::Unfollowed) => false,
         };
         let unknown = question.references.names().into_iter().filter(is_unknown).cloned().collect();
         let mut facts = Self { question, unknown, unknown_required: vec![], missing: vec![] };
@@ -51,7 +53,8 @@ impl<'a> Facts<'a> {
                     let is_missing = |key: &&str| present.is_some_and(|present| !present.contains(key));
                     facts.missing.extend(keys.filter(is_missing).map(|key| missing(Some(key.to_owned()))));
                 }
-                None => {}
+                // What is not followed is taken to be there: nobody may ask for it.
+                Some(Lookup::Unfollowed) | None => {}
             }
         }
         facts
@@ -87,8 +90,25 @@ impl<'a> Facts<'a> {
             Some(Lookup::Known(_)) if self.is_incomplete(name) => Now::Incomplete,
             Some(Lookup::Known(live)) => Now::There(live.digest.map_or(Record::Uncompared, Record::Digest)),
             Some(Lookup::Absent) => Now::Absent,
+            Some(Lookup::Unfollowed) => Now::Unfollowed,
             Some(Lookup::Unknown) | None => Now::Unknown,
         }
+    }
+
+    /// Whether some references are not followed.
+    pub(crate) fn has_unfollowed(&self) -> bool {
+        self.question.references.names().into_iter().any(|name| matches!(self.now(name), Now::Unfollowed))
+    }
+
+    /// Whether there are references, and none of them is followed.
+    pub(crate) fn follows_nothing(&self) -> bool {
+        self.has_unfollowed()
+            && self
+                .question
+                .references
+                .names()
+                .into_iter()
+                .all(|name| matches!(self.now(name), Now::Unfollowed))
     }
 
     /// The records of references that nothing was recorded of.
@@ -103,6 +123,7 @@ impl<'a> Facts<'a> {
             // No pod can have started with it.
             Now::Incomplete | Now::Absent => Record::Absent,
             Now::Unknown => Record::Uncompared,
+            Now::Unfollowed => Record::Unfollowed,
         }
     }
 
@@ -125,33 +146,50 @@ impl<'a> Facts<'a> {
         for name in self.question.references.names() {
             let need = self.question.uses.need(name);
             let Some(&before) = observed.records.get(name) else {
-                records.insert(name.clone(), self.record_now(name));
-                causes.push(Cause::Listed(name.clone()));
+                let record = self.record_now(name);
+                // The hash does not cover what is not followed: listing it changes nothing.
+                if record != Record::Unfollowed {
+                    causes.push(Cause::Listed(name.clone()));
+                }
+                records.insert(name.clone(), record);
                 continue;
             };
             // Under another key a digest says nothing any more.
-            let kept = if is_comparable || before == Record::Absent { before } else { Record::Uncompared };
-            let (record, cause) = match (before, self.now(name)) {
+            let now = self.now(name);
+            let kept = match (before, &now) {
+                (Record::Absent | Record::Unfollowed, _) => before,
+                _ if is_comparable => before,
+                // It cannot be compared, and nobody is going to.
+                (_, Now::Unfollowed) => Record::Unfollowed,
+                _ => Record::Uncompared,
+            };
+            let (record, cause) = match (before, now) {
                 (Record::Digest(before), Now::There(now)) => {
                     let is_same = !is_comparable || Record::Digest(before) == now;
                     (now, (!is_same).then(|| Cause::Changed(name.clone())))
                 }
                 (Record::Uncompared, Now::There(now)) => (now, Some(Cause::Changed(name.clone()))),
                 (Record::Absent, Now::There(now)) => (now, self.appearance(name, need)),
+                // It is followed again: what pods saw is not known, and turning that on restarts nothing.
+                (Record::Unfollowed, Now::There(now)) => (now, None),
+                (Record::Unfollowed, Now::Absent | Now::Incomplete) => (Record::Absent, None),
 
                 (Record::Digest(_) | Record::Uncompared, Now::Absent) if need == Some(Need::Optional) => {
                     // New pods run without it, so should the old.
                     (Record::Absent, Some(Cause::Disappeared(name.clone())))
                 }
                 // Running pods are left alone, and what they saw is remembered; no pod can have started since. What
-                // could not be asked for may be anything.
-                (_, Now::Absent | Now::Incomplete | Now::Unknown) => (kept, None),
+                // could not be asked for, or is not followed, may be anything.
+                (_, Now::Absent | Now::Incomplete | Now::Unknown | Now::Unfollowed) => (kept, None),
             };
             records.insert(name.clone(), record);
             causes.extend(cause);
         }
-        let unlisted = observed.records.keys().filter(|name| !records.contains_key(*name));
-        causes.extend(unlisted.cloned().map(Cause::Unlisted));
+        let is_unlisted = |(name, record): &(&ConfigName, &Record)| {
+            !records.contains_key(*name) && **record != Record::Unfollowed
+        };
+        let unlisted = observed.records.iter().filter(is_unlisted);
+        causes.extend(unlisted.map(|(name, _)| Cause::Unlisted(name.clone())));
         (records, causes)
     }
 
@@ -173,8 +211,11 @@ impl<'a> Facts<'a> {
     pub(crate) fn as_new_pods_see(&self, mut records: Records) -> Records {
         if self.missing.is_empty() {
             for (name, record) in &mut records {
-                if matches!(self.question.live.get(name), Some(Lookup::Absent)) {
-                    *record = Record::Absent;
+                match self.question.live.get(name) {
+                    Some(Lookup::Absent) => *record = Record::Absent,
+                    // They start with whatever it holds, at which nobody looks.
+                    Some(Lookup::Unfollowed) => *record = Record::Unfollowed,
+                    _ => {}
                 }
             }
         }

@@ -29,12 +29,15 @@ impl ConfigHash {
         &self.0
     }
 
-    /// Our hash: a pure function of the references as observed-config records them, whatever their order.
+    /// Our hash: a pure function of the references as observed-config records them, whatever their order. What is not
+    /// followed it does not cover.
     pub fn of_content(key: &DigestKey, namespace: &str, records: &BTreeMap<ConfigName, Record>) -> Self {
         let mut sum = key.sum("pod-reloader config hash 1");
         sum.field(namespace.as_bytes());
-        sum.field(&(records.len() as u64).to_be_bytes());
-        for (name, record) in records {
+        let is_covered = |record: &Record| *record != Record::Unfollowed;
+        let covered = records.values().filter(|record| is_covered(record)).count();
+        sum.field(&(covered as u64).to_be_bytes());
+        for (name, record) in records.iter().filter(|(_, record)| is_covered(record)) {
             sum.field(match name.kind {
                 ConfigKind::ConfigMap => b"ConfigMap",
                 ConfigKind::Secret => b"Secret",
@@ -42,7 +45,8 @@ impl ConfigHash {
             sum.field(name.name.as_bytes());
             match record {
                 Record::Absent => sum.field(b"absent"),
-                Record::Uncompared => sum.field(b"uncompared"),
+                // There are none of the latter.
+                Record::Uncompared | Record::Unfollowed => sum.field(b"uncompared"),
                 Record::Digest(digest) => {
                     sum.field(b"digest");
                     sum.field(digest.as_bytes());
@@ -92,7 +96,7 @@ impl<'a> VersionSum<'a> {
     /// `None` for what could not be asked for; what is no name cannot be there.
     fn line(&mut self, kind: ConfigKind, name: &str, lookup: Option<&Lookup>) -> Option<()> {
         let version = match lookup {
-            Some(Lookup::Unknown) => return None,
+            Some(Lookup::Unknown | Lookup::Unfollowed) => return None,
             Some(Lookup::Absent) | None => String::new(),
             Some(Lookup::Known(live)) => format!("{}.{}", live.uid, live.resource_version),
         };

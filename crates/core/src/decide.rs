@@ -129,6 +129,10 @@ pub fn decide(question: &Question<'_>) -> Decision {
 
 fn by_content(question: &Question<'_>, facts: &Facts<'_>, key_was_replaced: &mut bool) -> Verdict {
     let Some(hash) = question.hash else {
+        // A reload for a hash that covers nothing would be for nothing; a rollout may carry it.
+        if question.occasion == Occasion::Standing && facts.follows_nothing() {
+            return Verdict::Keep;
+        }
         return reload(question, facts, facts.records_now(), vec![Cause::NoHash]);
     };
     let Some(observed) = valid_observed(question.hash, question.observed) else {
@@ -199,7 +203,9 @@ fn adopt(question: &Question<'_>, facts: &Facts<'_>, hash: &str) -> Verdict {
     if is_ours(&contents) {
         return record(question, hash, contents);
     }
-    match (question.occasion, is_saps(question, hash)) {
+    // What is not followed may be part of what the hash stands for: then that cannot be told, and turning the
+    // following off must not restart anything.
+    match (question.occasion, is_saps(question, hash) || facts.has_unfollowed()) {
         (Occasion::Standing, true) => record(question, hash, records),
         (Occasion::OwnersRollout, true) => reload(question, facts, records, vec![Cause::Proper]),
         (_, false) => reload(question, facts, records, vec![Cause::Unwatched]),

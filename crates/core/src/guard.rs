@@ -17,6 +17,8 @@ use crate::annotation::{CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CON
 pub struct Guard<'a> {
     uid: Option<&'a RawValue>,
     labels: Picked<'a, 2>,
+    /// All of them, and whether they matter.
+    all_labels: (Option<&'a RawValue>, bool),
     annotations: Picked<'a, 4>,
     has_template_metadata: bool,
     template_annotations: Picked<'a, 1>,
@@ -35,6 +37,7 @@ impl<'a> Guard<'a> {
         Ok(Self {
             uid: metadata.uid,
             labels: Picked::read(LABELS, metadata.labels)?,
+            all_labels: (metadata.labels, false),
             annotations: Picked::read(ON_WORKLOAD, metadata.annotations)?,
             has_template_metadata,
             template_annotations: Picked::read(ON_TEMPLATE, on_template)?,
@@ -42,10 +45,20 @@ impl<'a> Guard<'a> {
         })
     }
 
+    /// Has all labels stay as they are: for where workloads are selected by them (1.6).
+    #[must_use]
+    pub fn with_all_labels(mut self) -> Self {
+        self.all_labels.1 = true;
+        self
+    }
+
     /// The operations, each as JSON text.
     pub(crate) fn tests(&self) -> Vec<String> {
         let mut tests = vec![test("/metadata/uid", self.uid), test("/metadata/deletionTimestamp", None)];
-        self.labels.add_tests("/metadata/labels", &mut tests);
+        match self.all_labels {
+            (labels, true) => tests.push(test("/metadata/labels", labels)),
+            (_, false) => self.labels.add_tests("/metadata/labels", &mut tests),
+        }
         self.annotations.add_tests("/metadata/annotations", &mut tests);
         if self.has_template_metadata {
             self.template_annotations.add_tests("/spec/template/metadata/annotations", &mut tests);

@@ -15,6 +15,8 @@ pub enum Lookup {
     Absent,
     /// It could not be asked for.
     Unknown,
+    /// It is not asked for: objects of its kind are not followed here (5.9).
+    Unfollowed,
 }
 
 /// An existing config object.

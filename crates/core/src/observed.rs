@@ -17,6 +17,9 @@ pub enum Record {
     /// The object had been there, but its digest was made with a key that is lost, and it was gone when the
     /// others were compared. It counts as other content when it comes back (2.5).
     Uncompared,
+    /// Objects of its kind were not followed when the hash was made (5.9): the hash does not cover it, and what it
+    /// holds when they are followed again is recorded without a reload.
+    Unfollowed,
 }
 
 /// The parsed annotation.
@@ -32,6 +35,7 @@ pub struct Observed {
 
 const VERSION: u32 = 1;
 const UNCOMPARED: &str = "?";
+const UNFOLLOWED: &str = "-";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +63,7 @@ impl Observed {
                 let record = match record.as_deref() {
                     None => Record::Absent,
                     Some(UNCOMPARED) => Record::Uncompared,
+                    Some(UNFOLLOWED) => Record::Unfollowed,
                     Some(digest) => Record::Digest(Digest::parse(digest)?),
                 };
                 records.insert(ConfigName { kind, name }, record);
@@ -81,6 +86,7 @@ impl Observed {
                     let text = match record {
                         Record::Absent => None,
                         Record::Uncompared => Some(UNCOMPARED.to_owned()),
+                        Record::Unfollowed => Some(UNFOLLOWED.to_owned()),
                         Record::Digest(digest) => Some(digest.to_string()),
                     };
                     (name.name.clone(), text)
@@ -111,6 +117,7 @@ mod tests {
                 (ConfigName::configmap("a"), Record::Digest(digest)),
                 (ConfigName::configmap("b"), Record::Absent),
                 (ConfigName::secret("a"), Record::Uncompared),
+                (ConfigName::secret("b"), Record::Unfollowed),
             ]
             .into(),
         }
@@ -121,7 +128,7 @@ mod tests {
         let text = sample().to_annotation();
         assert_eq!(
             text,
-            r#"{"version":1,"key":"k1","hash":"h","configmaps":{"a":"AAAAAAAAAAAAAAAAAAAAAA","b":null},"secrets":{"a":"?"}}"#
+            r#"{"version":1,"key":"k1","hash":"h","configmaps":{"a":"AAAAAAAAAAAAAAAAAAAAAA","b":null},"secrets":{"a":"?","b":"-"}}"#
         );
         assert_eq!(Observed::parse(&text, "h"), Some(sample()));
     }

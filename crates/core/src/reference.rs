@@ -237,6 +237,11 @@ impl References {
         self.listed.iter().collect()
     }
 
+    /// The Secrets among them, each once.
+    pub fn secrets(&self) -> BTreeSet<&ConfigName> {
+        self.listed.iter().filter(|name| name.kind == ConfigKind::Secret).collect()
+    }
+
     /// How many valid entries are past [`MAX_REFERENCES`] and do not count.
     pub fn left_out(&self) -> usize {
         self.left_out

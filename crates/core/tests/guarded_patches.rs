@@ -59,6 +59,18 @@ fn shapes() -> Vec<Manifest> {
 }
 
 #[test]
+fn c1_6_where_workloads_are_selected_by_labels_a_patch_is_guarded_by_all_of_them() {
+    for manifest in shapes() {
+        let text = manifest.0.to_string();
+        let guard = Guard::of(&text).expect("a workload").with_all_labels();
+        let patch = target().guarded_patch(&manifest.read(), &guard).expect("something differs");
+        apply_guarded(&mut manifest.clone().0, &patch).expect("nothing moved");
+        let mut relabelled = edited(&manifest, &|it| it["metadata"]["labels"] = json!({"team": "another"}));
+        assert!(apply_guarded(&mut relabelled.0, &patch).is_err(), "{patch}");
+    }
+}
+
+#[test]
 fn c5_5_a_guarded_patch_makes_the_same_edits_as_an_unguarded_one() {
     for manifest in shapes() {
         let mut expected = manifest.clone();

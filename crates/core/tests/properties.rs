@@ -214,7 +214,7 @@ proptest! {
             Some(Lookup::Known(live)) => {
                 keys.any(|key| live.keys.as_ref().is_some_and(|present| !present.contains(key)))
             }
-            Some(Lookup::Unknown) | None => false,
+            Some(Lookup::Unknown | Lookup::Unfollowed) | None => false,
         });
         match state.ask() {
             Verdict::Reload { causes, .. } => {

@@ -239,7 +239,7 @@ impl Cluster {
         let view = self.view();
         for object in &self.listed {
             match (records.get(&name(*object)), &view[object]) {
-                (Some(Record::Absent) | None, _) => {}
+                (Some(Record::Absent | Record::Unfollowed) | None, _) => {}
                 (Some(Record::Digest(_)), Some(content)) => {
                     if let Some((_, seen)) = &mut self.running {
                         seen.insert(*object, Some(content.clone()));

@@ -159,7 +159,7 @@ impl Fetch {
         }
     }
 
-    async fn room(
+    pub(crate) async fn room(
         &self,
         namespace: &str,
         bytes: usize,
@@ -170,7 +170,7 @@ impl Fetch {
     }
 
     /// The body of an answer, as far as it fits.
-    async fn body(&self, request: Request<Vec<u8>>, room: usize) -> Result<Read, Unreadable> {
+    pub(crate) async fn body(&self, request: Request<Vec<u8>>, room: usize) -> Result<Read, Unreadable> {
         let Some(response) = self.open(request).await? else { return Ok(Read::Absent) };
         let length = response.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -210,7 +210,8 @@ impl Fetch {
     }
 }
 
-enum Read {
+/// What came of reading a body.
+pub(crate) enum Read {
     Absent,
     Whole(Vec<u8>),
     /// It does not fit; its length, if it was said.

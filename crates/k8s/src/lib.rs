@@ -17,6 +17,8 @@ pub mod objects;
 pub mod reader;
 mod requests;
 pub mod scan;
+pub mod scope;
+mod selected;
 pub mod transport;
 mod unreadable;
 

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::DynamicResourceScope;
-use kube::{Api, Client, Resource};
 use pod_reloader_core::content::ContentSummary;
 use pod_reloader_core::reference::{ConfigKind, WorkloadKind, WorkloadRef};
 use pod_reloader_core::workload::Workload;
 use serde::{Deserialize, Deserializer};
+
+pub use crate::scope::Scope;
 
 /// A `Deployment`, `StatefulSet` or `DaemonSet`, reduced to what concerns us.
 #[derive(Clone, Debug)]
@@ -129,6 +131,51 @@ impl Resource for ConfigMeta {
     }
 }
 
+/// The metadata of a `Namespace`: its name and resource version.
+#[derive(Clone, Debug)]
+pub struct NamespaceMeta(ObjectMeta);
+
+impl NamespaceMeta {
+    /// That of which nothing but the name is known.
+    pub fn named(name: &str) -> Self {
+        Self(ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() })
+    }
+}
+
+impl<'de> Deserialize<'de> for NamespaceMeta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireMeta { name, resource_version, .. } = WireObject::deserialize(deserializer)?.metadata;
+        Ok(Self(ObjectMeta { name, resource_version, ..ObjectMeta::default() }))
+    }
+}
+
+impl Resource for NamespaceMeta {
+    type DynamicType = ();
+    type Scope = DynamicResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Namespace".into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        "namespaces".into()
+    }
+    fn metadata_api() -> bool {
+        true
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.0
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0
+    }
+}
+
 /// A whole `ConfigMap` or `Secret`, its content summed while it is parsed.
 pub(crate) struct ConfigContent {
     pub(crate) uid: String,
@@ -142,39 +189,5 @@ impl ConfigContent {
         let meta = serde_json::from_slice::<WireObject>(json).ok()?.metadata;
         let summary = serde_json::from_slice(json).ok()?;
         Some(Self { uid: meta.uid?, resource_version: meta.resource_version?, summary })
-    }
-}
-
-/// Where to watch: everywhere, or in some namespaces (`--namespaces`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// The whole cluster.
-    #[default]
-    Cluster,
-    /// These namespaces only.
-    Namespaces(Vec<String>),
-}
-
-impl Scope {
-    /// The APIs to watch for one kind: a single one, or one per namespace.
-    pub fn apis<K>(&self, client: &Client, kind: &K::DynamicType) -> Vec<Api<K>>
-    where
-        K: Resource<Scope = DynamicResourceScope>,
-    {
-        match self {
-            Self::Cluster => vec![Api::all_with(client.clone(), kind)],
-            Self::Namespaces(namespaces) => namespaces
-                .iter()
-                .map(|namespace| Api::namespaced_with(client.clone(), namespace, kind))
-                .collect(),
-        }
-    }
-
-    /// Whether objects of that namespace are watched.
-    pub fn contains(&self, namespace: &str) -> bool {
-        match self {
-            Self::Cluster => true,
-            Self::Namespaces(namespaces) => namespaces.iter().any(|watched| watched == namespace),
-        }
     }
 }

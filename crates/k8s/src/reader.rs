@@ -16,6 +16,7 @@ use crate::fetch::{Fetch, Version};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::objects::ConfigContent;
+use crate::selected::Selected;
 pub use crate::unreadable::Unreadable;
 
 /// Reads of one workload's references that are under way at once. It keeps one long list from taking the API
@@ -33,9 +34,14 @@ const HANDFUL: usize = 8;
 /// budget, and what is remembered by a third of it.
 #[derive(Clone)]
 pub struct ConfigReader {
-    fetch: Fetch,
+    pub(crate) fetch: Fetch,
     remembered: Arc<Mutex<Memory>>,
-    metrics: Metrics,
+    pub(crate) selected: Arc<Selected>,
+    /// Whether Secrets are read at all (5.9).
+    follows_secrets: bool,
+    /// The operator's own Secrets.
+    own: Arc<BTreeSet<ConfigRef>>,
+    pub(crate) metrics: Metrics,
 }
 
 /// What is read of an object.
@@ -85,7 +91,44 @@ impl ConfigReader {
     /// A reader with an empty memory.
     pub fn new(client: Client, budget: Budget, metrics: Metrics) -> Self {
         let remembered = Arc::new(Mutex::new(Memory::new(budget.total() / 3)));
-        Self { fetch: Fetch { client, budget, caller: "".into() }, remembered, metrics }
+        Self {
+            fetch: Fetch { client, budget, caller: "".into() },
+            remembered,
+            selected: Arc::default(),
+            follows_secrets: true,
+            own: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// Reads no Secret (5.9): each is [`Lookup::Unfollowed`].
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.follows_secrets = false;
+        self
+    }
+
+    /// Whether Secrets are read at all.
+    pub fn follows_secrets(&self) -> bool {
+        self.follows_secrets
+    }
+
+    /// Reads none of these on behalf of a workload: they are the operator's own.
+    #[must_use]
+    pub fn keeping(mut self, own: impl IntoIterator<Item = ConfigRef>) -> Self {
+        self.own = Arc::new(own.into_iter().collect());
+        self
+    }
+
+    /// What is said of an object without asking the API server: that it is not followed, or may not be read.
+    pub fn withheld(&self, object: &ConfigRef) -> Option<Result<Lookup, Unreadable>> {
+        if !self.follows_secrets && object.object.kind == ConfigKind::Secret {
+            Some(Ok(Lookup::Unfollowed))
+        } else if self.own.contains(object) {
+            Some(Err(Unreadable::OperatorsOwn))
+        } else {
+            None
+        }
     }
 
     /// The same reader for reads on behalf of that caller, which take turns at the budget with those of others.
@@ -160,6 +203,9 @@ impl ConfigReader {
         listed: Option<Found>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
+        if let Some(answer) = self.withheld(object) {
+            return answer;
+        }
         // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
         if listed.is_some() || depth == Depth::Version || self.recall(key, object).is_some() {
             let version = match listed {
@@ -225,7 +271,15 @@ impl ConfigReader {
     /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is
     /// asked for, by lists; what could not be asked is [`Lookup::Unknown`].
     pub async fn exist_all(&self, namespace: &str, names: Vec<ConfigName>, deadline: Instant) -> Reads {
-        let names: BTreeSet<ConfigName> = names.into_iter().collect();
+        let mut found = Reads::default();
+        let mut names: BTreeSet<ConfigName> = names.into_iter().collect();
+        names.retain(|name| match self.withheld(&ConfigRef::new(namespace, name.clone())) {
+            Some(answer) => {
+                found.add(name.clone(), answer);
+                false
+            }
+            None => true,
+        });
         let mut listed = self.list(namespace, names.iter(), deadline).await;
         let questions = names.into_iter().map(|name| {
             let listed = listed.remove(&name);
@@ -238,7 +292,6 @@ impl ConfigReader {
             }
         });
         let mut questions = futures::stream::iter(questions).buffer_unordered(CONCURRENT_READS);
-        let mut found = Reads::default();
         while let Some((name, answer)) = questions.next().await {
             if let Err(error) = answer {
                 self.metrics.count_unreadable("find_config", error);
@@ -276,7 +329,9 @@ impl ConfigReader {
         deadline: Instant,
     ) -> Listed {
         let mut wanted = BTreeMap::<ConfigKind, BTreeSet<&str>>::new();
-        for name in names {
+        let is_open =
+            |name: &&ConfigName| self.withheld(&ConfigRef::new(namespace, ConfigName::clone(name))).is_none();
+        for name in names.filter(is_open) {
             wanted.entry(name.kind).or_default().insert(&name.name);
         }
         wanted.retain(|_, names| names.len() > HANDFUL);

@@ -20,6 +20,8 @@ pub enum Unreadable {
     NoRoom,
     /// The answer was no config object.
     Malformed,
+    /// It is one of the operator's own Secrets, which are not read on behalf of a workload.
+    OperatorsOwn,
 }
 
 impl Unreadable {
@@ -32,6 +34,7 @@ impl Unreadable {
             Self::TooLarge => "too_large",
             Self::NoRoom => "no_room",
             Self::Malformed => "malformed",
+            Self::OperatorsOwn => "own",
         }
     }
 
@@ -40,7 +43,7 @@ impl Unreadable {
         match self {
             Self::Status(code) => code == 429 || code >= 500,
             Self::TimedOut | Self::Connection => true,
-            Self::TooLarge | Self::NoRoom | Self::Malformed => false,
+            Self::TooLarge | Self::NoRoom | Self::Malformed | Self::OperatorsOwn => false,
         }
     }
 
@@ -63,6 +66,7 @@ impl fmt::Display for Unreadable {
             Self::TooLarge => f.write_str("too large"),
             Self::NoRoom => f.write_str("no memory free for it"),
             Self::Malformed => f.write_str("not a config object"),
+            Self::OperatorsOwn => f.write_str("the operator's own"),
         }
     }
 }

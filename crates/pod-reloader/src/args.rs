@@ -7,11 +7,15 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use pod_reloader_controller::leader::LEASE_NAME;
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_k8s::key;
+use pod_reloader_k8s::scope::Scope;
 
 use crate::go_flags::parse_bool;
 
+mod scope;
 mod tls;
 
+pub use scope::ScopeArgs;
 pub use tls::TlsArgs;
 
 /// Reloads Kubernetes workloads when the `ConfigMaps` and Secrets they list in annotations change.
@@ -28,9 +32,10 @@ pub struct Args {
           env = "POD_RELOADER_HEALTH_PROBE_BIND_ADDRESS", value_parser = BindAddress::parse)]
     pub health_probe_bind_address: BindAddress,
 
-    /// Address of the webhook, which serves POST /mutate over TLS
+    /// Address of the webhook, which serves POST /mutate over TLS; "0" for none, which leaves everything to the
+    /// reconciler
     #[arg(long, value_name = "[HOST]:PORT", default_value = ":9443", env = "POD_RELOADER_WEBHOOK_BIND_ADDRESS",
-          value_parser = BindAddress::parse_needed)]
+          value_parser = BindAddress::parse)]
     pub webhook_bind_address: BindAddress,
 
     /// Directory with the webhook's tls.crt and tls.key, which are followed when they change. Without it the operator
@@ -93,6 +98,10 @@ pub struct Args {
           value_parser = parse_namespace)]
     pub namespaces: Vec<String>,
 
+    /// What the installation concerns itself with.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+
     /// Form of log lines [default: json]
     #[arg(long, value_name = "FORMAT", env = "POD_RELOADER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -147,6 +156,7 @@ impl Args {
         let args = Self::try_parse_from(args)?;
         args.tls
             .validate(args.webhook_tls_directory.is_none())
+            .and_then(|()| args.check())
             .map_err(|text| Self::command().error(ErrorKind::ArgumentConflict, text))?;
         Ok(args)
     }
@@ -160,6 +170,49 @@ impl Args {
             }
         }
         namespaces
+    }
+
+    /// What this installation concerns itself with.
+    pub fn scope(&self) -> Scope {
+        let namespaces = self.namespaces();
+        Scope {
+            namespaces: (!namespaces.is_empty()).then_some(namespaces),
+            namespace_selector: self.scope.namespace_selector.clone(),
+            object_selector: self.scope.object_selector.clone(),
+            secrets: self.scope.secrets,
+        }
+    }
+
+    /// What is wrong with flags that are right by themselves.
+    ///
+    /// # Errors
+    /// With what would be right.
+    fn check(&self) -> Result<(), String> {
+        if !self.scope.secrets && self.hash == HashArg::Version {
+            return Err(
+                "--secrets=false needs --hash=content: SAP's hash covers the versions of Secrets".into()
+            );
+        }
+        if self.webhook_bind_address == BindAddress::Off {
+            if self.tls.metrics_secure {
+                return Err(
+                    "--metrics-secure needs the webhook, whose certificate the metrics are served with; \
+                            without it, leave them plain, or --metrics-bind-address=0"
+                        .into(),
+                );
+            }
+            if self.tls.webhook_client_ca.is_some() {
+                return Err("--webhook-client-ca is for the webhook, and --webhook-bind-address=0 says that there is none"
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The operator's own Secrets, in its namespace: whoever lists one of them gets nothing of it.
+    pub fn own_secrets(&self) -> impl Iterator<Item = String> {
+        let ca = format!("{}-webhook-ca", self.webhook_configuration_name);
+        [key::SECRET_NAME.to_owned(), self.certificates_secret(), ca].into_iter()
     }
 
     /// The Secret with self-made certificates, in the operator's namespace: one for each
@@ -254,15 +307,6 @@ impl BindAddress {
             None => host,
         };
         Ok(Self::At { host: (!host.is_empty()).then(|| host.to_owned()), port })
-    }
-
-    fn parse_needed(text: &str) -> Result<Self, String> {
-        match Self::parse(text)? {
-            Self::Off => {
-                Err("the webhook cannot be switched off; expected [HOST]:PORT, such as :9443".into())
-            }
-            address @ Self::At { .. } => Ok(address),
-        }
     }
 }
 

@@ -12,12 +12,30 @@ use tokio::sync::watch;
 /// What readiness depends on.
 #[derive(Clone)]
 pub(crate) struct Readiness {
-    pub(crate) certificates: Arc<Certificates>,
+    /// What only the webhook needs; `None` without one.
+    pub(crate) webhook: Option<WebhookNeeds>,
     pub(crate) key: KeyReader,
-    pub(crate) own_user: watch::Receiver<Option<String>>,
     /// Empty unless this replica leads.
     pub(crate) watches: WatchHealth,
     pub(crate) is_stopping: Arc<AtomicBool>,
+}
+
+/// What the webhook needs to answer.
+#[derive(Clone)]
+pub(crate) struct WebhookNeeds {
+    pub(crate) certificates: Arc<Certificates>,
+    /// As whom our own requests are authenticated.
+    pub(crate) own_user: watch::Receiver<Option<String>>,
+}
+
+impl WebhookNeeds {
+    fn missing(&self) -> Vec<String> {
+        // A certificate that clients do not trust now is no better than none.
+        let problem = self.certificates.problem(SystemTime::now());
+        let is_unknown = self.own_user.borrow().is_none();
+        let unknown = is_unknown.then(|| "the API server has not said yet who we are".to_owned());
+        problem.into_iter().chain(unknown).collect()
+    }
 }
 
 impl Readiness {
@@ -27,15 +45,14 @@ impl Readiness {
         let has_key = self.key.get().is_some() || self.key.is_standing_down();
         let conditions = [
             (has_key, "the digest key is not known, or not the stored one"),
-            (self.own_user.borrow().is_some(), "the API server has not said yet who we are"),
             (!self.is_stopping.load(Ordering::Relaxed), "shutting down"),
         ];
         let unmet = conditions.into_iter().filter(|(is_met, _)| !is_met).map(|(_, what)| what.to_owned());
         let silent = self.watches.silent();
         let silent = (!silent.is_empty())
             .then(|| format!("no sign of life from the watches of {}", silent.join(", ")));
-        // A certificate that clients do not trust now is no better than none.
-        self.certificates.problem(SystemTime::now()).into_iter().chain(unmet).chain(silent).collect()
+        let of_webhook = self.webhook.iter().flat_map(WebhookNeeds::missing);
+        of_webhook.chain(unmet).chain(silent).collect()
     }
 }
 
@@ -58,9 +75,11 @@ mod tests {
         let stub = StubApi::new(1);
         let settings = settings(&stub);
         let readiness = Readiness {
-            certificates: Certificates::new(pod_reloader_serving::metrics::Metrics::default()),
+            webhook: Some(WebhookNeeds {
+                certificates: Certificates::new(pod_reloader_serving::metrics::Metrics::default()),
+                own_user: watch::channel(Some("pod-reloader".to_owned())).1,
+            }),
             key: settings.key.clone(),
-            own_user: watch::channel(Some("pod-reloader".to_owned())).1,
             watches: settings.metrics.watches.clone(),
             is_stopping: Arc::default(),
         };
@@ -90,5 +109,22 @@ mod tests {
         stop.cancel();
         reconciler.await.unwrap();
         assert_eq!(silence(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c4_8_without_a_webhook_neither_a_certificate_nor_our_own_name_is_needed() {
+        let stub = StubApi::new(1);
+        let settings = settings(&stub);
+        let certificates = Certificates::new(pod_reloader_serving::metrics::Metrics::default());
+        let needs = WebhookNeeds { certificates, own_user: watch::channel(None).1 };
+        let mut readiness = Readiness {
+            webhook: Some(needs),
+            key: settings.key.clone(),
+            watches: settings.metrics.watches.clone(),
+            is_stopping: Arc::default(),
+        };
+        assert_eq!(readiness.missing().len(), 2, "{:?}", readiness.missing());
+        readiness.webhook = None;
+        assert_eq!(readiness.missing(), [""; 0]);
     }
 }

@@ -8,11 +8,11 @@ use anyhow::Context;
 use kube::Client;
 use pod_reloader_controller::controller::Settings;
 use pod_reloader_controller::leader::{self, Election};
+use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
 use pod_reloader_k8s::identity::own_user_name;
 use pod_reloader_k8s::key::KeyKeeper;
-use pod_reloader_k8s::objects::Scope;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::admin::auth::Gate;
-use crate::args::Args;
+use crate::args::{Args, BindAddress};
 use crate::connection::api_config;
 use crate::logging::LineLimit;
 use crate::ports::Ports;
-use crate::readiness::Readiness;
-use crate::self_test;
+use crate::readiness::{Readiness, WebhookNeeds};
+use crate::self_test::{self, SelfTest};
 use crate::serving;
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
@@ -53,7 +53,12 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     if args.self_test {
         let namespace = args.namespaces.first().unwrap_or(&namespace);
-        return self_test::run(config, namespace, args.settle_window, stop_signals.received()).await;
+        let test = SelfTest {
+            settle_window: args.settle_window,
+            has_webhook: args.webhook_bind_address != BindAddress::Off,
+            object_selector: args.scope.object_selector.clone(),
+        };
+        return self_test::run(config, namespace, test, stop_signals.received()).await;
     }
     let client = connect::client(config.clone()).context("cannot use the API server's configuration")?;
     let instance = instance_name()?;
@@ -86,7 +91,10 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     tracing::info!(bytes = budget.total(), "memory budget for what is in flight");
 
     let ports = Ports::open(&args).await?;
-    let webhook = ports.webhook.context("the webhook needs an address")?;
+    let has_webhook = ports.webhook.is_some();
+    if !has_webhook {
+        tracing::info!("there is no webhook: hashes are set by the reconciler alone");
+    }
 
     let stop = CancellationToken::new();
     // The webhook stops later than the rest: requests come until everybody has noticed that it is not ready.
@@ -100,9 +108,14 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     tasks.spawn("digest key", stoppable(keeper.run(), stop_serving.clone()));
 
     let (own_user_sender, own_user) = watch::channel(None);
-    tasks.spawn("identity", stoppable(find_own_user(client.clone(), own_user_sender), stop_serving.clone()));
+    if has_webhook {
+        let find = find_own_user(client.clone(), own_user_sender);
+        tasks.spawn("identity", stoppable(find, stop_serving.clone()));
+    }
 
-    if let Some(directory) = args.webhook_tls_directory.clone() {
+    if !has_webhook {
+        // No certificate is made or needed.
+    } else if let Some(directory) = args.webhook_tls_directory.clone() {
         let follow = directory::follow(directory, certificates.clone(), stop_serving.clone());
         tasks.spawn("certificate directory", follow);
     } else {
@@ -125,9 +138,9 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     }
 
     let readiness = Readiness {
-        certificates: certificates.clone(),
+        webhook: has_webhook
+            .then(|| WebhookNeeds { certificates: certificates.clone(), own_user: own_user.clone() }),
         key: key.clone(),
-        own_user: own_user.clone(),
         watches: controller_metrics.watches.clone(),
         is_stopping: is_stopping.clone(),
     };
@@ -147,11 +160,14 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         }
     }
 
-    let reader = Arc::new(ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()));
-    let scope = match args.namespaces() {
-        namespaces if namespaces.is_empty() => Scope::Cluster,
-        namespaces => Scope::Namespaces(namespaces),
-    };
+    let scope = args.scope();
+    let mut reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone())
+        .keeping(args.own_secrets().map(|name| ConfigRef::new(&namespace, ConfigName::secret(name))));
+    if !scope.secrets {
+        tracing::info!("Secrets are not followed: the hash covers ConfigMaps alone");
+        reader = reader.without_secrets();
+    }
+    let reader = Arc::new(reader);
     let admitter = Admitter {
         reader: reader.clone(),
         key: key.clone(),
@@ -162,12 +178,14 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         turns: Turns::default(),
         metrics: webhook_metrics,
     };
-    let router = pod_reloader_webhook::http::router(Arc::new(admitter));
-    let tls =
-        serving::webhook_tls(&args.tls, &certificates, &serving_metrics, &mut tasks, &stop_serving).await?;
-    let stop_webhook = Stop { soon: stop.clone(), now: stop_serving.clone() };
-    let webhook = webhook.over(Transport::Tls(tls));
-    tasks.spawn("webhook", server::serve(webhook, router, serving_metrics, stop_webhook));
+    if let Some(port) = ports.webhook {
+        let router = pod_reloader_webhook::http::router(Arc::new(admitter));
+        let tls = serving::webhook_tls(&args.tls, &certificates, &serving_metrics, &mut tasks, &stop_serving)
+            .await?;
+        let stop_webhook = Stop { soon: stop.clone(), now: stop_serving.clone() };
+        let port = port.over(Transport::Tls(tls));
+        tasks.spawn("webhook", server::serve(port, router, serving_metrics, stop_webhook));
+    }
 
     let (leads_sender, leads) = watch::channel(!args.leader_elect);
     if args.leader_elect {
@@ -200,8 +218,9 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     is_stopping.store(true, Ordering::Relaxed);
     // At once, so that a successor takes over while this one still answers.
     stop.cancel();
+    let delay = if has_webhook { args.shutdown_delay } else { Duration::ZERO };
     tokio::select! {
-        () = tokio::time::sleep(args.shutdown_delay) => {}
+        () = tokio::time::sleep(delay) => {}
         () = stop_signals.received() => tracing::info!("told to stop twice: not waiting any longer"),
     }
     stop_serving.cancel();

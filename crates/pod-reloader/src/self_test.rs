@@ -1,6 +1,7 @@
 //! `--self-test`: what `helm test` runs. It has a Deployment without replicas reloaded, through the running webhook and
 //! reconciler, as a user's would be.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use pod_reloader_core::annotation;
+use pod_reloader_core::selector::Selector;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -24,13 +26,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub async fn run(
     config: Config,
     namespace: &str,
-    settle_window: Duration,
+    installation: SelfTest,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("cannot use the API server's configuration")?;
     let random = getrandom::u32().context("the system gave no random bytes")?;
     let name = format!("pod-reloader-test-{random:08x}");
+    let SelfTest { settle_window, has_webhook, object_selector } = installation;
+    let labels = object_selector.example();
     let test = Test {
+        has_webhook,
+        labels: labels.with_context(|| format!("no labels are found that {object_selector} selects"))?,
         configmaps: api(&client, namespace, "", "ConfigMap"),
         deployments: api(&client, namespace, "apps", "Deployment"),
         name: name.clone(),
@@ -46,7 +52,18 @@ pub async fn run(
     deleted
 }
 
+/// What the test has to know of the installation.
+pub(crate) struct SelfTest {
+    pub(crate) settle_window: Duration,
+    /// Else the reconciler alone sets hashes.
+    pub(crate) has_webhook: bool,
+    pub(crate) object_selector: Selector,
+}
+
 struct Test {
+    has_webhook: bool,
+    /// With which workloads are selected.
+    labels: BTreeMap<String, String>,
     configmaps: Api<DynamicObject>,
     deployments: Api<DynamicObject>,
     name: String,
@@ -62,12 +79,7 @@ impl Test {
             .await
             .context("cannot create a ConfigMap")?;
 
-        // A webhook that was registered a moment ago may not be trusted yet.
-        let before = until(PATIENCE, || self.create_deployment()).await.context(
-            "the webhook put no hash on an opted-in Deployment: see the operator's logs, and whether the \
-             MutatingWebhookConfiguration has a caBundle",
-        )?;
-        println!("the webhook put a hash on it: {before}");
+        let before = self.first_hash().await?;
 
         let change = Patch::Merge(json!({"data": {"key": "two"}}));
         self.configmaps
@@ -81,12 +93,43 @@ impl Test {
         Ok(())
     }
 
-    /// Creates the Deployment and gives its hash; without one it is deleted again.
-    async fn create_deployment(&self) -> anyhow::Result<String> {
+    /// Creates the Deployment and gives the hash that it gets.
+    async fn first_hash(&self) -> anyhow::Result<String> {
+        if !self.has_webhook {
+            self.create_deployment().await.context("cannot create a Deployment")?;
+            let hash = until(PATIENCE, || self.another_hash("")).await.context(
+                "the reconciler put no hash on an opted-in Deployment: see the leader's logs, and whether \
+                 --namespaces and --namespace-selector cover this namespace",
+            )?;
+            println!("the reconciler put a hash on it: {hash}");
+            return Ok(hash);
+        }
+        // A webhook that was registered a moment ago may not be trusted yet.
+        let hash = until(PATIENCE, || self.create_with_hash()).await.context(
+            "the webhook put no hash on an opted-in Deployment: see the operator's logs, whether the \
+             MutatingWebhookConfiguration has a caBundle, and whether --namespace-selector covers this namespace",
+        )?;
+        println!("the webhook put a hash on it: {hash}");
+        Ok(hash)
+    }
+
+    /// Creates the Deployment and gives the hash that it got on the way; without one it is deleted again.
+    async fn create_with_hash(&self) -> anyhow::Result<String> {
+        let created = self.create_deployment().await?;
+        if let Some(hash) = config_hash(&created) {
+            return Ok(hash);
+        }
+        self.deployments.delete(&self.name, &DeleteParams::default()).await?;
+        bail!("a Deployment was created without a hash");
+    }
+
+    async fn create_deployment(&self) -> anyhow::Result<DynamicObject> {
         let labels = json!({"app": self.name});
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": self.name, "annotations": {(annotation::CONFIGMAPS): self.name}},
+            "metadata": {
+                "name": self.name, "labels": self.labels, "annotations": {(annotation::CONFIGMAPS): self.name},
+            },
             "spec": {
                 "replicas": 0,
                 "selector": {"matchLabels": labels},
@@ -104,12 +147,7 @@ impl Test {
             },
         });
         let params = PostParams::default();
-        let created = self.deployments.create(&params, &serde_json::from_value(deployment)?).await?;
-        if let Some(hash) = config_hash(&created) {
-            return Ok(hash);
-        }
-        self.deployments.delete(&self.name, &DeleteParams::default()).await?;
-        bail!("a Deployment was created without a hash");
+        Ok(self.deployments.create(&params, &serde_json::from_value(deployment)?).await?)
     }
 
     async fn another_hash(&self, before: &str) -> anyhow::Result<String> {

@@ -36,7 +36,7 @@ pub struct Admitter {
     pub own_user: watch::Receiver<Option<String>>,
     /// How hashes are made.
     pub mode: HashMode,
-    /// The namespaces we may read.
+    /// Which namespaces and workloads are ours.
     pub scope: Scope,
     /// Bounds the bodies in memory.
     pub budget: Budget,
@@ -79,9 +79,19 @@ impl Admitter {
 
     async fn admit_workload(&self, open: &Open, caller: &Caller) -> (Response, Outcome) {
         let Open { new, old, .. } = open;
+        // Another namespace is left alone, as one that is not among `--namespaces`; whatever it holds is not read.
+        let selector = &self.scope.namespace_selector;
+        let is_selected = self.reader.is_selected(&open.namespace, selector, caller.deadline).await;
+        if is_selected == Ok(false) {
+            return (Response::default(), Outcome::LeftAlone);
+        }
         let answer = match classify(self.mode, new, old.as_ref(), || open.template_changed) {
             Admission::LeaveAlone => return (Response::default(), Outcome::LeftAlone),
             Admission::Restore(baseline) => Answer::keep(baseline, Outcome::Restored, None),
+            Admission::Decide(baseline, _) if is_selected.is_err() => {
+                let warning = warning::left_to_reconciler("the namespace's labels could not be read");
+                Answer::keep(baseline, Outcome::Undecided, Some(warning))
+            }
             Admission::Decide(baseline, occasion) => {
                 self.decide(&open.namespace, new, baseline, occasion, caller).await
             }
@@ -92,6 +102,7 @@ impl Admitter {
             warnings.extend(warning::bad_names(&new.references));
             warnings.extend(warning::left_out(&new.references));
             warnings.extend(warning::settle_window(new.settle_window));
+            warnings.extend(warning::secrets(&new.references, self.scope.secrets));
         }
         warnings.extend(left_out.into_iter().map(warning::no_room));
         if let (Some(cause), Some(hash)) = (answer.causes.first(), &target.hash) {

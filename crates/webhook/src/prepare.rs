@@ -99,7 +99,7 @@ impl Admitter {
         if !is_valid_namespace(&namespace) {
             return Err(left_alone("the request's namespace is no valid name"));
         }
-        if !self.scope.contains(&namespace) {
+        if !self.scope.contains(&namespace) || !self.is_selected(request) {
             return Err((Outcome::LeftAlone, None));
         }
         let template_changed = Cell::new(true);
@@ -122,6 +122,16 @@ impl Admitter {
             old,
             template_changed: template_changed.get(),
         })
+    }
+
+    /// Whether the workload has the labels (1.6), before or after the write: as the API server has it for the
+    /// `objectSelector` of a webhook.
+    fn is_selected(&self, request: &Request<'_>) -> bool {
+        let selector = &self.scope.object_selector;
+        let is_meant = |object: Option<&RawValue>| object.is_some_and(|it| selector.matches_json(it.get()));
+        selector.is_empty()
+            || is_meant(request.object)
+            || (request.operation == "UPDATE" && is_meant(request.old_object))
     }
 
     /// The reconciler's patches pass as they are, also those of other replicas: they share the user name (4.3).

@@ -25,6 +25,13 @@ pub(crate) fn bad_names(references: &References) -> Vec<String> {
     warnings
 }
 
+/// Secrets that are listed where none are followed (5.9).
+pub(crate) fn secrets(references: &References, are_followed: bool) -> Option<String> {
+    let count = references.secrets().len();
+    (!are_followed && count > 0)
+        .then(|| format!("pod-reloader: Secrets are not followed here (--secrets=false); listed: {count}"))
+}
+
 /// A settle window that does not count.
 pub(crate) fn settle_window(window: SettleWindow) -> Option<String> {
     (window == SettleWindow::Invalid).then(|| {

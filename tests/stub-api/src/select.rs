@@ -14,8 +14,8 @@ pub(crate) struct Selector {
 #[derive(Clone, Debug)]
 struct Requirement {
     pointer: Vec<String>,
-    /// `None`: that it is there at all.
-    value: Option<String>,
+    /// One of these; `None`: that it is there at all.
+    values: Option<Vec<String>>,
     is_negated: bool,
 }
 
@@ -23,7 +23,7 @@ impl Selector {
     pub(crate) fn of(request: &RequestInfo) -> Result<Self, Answer> {
         let mut requirements = vec![];
         for field in terms(request.parameter("fieldSelector")) {
-            let requirement = parse(field, |key| key.split('.').map(str::to_owned).collect());
+            let requirement = parse(&field, |key| key.split('.').map(str::to_owned).collect());
             let is_supported = requirement.pointer.first().is_some_and(|first| first == "metadata")
                 && matches!(requirement.pointer.get(1).map(String::as_str), Some("name" | "namespace"));
             if !is_supported {
@@ -33,7 +33,7 @@ impl Selector {
         }
         for label in terms(request.parameter("labelSelector")) {
             requirements
-                .push(parse(label, |key| vec!["metadata".to_owned(), "labels".to_owned(), key.to_owned()]));
+                .push(parse(&label, |key| vec!["metadata".to_owned(), "labels".to_owned(), key.to_owned()]));
         }
         Ok(Self { namespace: request.namespace.clone(), requirements })
     }
@@ -46,8 +46,8 @@ impl Selector {
         is_here
             && self.requirements.iter().all(|requirement| {
                 let value = requirement.pointer.iter().try_fold(object, |value, key| value.get(key));
-                let is_met = match (&requirement.value, value.and_then(Value::as_str)) {
-                    (Some(wanted), Some(value)) => wanted == value,
+                let is_met = match (&requirement.values, value.and_then(Value::as_str)) {
+                    (Some(wanted), Some(value)) => wanted.iter().any(|wanted| wanted == value),
                     (Some(_), None) => false,
                     (None, value) => value.is_some(),
                 };
@@ -56,12 +56,30 @@ impl Selector {
     }
 }
 
-fn terms(selector: Option<&str>) -> impl Iterator<Item = &str> {
-    selector.unwrap_or_default().split(',').map(str::trim).filter(|term| !term.is_empty())
+/// The parts between commas that are in no parentheses.
+fn terms(selector: Option<&str>) -> Vec<String> {
+    let mut terms = vec![String::new()];
+    let mut depth = 0;
+    for c in selector.unwrap_or_default().chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if c == ',' && depth == 0 {
+            terms.push(String::new());
+        } else if let Some(last) = terms.last_mut() {
+            last.push(c);
+        }
+    }
+    terms.retain(|term| !term.trim().is_empty());
+    terms.iter().map(|term| term.trim().to_owned()).collect()
 }
 
 fn parse(term: &str, pointer: impl Fn(&str) -> Vec<String>) -> Requirement {
-    let (key, value, is_negated) = if let Some((key, value)) = term.split_once("!=") {
+    let (key, value, is_negated) = if let Some(of_set) = parse_set(term, &pointer) {
+        return of_set;
+    } else if let Some((key, value)) = term.split_once("!=") {
         (key, Some(value), true)
     } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
         (key, Some(value), false)
@@ -72,7 +90,16 @@ fn parse(term: &str, pointer: impl Fn(&str) -> Vec<String>) -> Requirement {
     };
     Requirement {
         pointer: pointer(key.trim()),
-        value: value.map(|value| value.trim().to_owned()),
+        values: value.map(|value| vec![value.trim().to_owned()]),
         is_negated,
     }
+}
+
+/// `key in (a,b)` and `key notin (a,b)`.
+fn parse_set(term: &str, pointer: &impl Fn(&str) -> Vec<String>) -> Option<Requirement> {
+    let (head, values) = term.strip_suffix(')')?.split_once('(')?;
+    let (key, operator) = head.trim().split_once(char::is_whitespace)?;
+    let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+    let is_negated = operator.trim() == "notin";
+    Some(Requirement { pointer: pointer(key), values: Some(values), is_negated })
 }

@@ -7,3 +7,4 @@ mod process;
 mod reads;
 mod reviews;
 mod scope;
+mod selectors;

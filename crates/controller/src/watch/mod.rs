@@ -15,6 +15,7 @@
 
 pub mod health;
 mod pace;
+mod poll;
 mod requests;
 mod stream;
 mod text;
@@ -24,9 +25,11 @@ use std::sync::Arc;
 use kube::core::DynamicResourceScope;
 use kube::{Client, Resource};
 use pod_reloader_core::reference::{ConfigKind, WorkloadKind};
-use pod_reloader_k8s::objects::{ConfigMeta, Scope, WorkloadObject};
+use pod_reloader_core::selector::Selector;
+use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, Scope, WorkloadObject};
+use pod_reloader_k8s::reader::ConfigReader;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use health::WatchHealth;
@@ -71,6 +74,31 @@ pub(crate) enum Change<K> {
 pub(crate) enum Update {
     Workload(Coverage<WorkloadKind>, Change<WorkloadObject>),
     Object(Coverage<ConfigKind>, Change<ConfigMeta>),
+    /// Of the namespaces that are selected by their labels, where there is a selector.
+    Namespace(Coverage<()>, Change<NamespaceMeta>),
+}
+
+/// What the controller has the watches of workloads do.
+#[derive(Clone, Debug)]
+pub(crate) struct Steering {
+    may_begin: watch::Sender<bool>,
+    relist: watch::Sender<u64>,
+}
+
+impl Steering {
+    pub(crate) fn new() -> Self {
+        Self { may_begin: watch::channel(false).0, relist: watch::channel(0).0 }
+    }
+
+    /// It is known where workloads are wanted: they may be listed.
+    pub(crate) fn begin(&self) {
+        self.may_begin.send_replace(true);
+    }
+
+    /// Has all workloads listed again.
+    pub(crate) fn relist(&self) {
+        self.relist.send_modify(|times| *times += 1);
+    }
 }
 
 /// The running watches. They end when this is dropped.
@@ -80,22 +108,33 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Watches the three kinds of workload and, as metadata only, the two kinds of config object (5.2), for ever (5.7).
-    pub(crate) fn start(client: &Client, scope: &Scope, health: &WatchHealth) -> Self {
+    /// Watches the three kinds of workload, as soon as that may begin, and, as metadata only, the kinds of config object
+    /// that are followed (5.2) and the namespaces that are selected (1.6), for ever (5.7).
+    pub(crate) fn start(
+        client: &Client,
+        reader: &Arc<ConfigReader>,
+        scope: &Scope,
+        health: &WatchHealth,
+        steering: &Steering,
+    ) -> Self {
         let (sender, updates) = mpsc::channel(CHANNEL_CAPACITY);
         let mut start = Start {
             client,
             scope,
             health,
+            steering,
             sender,
             turns: Arc::new(Semaphore::new(CONCURRENT_LISTS)),
             streams: JoinSet::new(),
         };
+        start.watch_namespaces(reader);
         for kind in WorkloadKind::ALL {
-            start.watch::<WorkloadObject>(kind, kind.as_str(), Update::Workload);
+            start.watch::<WorkloadObject>(kind, kind.as_str(), &scope.object_selector, Update::Workload);
         }
-        for (kind, name) in [(ConfigKind::ConfigMap, "ConfigMap"), (ConfigKind::Secret, "Secret")] {
-            start.watch::<ConfigMeta>(kind, name, Update::Object);
+        let everything = Selector::default();
+        start.watch::<ConfigMeta>(ConfigKind::ConfigMap, "ConfigMap", &everything, Update::Object);
+        if scope.secrets {
+            start.watch::<ConfigMeta>(ConfigKind::Secret, "Secret", &everything, Update::Object);
         }
         Self { updates, streams: start.streams }
     }
@@ -119,6 +158,7 @@ struct Start<'a> {
     client: &'a Client,
     scope: &'a Scope,
     health: &'a WatchHealth,
+    steering: &'a Steering,
     sender: mpsc::Sender<Update>,
     turns: Arc<Semaphore>,
     streams: JoinSet<()>,
@@ -129,20 +169,52 @@ impl Start<'_> {
         &mut self,
         kind: K::DynamicType,
         name: &'static str,
+        labels: &Selector,
         update: fn(Coverage<K::DynamicType>, Change<K>) -> Update,
     ) where
         K: Resource<Scope = DynamicResourceScope> + DeserializeOwned + Send + 'static,
         K::DynamicType: Copy + Send + Sync + 'static,
     {
-        let namespaces = match self.scope {
-            Scope::Cluster => vec![None],
-            Scope::Namespaces(namespaces) => namespaces.iter().cloned().map(Some).collect(),
-        };
-        for namespace in namespaces {
-            let sign = self.health.stream(name, namespace.clone());
-            let requests = Requests::<K>::new(self.client.clone(), kind, namespace.clone());
-            let out = Out { coverage: Coverage { kind, namespace }, update, sender: self.sender.clone() };
-            self.streams.spawn(stream::follow(requests, out, sign, self.turns.clone()));
+        for namespace in self.scope.coverages() {
+            let requests = Requests::<K>::new(self.client.clone(), kind, namespace.clone(), labels);
+            let out = Out {
+                coverage: Coverage { kind, namespace: namespace.clone() },
+                update,
+                sender: self.sender.clone(),
+            };
+            let (health, turns) = (self.health.clone(), self.turns.clone());
+            // Config objects matter only to workloads, so these streams need not wait, nor be begun anew.
+            let (mut may_begin, relist) = if K::metadata_api() {
+                (watch::channel(true).1, watch::channel(0).1)
+            } else {
+                (self.steering.may_begin.subscribe(), self.steering.relist.subscribe())
+            };
+            self.streams.spawn(async move {
+                // Its controller is gone if that fails, and so is this in a moment.
+                let _ = may_begin.wait_for(|may_begin| *may_begin).await;
+                // A stream that has not begun owes no sign of life.
+                let sign = health.stream(name, namespace);
+                stream::follow(requests, out, sign, turns, relist).await;
+            });
+        }
+    }
+
+    /// Watches the namespaces that are selected: where only Roles are given, by asking for each.
+    fn watch_namespaces(&mut self, reader: &Arc<ConfigReader>) {
+        const NAME: &str = "Namespace";
+        let selector = &self.scope.namespace_selector;
+        if selector.is_empty() {
+            return;
+        }
+        if self.scope.namespaces.is_none() {
+            self.watch::<NamespaceMeta>((), NAME, selector, Update::Namespace);
+            return;
+        }
+        for namespace in self.scope.coverages() {
+            let sign = self.health.stream(NAME, namespace.clone());
+            let coverage = Coverage { kind: (), namespace };
+            let out = Out { coverage, update: Update::Namespace, sender: self.sender.clone() };
+            self.streams.spawn(poll::poll(reader.clone(), selector.clone(), out, sign));
         }
     }
 }

@@ -8,6 +8,7 @@ use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
 use kube::core::{DynamicResourceScope, Request, Status};
 use kube::{Client, Resource};
+use pod_reloader_core::selector::Selector;
 use pod_reloader_k8s::transport::is_timeout;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +73,8 @@ pub(super) struct Requests<K: Resource> {
     client: Client,
     kind: K::DynamicType,
     namespace: Option<String>,
+    /// Only objects with such labels.
+    labels: Option<String>,
     /// Whether the server has not refused to stream lists.
     can_stream: bool,
     /// Whether the last list was streamed and broke off. The next one is made of pages: a proxy that holds streams back
@@ -126,8 +129,14 @@ where
     K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
     K::DynamicType: Copy,
 {
-    pub(super) fn new(client: Client, kind: K::DynamicType, namespace: Option<String>) -> Self {
-        Self { client, kind, namespace, can_stream: true, broke_off: false }
+    pub(super) fn new(
+        client: Client,
+        kind: K::DynamicType,
+        namespace: Option<String>,
+        labels: &Selector,
+    ) -> Self {
+        let labels = (!labels.is_empty()).then(|| labels.as_str().to_owned());
+        Self { client, kind, namespace, labels, can_stream: true, broke_off: false }
     }
 
     /// Lists everything: streamed, so that one object at a time is in memory, else in pages that are bounded by what they
@@ -155,7 +164,7 @@ where
     }
 
     async fn list_streamed(&self, out: &Out<K>, sign: &Sign) -> Result<Listed, Failure> {
-        let params = WatchParams::default().initial_events().timeout(STREAMED_LIST_SECONDS);
+        let params = self.watch_params(STREAMED_LIST_SECONDS).initial_events();
         let mut lines = Lines::new(self.send(self.watch_request(&params, "")?, sign).await?);
         let mut objects = 0;
         loop {
@@ -178,6 +187,7 @@ where
 
     async fn list_pages(&self, out: &Out<K>, sign: &Sign) -> Result<Listed, Failure> {
         let mut params = ListParams::default().limit(FIRST_PAGE);
+        params.label_selector.clone_from(&self.labels);
         let mut objects = 0;
         loop {
             let request = Request::new(self.path());
@@ -213,7 +223,7 @@ where
 
     /// Begins a watch from that version on: returns once the server has agreed.
     pub(super) async fn watch(&self, version: &str, sign: &Sign) -> Result<Lines, Failure> {
-        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        let params = self.watch_params(WATCH_SECONDS);
         Ok(Lines::new(self.send(self.watch_request(&params, version)?, sign).await?))
     }
 
@@ -247,6 +257,10 @@ where
 
     fn path(&self) -> String {
         K::url_path(&self.kind, self.namespace.as_deref())
+    }
+
+    fn watch_params(&self, seconds: u32) -> WatchParams {
+        WatchParams { label_selector: self.labels.clone(), ..WatchParams::default().timeout(seconds) }
     }
 
     fn watch_request(&self, params: &WatchParams, version: &str) -> Result<HttpRequest<Vec<u8>>, Failure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::Resource;
 use kube::core::DynamicResourceScope;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use super::Out;
@@ -19,9 +19,17 @@ const STEADY: Duration = Duration::from_secs(5);
 /// After so many failures in a row a watch is not simply begun again: what it does not tell of is listed.
 const MAX_FAILURES: u32 = 5;
 
-/// Lists and watches for ever.
-pub(super) async fn follow<K>(mut requests: Requests<K>, out: Out<K>, sign: Sign, turns: Arc<Semaphore>)
-where
+/// Between the wish for a list and the list: others may come along.
+const BEFORE_RELIST: Duration = Duration::from_secs(1);
+
+/// Lists and watches for ever; lists at once whenever `relist` changes.
+pub(super) async fn follow<K>(
+    mut requests: Requests<K>,
+    out: Out<K>,
+    sign: Sign,
+    turns: Arc<Semaphore>,
+    mut relist: watch::Receiver<u64>,
+) where
     K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
     K::DynamicType: Copy,
 {
@@ -34,7 +42,14 @@ where
         match listed {
             Ok(listed) => {
                 let relist_at = Instant::now() + resync_after(listed.objects);
-                watch_until(&requests, &out, &sign, &mut pace, listed.version, relist_at).await;
+                let watched = watch_until(&requests, &out, &sign, &mut pace, listed.version, relist_at);
+                tokio::select! {
+                    () = watched => {}
+                    Ok(()) = relist.changed() => {
+                        sleep(BEFORE_RELIST).await;
+                        relist.mark_unchanged();
+                    }
+                }
             }
             Err(failure) => {
                 sign.failed(&failure.to_string(), failure.is_silence());

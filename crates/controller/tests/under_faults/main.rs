@@ -11,8 +11,10 @@ mod reads;
 mod replicas;
 mod reviews;
 mod rivals;
-
+mod scope;
+mod secrets_off;
 mod streams;
 mod support;
 mod table;
+mod webhookless;
 mod writes;

@@ -113,7 +113,7 @@ fn c5_7_a_forbidden_namespace_costs_little_and_the_others_are_served() {
                 shop(&stub, namespace, 1);
             }
             stub.fail(FaultRule::new(Fault::Status(403)).namespace("other").client("replica"));
-            let scope = Scope::Namespaces(["shop", "other", "third"].map(str::to_owned).into());
+            let scope = Scope::of_namespaces(["shop", "other", "third"].map(str::to_owned).into());
             let replica = Replica::start(&stub, Options { scope, ..Options::new("replica") });
             sleep(Duration::from_mins(1)).await;
             assert_few(&stub, Duration::ZERO, MAX_ATTEMPTS, "forbidden");

@@ -13,7 +13,7 @@ use pod_reloader_core::decide::{
 };
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::observed::{Observed, Record};
-use pod_reloader_core::reference::{ConfigName, ConfigRef, References};
+use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, References};
 use pod_reloader_core::template::{Need, TemplateUses};
 
 pub const NAMESPACE: &str = "shop";
@@ -83,6 +83,8 @@ pub struct World {
     /// Seen in another version before the live one was recorded.
     pub superseded: BTreeSet<ConfigName>,
     pub tolerates_unknown: bool,
+    /// Secrets are not asked for.
+    pub without_secrets: bool,
     writes: u64,
 }
 
@@ -100,6 +102,7 @@ impl World {
             unreachable: BTreeSet::new(),
             superseded: BTreeSet::new(),
             tolerates_unknown: false,
+            without_secrets: false,
             writes: 0,
         }
     }
@@ -190,6 +193,7 @@ impl World {
         names
             .map(|name| {
                 let lookup = match self.objects.get(name) {
+                    _ if self.without_secrets && name.kind == ConfigKind::Secret => Lookup::Unfollowed,
                     _ if self.unreachable.contains(name) => Lookup::Unknown,
                     None => Lookup::Absent,
                     Some(object) => Lookup::Known(self.live(name, object)),

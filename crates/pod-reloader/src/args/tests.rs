@@ -8,7 +8,9 @@ fn parse(args: &[&str]) -> Result<Args, clap::Error> {
 
 #[test]
 fn the_definition_is_sound() {
-    Args::command().debug_assert();
+    let command = Args::command();
+    assert!(command.get_about().unwrap().to_string().starts_with("Reloads Kubernetes workloads"));
+    command.debug_assert();
 }
 
 #[test]
@@ -53,7 +55,10 @@ fn c6_booleans_are_gos_and_the_last_flag_wins() {
 #[test]
 fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
     for (arg, hint) in [
-        ("--webhook-bind-address=0", "such as :9443"),
+        ("--webhook-bind-address=9443", "such as :8080"),
+        ("--namespace-selector=a=b,", "the end where a label's key was expected; expected a label selector"),
+        ("--object-selector=a in b", "'b' where '(' was expected"),
+        ("--secrets=some", "true or false"),
         ("--metrics-bind-address=8080", "such as :8080"),
         ("--metrics-bind-address=:99999", "such as :8080"),
         ("--metrics-bind-address=::1:80", "[::1]:8080"),
@@ -84,6 +89,44 @@ fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
         assert_eq!(error.exit_code(), 2, "{arg}");
         assert!(error.to_string().contains(hint), "{arg}: {error}");
     }
+}
+
+#[test]
+fn c6_selectors_and_secrets_say_what_an_installation_concerns_itself_with() {
+    assert_eq!(parse(&[]).unwrap().scope(), Scope::default());
+    assert_eq!(parse(&["--namespace-selector="]).unwrap().scope(), Scope::default());
+    let scope = parse(&[
+        "--namespaces=a,b",
+        "--namespace-selector=team in (shop, stock)",
+        "--object-selector=!legacy",
+        "--secrets=false",
+    ]);
+    let scope = scope.unwrap().scope();
+    assert_eq!(scope.namespaces.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
+    assert_eq!(scope.namespace_selector.as_str(), "team in (shop, stock)");
+    assert_eq!(scope.object_selector.as_str(), "!legacy");
+    assert!(!scope.secrets);
+}
+
+#[test]
+fn c6_flags_that_contradict_each_other_are_an_error_that_says_what_would_be_right() {
+    for right in ["--secrets=false", "--hash=version", "--metrics-secure", "--webhook-bind-address=0"] {
+        assert!(parse(&[right]).is_ok(), "{right}");
+    }
+    for (args, hint) in [
+        (["--secrets=false", "--hash=version"], "needs --hash=content"),
+        (["--metrics-secure", "--webhook-bind-address=0"], "whose certificate"),
+        (["--webhook-client-ca=ca.crt", "--webhook-bind-address=0"], "is for the webhook"),
+    ] {
+        let error = parse(&args).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{args:?}");
+        assert!(error.to_string().contains(hint), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn c6_the_webhook_can_be_left_out() {
+    assert_eq!(parse(&["--webhook-bind-address=0"]).unwrap().webhook_bind_address, BindAddress::Off);
 }
 
 #[test]

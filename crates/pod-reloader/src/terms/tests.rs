@@ -29,7 +29,7 @@ pub(crate) fn settings(stub: &StubApi) -> Settings {
         budget,
         key: KeyReader::fixed(DigestKey::new("test", &[7; DigestKey::LEN]).unwrap()),
         mode: HashMode::Content,
-        scope: Scope::Cluster,
+        scope: Scope::default(),
         settle_window: Duration::from_secs(2),
         max_concurrent_patches: 16,
         instance: "replica".into(),

@@ -170,7 +170,7 @@ impl Webhook {
             key: KeyReader::fixed(DigestKey::new("test", &[7; DigestKey::LEN]).unwrap()),
             own_user: watch::channel(Some(OWN_USER.to_owned())).1,
             mode: HashMode::Content,
-            scope: Scope::Cluster,
+            scope: Scope::default(),
             budget: budget.clone(),
             metrics: Metrics::register(&mut registry),
         };

@@ -218,3 +218,27 @@ async fn finalizers_hold_an_object_until_they_are_gone() {
 fn named(name: &str) -> kube::api::ObjectMeta {
     kube::api::ObjectMeta { name: Some(name.into()), ..kube::api::ObjectMeta::default() }
 }
+
+#[tokio::test(start_paused = true)]
+async fn lists_select_by_labels_as_the_api_server_does() {
+    let stub = StubApi::new(1);
+    for (name, labels) in
+        [("a", json!({"team": "shop"})), ("b", json!({"team": "stock", "old": ""})), ("c", json!(null))]
+    {
+        let mut map = objects::config_map("shop", name, &[]);
+        map["metadata"]["labels"] = labels;
+        stub.put(map);
+    }
+    for (selector, expected) in [
+        ("team=shop", &["a"][..]),
+        ("team!=shop", &["b", "c"]),
+        ("team in (shop, stock)", &["a", "b"]),
+        ("team in (shop,stock),!old", &["a"]),
+        ("team notin (shop,other)", &["b", "c"]),
+        ("team,old", &["b"]),
+    ] {
+        let list = maps(&stub.client()).list(&ListParams::default().labels(selector)).await.unwrap();
+        let names: Vec<_> = list.items.into_iter().filter_map(|map| map.metadata.name).collect();
+        assert_eq!(names, expected, "{selector}");
+    }
+}

@@ -9,6 +9,7 @@ use pod_reloader_controller::leader::{self, Election};
 use pod_reloader_controller::metrics::Metrics;
 use pod_reloader_controller::watch::health::WatchHealth;
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect::client_over;
 use pod_reloader_k8s::key::{KeyKeeper, KeyReader};
@@ -47,7 +48,7 @@ impl Options {
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
-            scope: Scope::Cluster,
+            scope: Scope::default(),
             settle_window: SETTLE_WINDOW,
             key_namespace: "pod-reloader",
             takes_part_in_election: false,
@@ -89,9 +90,12 @@ impl Replica {
         let budget = Budget::new(24 << 20);
         let health = metrics.watches.clone();
         let client = client(stub, name);
+        let reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone());
+        let reader = if scope.secrets { reader } else { reader.without_secrets() };
+        let own = ["pod-reloader-key"].map(|name| ConfigRef::new(key_namespace, ConfigName::secret(name)));
         let settings = Settings {
-            client: client.clone(),
-            reader: Arc::new(ConfigReader::new(client, budget.clone(), api_metrics.clone())),
+            client,
+            reader: Arc::new(reader.keeping(own)),
             budget: budget.clone(),
             key: key.clone(),
             mode: HashMode::Content,

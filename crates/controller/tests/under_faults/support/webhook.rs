@@ -9,6 +9,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use k8s_openapi::ByteString;
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
@@ -56,16 +57,24 @@ pub(crate) fn hash_of(workload: &Value) -> Option<&str> {
 impl Webhook {
     /// A webhook whose reads are those of that client.
     pub(crate) fn new(stub: &StubApi, name: &str, key: KeyReader) -> Self {
+        Self::within(stub, name, key, Scope::default())
+    }
+
+    /// Likewise, of an installation that is limited.
+    pub(crate) fn within(stub: &StubApi, name: &str, key: KeyReader, scope: Scope) -> Self {
         let budget = Budget::new(24 << 20);
         let mut registry = Registry::default();
         let api_metrics = ApiMetrics::register(&mut registry);
+        let reader = ConfigReader::new(client(stub, name), budget.clone(), api_metrics);
+        let reader = if scope.secrets { reader } else { reader.without_secrets() };
+        let own = ConfigRef::new("pod-reloader", ConfigName::secret("pod-reloader-key"));
         let admitter = Admitter {
             turns: Turns::default(),
-            reader: Arc::new(ConfigReader::new(client(stub, name), budget.clone(), api_metrics)),
+            reader: Arc::new(reader.keeping([own])),
             key,
             own_user: watch::channel(Some(OPERATOR_USER.to_owned())).1,
             mode: HashMode::Content,
-            scope: Scope::Cluster,
+            scope,
             budget: budget.clone(),
             metrics: Metrics::register(&mut registry),
         };

@@ -1,0 +1,116 @@
+//! What the watches tell: of workloads, of config objects, and of the namespaces that are selected.
+
+use kube::Resource;
+use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, WorkloadObject};
+use tokio::time::Instant;
+
+use super::Controller;
+use crate::index::{Presence, Version};
+use crate::selection::Effect;
+use crate::watch::{Change, Coverage, Update};
+
+impl Controller {
+    pub(super) fn take(&mut self, update: Update) {
+        match update {
+            Update::Workload(coverage, change) => self.take_workload(&coverage, change),
+            Update::Object(coverage, change) => self.take_object(&coverage, change),
+            Update::Namespace(coverage, change) => self.take_namespace(&coverage, &change),
+        }
+    }
+
+    fn take_namespace(&mut self, coverage: &Coverage<()>, change: &Change<NamespaceMeta>) {
+        let name = |namespace: &NamespaceMeta| namespace.meta().name.clone().unwrap_or_default();
+        let effect = match change {
+            Change::ListBegins => {
+                self.selection.begin_list(coverage);
+                Effect::Nothing
+            }
+            Change::Listed(namespace) => self.selection.select(&name(namespace), Some(coverage)),
+            Change::Applied(namespace) => self.selection.select(&name(namespace), None),
+            Change::Deleted(namespace) => self.selection.deselect(&name(namespace)),
+            Change::ListEnds => self.selection.end_list(coverage),
+        };
+        match effect {
+            Effect::Nothing => {}
+            Effect::Relist => self.steering.relist(),
+            Effect::Left(namespaces) => self.leave(&namespaces),
+        }
+        if self.selection.is_complete() {
+            self.steering.begin();
+        }
+    }
+
+    /// These namespaces are no longer selected: their workloads are left alone.
+    fn leave(&mut self, namespaces: &[String]) {
+        let is_left = |workload: &&WorkloadRef| namespaces.contains(&workload.namespace);
+        let left: Vec<_> = self.index.workloads().filter(is_left).cloned().collect();
+        for reference in left {
+            self.selection.pass_over(&reference.namespace);
+            self.workload_is_gone(&reference);
+        }
+    }
+
+    fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, change: Change<WorkloadObject>) {
+        let is_news = matches!(change, Change::Applied(_));
+        match change {
+            Change::ListBegins => self.index.begin_workloads(coverage),
+            Change::Listed(object) | Change::Applied(object) => {
+                let Some(reference) = object.reference(coverage.kind) else { return };
+                if !self.selection.contains(&reference.namespace) {
+                    if object.workload.is_cared_for() {
+                        self.selection.pass_over(&reference.namespace);
+                    }
+                    return;
+                }
+                let is_new = is_news && !self.index.contains(&reference);
+                self.index.list_workload(coverage, &reference);
+                self.workload_is(&reference, object, Instant::now());
+                if is_new && let Some(snapshot) = self.index.snapshot(&reference) {
+                    self.reconciler.warn_of_secrets(&snapshot.view);
+                }
+                // Every workload event is compared anew (5.3).
+                self.reconcile_now(&reference);
+            }
+            Change::Deleted(object) => {
+                if let Some(reference) = object.reference(coverage.kind) {
+                    self.workload_is_gone(&reference);
+                }
+            }
+            Change::ListEnds => {
+                for reference in self.index.end_workloads(coverage) {
+                    self.workload_is_gone(&reference);
+                }
+            }
+        }
+    }
+
+    fn take_object(&mut self, coverage: &Coverage<ConfigKind>, change: Change<ConfigMeta>) {
+        let reference = |object: &ConfigMeta| {
+            let meta = object.meta();
+            let name = ConfigName { kind: coverage.kind, name: meta.name.clone()? };
+            Some(ConfigRef::new(meta.namespace.clone()?, name))
+        };
+        match change {
+            Change::ListBegins => self.index.begin_objects(coverage),
+            Change::Listed(object) | Change::Applied(object) => {
+                let Some(name) = reference(&object) else { return };
+                self.index.list_object(coverage, &name);
+                let meta = object.meta();
+                let uid = meta.uid.clone().unwrap_or_default();
+                let resource_version = meta.resource_version.clone().unwrap_or_default();
+                self.object_is(&name, &Presence::Version(Version { uid, resource_version }));
+            }
+            Change::Deleted(object) => {
+                if let Some(name) = reference(&object) {
+                    self.object_is(&name, &Presence::Absent);
+                }
+            }
+            Change::ListEnds => {
+                for name in self.index.end_objects(coverage) {
+                    self.object_is(&name, &Presence::Absent);
+                }
+            }
+        }
+    }
+}

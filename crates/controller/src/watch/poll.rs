@@ -1,0 +1,44 @@
+//! Asks for one namespace by its name, again and again: where only Roles are given, namespaces cannot be listed or
+//! watched, as a Role reaches no collection of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pod_reloader_core::selector::Selector;
+use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
+use pod_reloader_k8s::objects::NamespaceMeta;
+use pod_reloader_k8s::reader::{ConfigReader, Unreadable};
+use tokio::time::{Instant, sleep};
+
+use super::health::Sign;
+use super::{Change, Out};
+
+/// Between two questions.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Tells for ever whether the namespace that `out` covers is selected, as lists of one or none.
+pub(super) async fn poll(reader: Arc<ConfigReader>, selector: Selector, out: Out<NamespaceMeta>, sign: Sign) {
+    let namespace = out.coverage.namespace.clone().unwrap_or_default();
+    let mut is_selected = false;
+    loop {
+        match reader.is_selected_now(&namespace, &selector, Instant::now() + REQUEST_TIMEOUT).await {
+            Ok(answer) => {
+                is_selected = answer;
+                sign.steady();
+            }
+            // What was known last holds; at first nothing is.
+            Err(error) => {
+                if matches!(error, Unreadable::Status(_)) {
+                    sign.alive();
+                }
+                sign.failed(&error.to_string(), error == Unreadable::TimedOut);
+            }
+        }
+        out.send(Change::ListBegins).await;
+        if is_selected {
+            out.send(Change::Listed(NamespaceMeta::named(&namespace))).await;
+        }
+        out.send(Change::ListEnds).await;
+        sleep(PERIOD).await;
+    }
+}

@@ -1,0 +1,48 @@
+//! Which objects an installation concerns itself with (1.6, 5.9).
+
+use pod_reloader_core::selector::Selector;
+
+/// Where an installation looks, and at what. The default is everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Only these namespaces (`--namespaces`), for which Roles are enough; `None` for all.
+    pub namespaces: Option<Vec<String>>,
+    /// Of these, the ones with such labels (`--namespace-selector`).
+    pub namespace_selector: Selector,
+    /// The workloads with such labels (`--object-selector`).
+    pub object_selector: Selector,
+    /// Whether Secrets are followed, or `ConfigMaps` alone (`--secrets`).
+    pub secrets: bool,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            namespaces: None,
+            namespace_selector: Selector::default(),
+            object_selector: Selector::default(),
+            secrets: true,
+        }
+    }
+}
+
+impl Scope {
+    /// Everything in these namespaces.
+    pub fn of_namespaces(namespaces: Vec<String>) -> Self {
+        Self { namespaces: Some(namespaces), ..Self::default() }
+    }
+
+    /// Whether objects of that namespace may be looked at, as far as its name says.
+    pub fn contains(&self, namespace: &str) -> bool {
+        let is_named = |namespaces: &Vec<String>| namespaces.iter().any(|named| named == namespace);
+        self.namespaces.as_ref().is_none_or(is_named)
+    }
+
+    /// What each watch covers: the whole cluster (`None`), or one namespace.
+    pub fn coverages(&self) -> Vec<Option<String>> {
+        match &self.namespaces {
+            None => vec![None],
+            Some(namespaces) => namespaces.iter().cloned().map(Some).collect(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Which namespaces are selected by their labels, for a short while: the webhook asks for each review (1.6).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Resource;
+use kube::api::GetParams;
+use pod_reloader_core::selector::Selector;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::fetch::{Fetch, Read};
+use crate::objects::NamespaceMeta;
+use crate::reader::ConfigReader;
+use crate::unreadable::{Unreadable, attempts};
+
+/// The API server asks for reviews of selected namespaces alone, so that a yes is hardly ever outdated. A no is: a
+/// namespace that was labelled a moment ago gets its first workload.
+const YES_MAX_AGE: Duration = Duration::from_secs(5);
+const NO_MAX_AGE: Duration = Duration::from_secs(1);
+/// Whoever sends reviews chooses the names in them.
+const MAX_KNOWN: usize = 1_000;
+const CONCURRENT_QUESTIONS: usize = 16;
+/// What the metadata of most namespaces takes at most, and that of any: 256 KiB of annotations, and what was kept of its
+/// managers.
+const MOST_NAMESPACE_BYTES: usize = 32 << 10;
+const MAX_NAMESPACE_BYTES: usize = 2 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Selected {
+    known: Mutex<HashMap<String, Known>>,
+    turns: Semaphore,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    is_selected: bool,
+    asked_at: Instant,
+}
+
+impl Known {
+    fn is_fresh(&self) -> bool {
+        self.asked_at.elapsed() < if self.is_selected { YES_MAX_AGE } else { NO_MAX_AGE }
+    }
+}
+
+impl Default for Selected {
+    fn default() -> Self {
+        Self { known: Mutex::default(), turns: Semaphore::new(CONCURRENT_QUESTIONS) }
+    }
+}
+
+impl Selected {
+    /// What is known of the namespace, or else what the question says.
+    pub(crate) async fn get_or_ask(
+        &self,
+        namespace: &str,
+        deadline: Instant,
+        ask: impl Future<Output = Result<bool, Unreadable>>,
+    ) -> Result<bool, Unreadable> {
+        if let Some(known) = self.recall(namespace) {
+            return Ok(known);
+        }
+        // Never closed.
+        let turn = timeout_at(deadline, self.turns.acquire()).await.map_err(|_| Unreadable::TimedOut)?;
+        if let Some(known) = self.recall(namespace) {
+            return Ok(known);
+        }
+        let asked_at = Instant::now();
+        let is_selected = ask.await?;
+        drop(turn);
+        let mut known = self.known();
+        if known.len() >= MAX_KNOWN {
+            known.retain(|_, known| known.is_fresh());
+        }
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(namespace.to_owned(), Known { is_selected, asked_at });
+        Ok(is_selected)
+    }
+
+    fn recall(&self, namespace: &str) -> Option<bool> {
+        let known = self.known().get(namespace).copied()?;
+        known.is_fresh().then_some(known.is_selected)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
+        // Held for single map operations, none of which panics.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConfigReader {
+    /// Whether the namespace has such labels (1.6), as it was a few seconds ago at most.
+    ///
+    /// # Errors
+    /// If it could not be asked for before the deadline.
+    pub async fn is_selected(
+        &self,
+        namespace: &str,
+        selector: &Selector,
+        deadline: Instant,
+    ) -> Result<bool, Unreadable> {
+        if selector.is_empty() {
+            return Ok(true);
+        }
+        let question = self.is_selected_now(namespace, selector, deadline);
+        self.selected.get_or_ask(namespace, deadline, question).await
+    }
+
+    /// Whether the namespace has such labels now.
+    ///
+    /// # Errors
+    /// If it could not be asked for before the deadline.
+    pub async fn is_selected_now(
+        &self,
+        namespace: &str,
+        selector: &Selector,
+        deadline: Instant,
+    ) -> Result<bool, Unreadable> {
+        let answer = self.fetch.is_selected(namespace, selector, deadline).await;
+        if let Err(error) = answer {
+            self.metrics.count_unreadable("get_namespace", error);
+        }
+        answer
+    }
+}
+
+impl Fetch {
+    /// Whether the namespace is there and has such labels.
+    pub(crate) async fn is_selected(
+        &self,
+        namespace: &str,
+        selector: &Selector,
+        deadline: Instant,
+    ) -> Result<bool, Unreadable> {
+        let request = kube::core::Request::new(NamespaceMeta::url_path(&(), None))
+            .get_metadata(namespace, &GetParams::default())
+            .map_err(|_| Unreadable::Malformed)?;
+        for room in [MOST_NAMESPACE_BYTES, MAX_NAMESPACE_BYTES] {
+            let _reservation = self.room(namespace, room, deadline).await?;
+            match attempts(deadline, || self.body(request.clone(), room)).await? {
+                Read::Absent => return Ok(false),
+                Read::Whole(json) => {
+                    let json = std::str::from_utf8(&json).map_err(|_| Unreadable::Malformed)?;
+                    return Ok(selector.matches_json(json));
+                }
+                Read::Longer(_) => {}
+            }
+        }
+        Err(Unreadable::TooLarge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn c1_6_what_is_known_of_a_namespace_is_believed_for_a_short_while() {
+        let (selected, asked) = (Selected::default(), Cell::new(0));
+        let ask = async |namespace: &str, answer| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let question = async {
+                asked.set(asked.get() + 1);
+                answer
+            };
+            selected.get_or_ask(namespace, deadline, question).await
+        };
+        for (wait, answer, expected, questions) in [
+            (0, Ok(false), Ok(false), 1),
+            (900, Ok(true), Ok(false), 1),
+            (200, Ok(true), Ok(true), 2),
+            (4_900, Ok(false), Ok(true), 2),
+            (200, Err(Unreadable::Status(500)), Err(Unreadable::Status(500)), 3),
+            (0, Ok(true), Ok(true), 4),
+        ] {
+            sleep(Duration::from_millis(wait)).await;
+            assert_eq!(ask("shop", answer).await, expected, "after {wait}");
+            assert_eq!(asked.get(), questions);
+        }
+        for i in 0..5_000 {
+            ask(&format!("made-up-{i}"), Ok(false)).await.unwrap();
+        }
+        assert!(selected.known().len() <= MAX_KNOWN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c1_6_what_is_known_does_not_wait_behind_questions_and_questions_are_few() {
+        let (selected, asked) = (Selected::default(), Cell::new(0));
+        let deadline = Instant::now() + Duration::from_secs(3);
+        assert_eq!(selected.get_or_ask("shop", deadline, async { Ok(true) }).await, Ok(true));
+        let names: Vec<_> = (0..100).map(|i| format!("hangs-{i}")).collect();
+        let hang = async || {
+            asked.set(asked.get() + 1);
+            std::future::pending().await
+        };
+        let questions = names.iter().map(|name| selected.get_or_ask(name, deadline, hang()));
+        let known = async {
+            sleep(Duration::from_millis(1)).await;
+            let began = Instant::now();
+            let answer = selected.get_or_ask("shop", deadline, async { unreachable!("it is known") }).await;
+            assert_eq!((answer, began.elapsed()), (Ok(true), Duration::ZERO));
+        };
+        let all = timeout_at(deadline, futures::future::join_all(questions));
+        let (answers, ()) = tokio::join!(all, known);
+        assert!(answers.is_err());
+        assert_eq!(asked.get(), CONCURRENT_QUESTIONS);
+    }
+}

@@ -1,0 +1,27 @@
+//! Flags that say what an installation concerns itself with (1.6, 5.9).
+
+use clap::{ArgAction, Args};
+use pod_reloader_core::selector::Selector;
+
+use crate::go_flags::parse_bool;
+
+/// Selectors, and whether Secrets are followed.
+#[derive(Clone, Debug, Args)]
+pub struct ScopeArgs {
+    /// Only workloads in namespaces with such labels, as kubectl writes selectors: team=shop,env in (a,b),!legacy
+    #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true,
+          env = "POD_RELOADER_NAMESPACE_SELECTOR", value_parser = Selector::parse)]
+    pub namespace_selector: Selector,
+
+    /// Only workloads with such labels
+    #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true,
+          env = "POD_RELOADER_OBJECT_SELECTOR", value_parser = Selector::parse)]
+    pub object_selector: Selector,
+
+    /// Whether Secrets are followed. With false, ConfigMaps alone are, and no right on Secrets is needed but on the
+    /// operator's own; not with --hash=version
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_SECRETS",
+          value_parser = parse_bool)]
+    pub secrets: bool,
+}
