@@ -99,6 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             client: client.clone(),
             namespace: namespace.clone(),
             secret_name: args.certificates_secret(),
+            ca_secret_name: args.ca_secret(),
             webhook_configuration: args.webhook_configuration_name.clone(),
             default_hosts: vec![
                 format!("pod-reloader.{namespace}.svc"),
