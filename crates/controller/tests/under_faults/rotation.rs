@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pod_reloader_k8s::key::{RENEW, SECRET_NAME};
-use pod_reloader_stub_api::{Fault, FaultRule, RequestKind, StubApi};
+use pod_reloader_stub_api::{Admission, Fault, FaultRule, RequestKind, StubApi};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -155,14 +155,29 @@ fn c2_2_a_replica_that_lags_does_not_take_the_new_key_for_a_foreign_one() {
             }
         }
         // The other replica's webhook answers an owner by then.
+        let old = (*stub.get("deployments", "shop", "web").unwrap()).clone();
+        let mut new = old.clone();
+        new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("another");
+        let admission = Admission {
+            resource: "deployments",
+            old: Some(old),
+            new,
+            user: "user:ann".into(),
+            manager: "kubectl".into(),
+            is_dry_run: false,
+        };
         let webhook = Webhook::new(&stub, "webhook", replicas[other].key.clone());
-        webhook.install(&stub);
-        stub.edit("deployments", "shop", "web", |web| {
-            web["metadata"]["labels"] = json!({"owner": "was-here"})
-        });
+        let answer = webhook.admit(&admission).await.object;
+        assert!(
+            replicas.iter().any(|replica| replica.key.get().is_some_and(|key| key.id() == id)),
+            "it lags"
+        );
+        stub.put(answer);
+        let new_id = key_id(&stub);
+        assert_eq!(recorded_with(&stub, "web"), new_id);
         sleep(Duration::from_mins(3)).await;
-        all_have(&stub, 1);
-        all_are_recorded_with(&stub, &key_id(&stub));
+        assert_eq!(stub.revisions("deployments", "shop", "web"), 2);
+        all_are_recorded_with(&stub, &new_id);
         assert_eq!(warnings(&stub), Vec::<String>::new());
         assert!(replicas.iter().all(|replica| !replica.key.is_standing_down()));
     });
