@@ -182,3 +182,56 @@ fn c2_2_a_replica_that_lags_does_not_take_the_new_key_for_a_foreign_one() {
         assert!(replicas.iter().all(|replica| !replica.key.is_standing_down()));
     });
 }
+
+/// What cannot be recorded anew is compared under the former key for as long as that is kept, and no longer.
+#[test]
+fn c2_2_the_former_key_is_kept_with_the_secret_and_ends() {
+    in_paused_time(async {
+        let stub = server(61);
+        let replicas = start(&stub).await;
+        let first = key_id(&stub);
+        stub.delete("configmaps", "shop", "settings");
+        sleep(Duration::from_mins(1)).await;
+        ask(&stub);
+        sleep(Duration::from_mins(1)).await;
+        all_are_recorded_with(&stub, &first);
+        // Neither the loss of the Secret nor damage to it costs the former key.
+        let before = stub.get("secrets", KEYS, SECRET_NAME).unwrap()["data"].clone();
+        stub.delete("secrets", KEYS, SECRET_NAME);
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(stub.get("secrets", KEYS, SECRET_NAME).unwrap()["data"], before);
+        stub.edit("secrets", KEYS, SECRET_NAME, |secret| secret["data"]["key"] = json!(""));
+        sleep(Duration::from_mins(2)).await;
+        assert_eq!(stub.get("secrets", KEYS, SECRET_NAME).unwrap()["data"], before);
+        // It comes back as it was: nothing happens.
+        shop(&stub, "shop", 0);
+        sleep(Duration::from_mins(1)).await;
+        all_have(&stub, 1);
+        all_are_recorded_with(&stub, &key_id(&stub));
+
+        let second = key_id(&stub);
+        stub.delete("configmaps", "shop", "settings");
+        ask(&stub);
+        sleep(Duration::from_mins(1)).await;
+        all_are_recorded_with(&stub, &second);
+        assert_eq!(warnings(&stub), Vec::<String>::new());
+        // A day later.
+        stub.edit("secrets", KEYS, SECRET_NAME, |secret| {
+            let former: k8s_openapi::ByteString =
+                serde_json::from_value(secret["data"]["former"].clone()).unwrap();
+            let mut former: Value = serde_json::from_slice(&former.0).unwrap();
+            former
+                .as_array_mut()
+                .unwrap()
+                .iter_mut()
+                .for_each(|key| key["until"] = json!("2020-01-01T00:00:00Z"));
+            secret["data"]["former"] = json!(k8s_openapi::ByteString(former.to_string().into_bytes()));
+        });
+        sleep(Duration::from_mins(2)).await;
+        assert!(stub.get("secrets", KEYS, SECRET_NAME).unwrap()["data"]["former"].is_null());
+        assert!(replicas.iter().all(|replica| replica.key.get().is_some_and(|key| key.former().is_empty())));
+        all_are_recorded_with(&stub, &key_id(&stub));
+        assert!(warnings(&stub).iter().all(|reason| reason.contains("KeyReplaced")));
+        all_have(&stub, 1);
+    });
+}

@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::pair::{AuthorityError, Facts, Pair, is_trustworthy, make_ca, split_bundle};
 
+/// CAs that are trusted beside ours at most: whoever fills the configuration with more must not keep ours from being stored.
+const MAX_FORMER: usize = 20;
+
 /// How long things are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
@@ -119,7 +122,10 @@ impl Authority {
     /// trusted already is not trusted for longer.
     pub(crate) fn also_trusting(mut self, bundle: &str, now: SystemTime, lifetimes: &Lifetimes) -> Self {
         for certificate in split_bundle(bundle) {
-            if is_trustworthy(&certificate, now) && !self.certificates().any(|known| known == certificate) {
+            if self.former.len() < MAX_FORMER
+                && is_trustworthy(&certificate, now)
+                && !self.certificates().any(|known| known == certificate)
+            {
                 self.former.push(Former { certificate, until: whole_seconds(now + lifetimes.former) });
             }
         }

@@ -164,3 +164,14 @@ async fn c4_7_a_ca_that_is_planted_beside_the_certificate_is_never_trusted() {
         assert!(!stored(&server, CERTIFICATE).as_ref().is_some_and(secret::has_ca_keys));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn c4_7_a_configuration_full_of_cas_does_not_keep_ours_from_being_stored() {
+    let server = Server::default();
+    let many: String = (0..100).map(|_| Authority::create(now(), &lifetimes()).unwrap().bundle()).collect();
+    register_with(&server, &many);
+    let replica = start_replica(&server);
+    until("the CA's publication", || is_published(&server)).await;
+    assert!(is_trusted(&server, &replica));
+    assert!(split_bundle(&published(&server)).len() <= 21);
+}
