@@ -32,6 +32,7 @@ impl DigestKey {
 
     /// The key, and those that it replaced a short while ago: what was recorded with one of these is compared under it,
     /// and then recorded anew (2.2).
+    #[must_use]
     pub fn with_former(self, former: impl IntoIterator<Item = Self>) -> Self {
         let former = former.into_iter().map(|key| Self { former: vec![], ..key }).collect();
         Self { former, ..self }

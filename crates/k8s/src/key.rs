@@ -266,7 +266,7 @@ impl KeyKeeper {
             (Some(key), Some(held)) if key.id() == held.id() => self.repair(stored, held).await?,
             (Some(key), Some(held)) => self.consider(key, &held),
             (None, Some(held)) => self.repair(stored, held).await?,
-            (None, None) | (Some(_), None) => return Err(KeyError::Malformed),
+            (_, None) => return Err(KeyError::Malformed),
         }
         Ok(false)
     }

@@ -68,7 +68,7 @@ impl State {
     ) -> Result<Self, AuthorityError> {
         match due {
             Due::Cas(step) => {
-                self.authority = self.authority.after(step, Some(&self.leaf), now, lifetimes)?
+                self.authority = self.authority.after(step, Some(&self.leaf), now, lifetimes)?;
             }
             Due::Renew => {
                 let hosts = hosts.union(&self.leaf.facts.hosts).cloned().collect();

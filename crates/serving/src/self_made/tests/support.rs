@@ -56,8 +56,8 @@ impl Fake {
         self.requests += 1;
         let lost = failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
         match self.fails_every {
-            Some(every) if self.requests % (2 * every) == 0 => lost,
-            Some(every) if self.requests % every == 0 => {
+            Some(every) if self.requests.is_multiple_of(2 * every) => lost,
+            Some(every) if self.requests.is_multiple_of(every) => {
                 self.answer(method, uri, body);
                 lost
             }
@@ -138,7 +138,7 @@ pub(super) fn client(server: &Server) -> Client {
 pub(super) fn now() -> SystemTime {
     static START: std::sync::OnceLock<SystemTime> = std::sync::OnceLock::new();
     thread_local!(static BEGAN: tokio::time::Instant = tokio::time::Instant::now());
-    *START.get_or_init(SystemTime::now) + BEGAN.with(|began| began.elapsed())
+    *START.get_or_init(SystemTime::now) + BEGAN.with(tokio::time::Instant::elapsed)
 }
 
 pub(super) struct Replica {
@@ -254,17 +254,17 @@ pub(super) fn is_trusted(server: &Server, replica: &Replica) -> bool {
 /// Lets that time pass, and sees that all replicas are trusted all the time.
 pub(super) async fn watch_over(server: &Server, replicas: &[&Replica], time: Duration, step: Duration) {
     let end = tokio::time::Instant::now() + time;
-    let (mut writes, mut seen, mut served) = (0, end - time, vec![]);
+    let (mut writes, mut verified_at, mut leaves) = (0, end - time, vec![]);
     while tokio::time::Instant::now() < end {
         let left = end - tokio::time::Instant::now();
         let present: Vec<_> = replicas.iter().map(|replica| replica.certificates.served()).collect();
         let written = server.lock().unwrap().writes;
         // Verified again only where something may be different.
-        if written != writes || present != served || seen.elapsed() > FORMER / 4 {
+        if written != writes || present != leaves || verified_at.elapsed() > FORMER / 4 {
             for (i, replica) in replicas.iter().enumerate() {
                 assert!(is_trusted(server, replica), "replica {i} is not trusted, {left:?} before the end");
             }
-            (writes, served, seen) = (written, present, tokio::time::Instant::now());
+            (writes, leaves, verified_at) = (written, present, tokio::time::Instant::now());
         }
         tokio::time::sleep(step).await;
     }
