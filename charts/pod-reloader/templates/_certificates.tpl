@@ -19,6 +19,11 @@
 {{ include "pod-reloader.fullname" . }}-webhook-certificates
 {{- end }}
 
+{{/* The Secret that it keeps the keys of its CAs in. */}}
+{{- define "pod-reloader.selfMadeCaSecretName" -}}
+{{ include "pod-reloader.fullname" . }}-webhook-ca
+{{- end }}
+
 {{/* The caBundle in base64, if the values have one: PEM, or base64 of it. */}}
 {{- define "pod-reloader.caBundle" -}}
 {{- $caBundle := default "" .Values.webhook.caBundle | trim }}

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use pod_reloader_core::decide::{
-    Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide, needs_content,
+    Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, needs_content,
 };
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::observed::Observed;
 use pod_reloader_core::patch::{NoRoom, Target};
 use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_core::rotation::decide_rotating;
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::reader::{Depth, Reads};
 use tokio::time::Instant;
@@ -177,7 +178,7 @@ impl Reconciler {
         superseded: &BTreeSet<ConfigName>,
         tolerates_unknown: bool,
     ) -> Decision {
-        decide(&Question {
+        let question = Question {
             mode: self.mode,
             key,
             namespace: &view.reference.namespace,
@@ -189,7 +190,8 @@ impl Reconciler {
             superseded,
             tolerates_unknown,
             occasion: Occasion::Standing,
-        })
+        };
+        decide_rotating(&question, |former| self.reader.under(key, former, &view.reference.namespace, live))
     }
 
     fn depth(&self, view: &View) -> Depth {

@@ -161,6 +161,10 @@ impl Reconciler {
         for _ in 0..MAX_CONFLICTS {
             let evaluation =
                 self.evaluate_live(key, &view, snapshot, not_before, failures, &mut report.learned).await;
+            // Another replica may have recorded it with a key that this one has not heard of yet.
+            if evaluation.decision.key_was_replaced && !self.key.is_confirmed(view.received).await {
+                return (Outcome::Failed, vec![]);
+            }
             // What was decided with a key that is no longer in force must not be written; every workload is reconciled
             // again with the new one.
             if self.key.get().as_deref() != Some(key) {

@@ -14,6 +14,7 @@ use crate::sha::HmacSha256;
 pub struct DigestKey {
     id: String,
     bytes: [u8; Self::LEN],
+    former: Vec<DigestKey>,
 }
 
 impl DigestKey {
@@ -25,7 +26,25 @@ impl DigestKey {
     pub fn new(id: impl Into<String>, bytes: &[u8]) -> Option<Self> {
         let id = id.into();
         let is_proper = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
-        Some(Self { id: is_proper.then_some(id)?, bytes: bytes.try_into().ok()? })
+        Some(Self { id: is_proper.then_some(id)?, bytes: bytes.try_into().ok()?, former: vec![] })
+    }
+
+    /// The key, and those that it replaced a short while ago: what was recorded with one of these is compared under it,
+    /// and then recorded anew (2.2).
+    #[must_use]
+    pub fn with_former(self, former: impl IntoIterator<Item = Self>) -> Self {
+        let former = former.into_iter().map(|key| Self { former: vec![], ..key }).collect();
+        Self { former, ..self }
+    }
+
+    /// The keys that this one replaced a short while ago.
+    pub fn former(&self) -> &[Self] {
+        &self.former
+    }
+
+    /// Whether the two give the same digests, whatever came before them.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.bytes == other.bytes
     }
 
     /// The key's random id, which observed-config names.

@@ -30,6 +30,7 @@ pub mod lookup;
 pub mod observed;
 pub mod patch;
 pub mod reference;
+pub mod rotation;
 pub mod selector;
 mod sha;
 pub mod template;

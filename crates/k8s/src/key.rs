@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use pod_reloader_core::digest::DigestKey;
@@ -22,10 +23,11 @@ use crate::FIELD_MANAGER;
 use crate::connect::REQUEST_TIMEOUT;
 use crate::metrics::Metrics;
 
+mod rotation;
 mod secret;
 mod stand_down;
 
-use secret::{from_secret, to_secret};
+use secret::{FormerKey, former, from_secret, is_rotation_asked, to_secret, with_former};
 
 /// The Secret's name, in the operator's namespace.
 pub const SECRET_NAME: &str = "pod-reloader-key";
@@ -33,6 +35,11 @@ pub const SECRET_NAME: &str = "pod-reloader-key";
 /// How long another key must have been stored before a running replica takes it for its own. Long enough that a
 /// key that is put back at once, or a quarrel between two replicas, does not make workloads be recorded anew.
 pub const ADOPTION_DELAY: Duration = Duration::from_secs(10);
+
+/// On the Secret, whatever its value: make a new key now.
+pub const RENEW: &str = "pod-reloader.cs.sap.com/renew";
+/// How long a key that was replaced on purpose is kept, for what is still recorded with it.
+pub const FORMER_KEPT: Duration = Duration::from_hours(24);
 
 /// On the Secret: until when the installation leaves all workloads to another one (RFC 3339).
 pub const STANDING_DOWN: &str = "pod-reloader.cs.sap.com/standing-down-until";
@@ -58,13 +65,21 @@ struct State {
 pub struct KeyReader {
     state: watch::Receiver<State>,
     stand_down: Arc<Notify>,
+    /// When the keeper began to read the Secret last.
+    aligned: watch::Receiver<Option<Instant>>,
+    recheck: Arc<Notify>,
 }
 
 impl KeyReader {
     /// A key that is in force for good, for where no [`KeyKeeper`] runs.
     pub fn fixed(key: DigestKey) -> Self {
         let state = State { in_force: Some(Arc::new(key)), ..State::default() };
-        Self { state: watch::channel(state).1, stand_down: Arc::default() }
+        Self {
+            state: watch::channel(state).1,
+            stand_down: Arc::default(),
+            aligned: watch::channel(None).1,
+            recheck: Arc::default(),
+        }
     }
 
     /// The key, while this replica's is the stored one and the installation does not stand down; without it nothing may
@@ -72,6 +87,19 @@ impl KeyReader {
     pub fn get(&self) -> Option<Arc<DigestKey>> {
         let state = self.state.borrow();
         if state.is_standing_down { None } else { state.in_force.clone() }
+    }
+
+    /// Waits until the Secret was read after that time, so that a key that another replica made before it is known here.
+    /// `false` if that takes too long.
+    pub async fn is_confirmed(&self, since: Instant) -> bool {
+        let mut aligned = self.aligned.clone();
+        let is_read = |at: &Option<Instant>| at.is_some_and(|at| at >= since);
+        if is_read(&aligned.borrow()) {
+            return true;
+        }
+        self.recheck.notify_one();
+        // Without a keeper there is no other key.
+        timeout(REQUEST_TIMEOUT, aligned.wait_for(is_read)).await.is_ok()
     }
 
     /// Whether the installation leaves all workloads to another one.
@@ -103,6 +131,10 @@ pub struct KeyKeeper {
     /// Until when this replica knows that the installation stands down, whatever the Secret says yet.
     stands_down_until: Option<Instant>,
     held: Option<Arc<DigestKey>>,
+    /// The keys that it replaced, as far as they are kept.
+    former: Vec<FormerKey>,
+    aligned: watch::Sender<Option<Instant>>,
+    recheck: Arc<Notify>,
     /// Another key that the Secret holds, and since when.
     other: Option<(DigestKey, Instant)>,
 }
@@ -129,7 +161,14 @@ impl KeyKeeper {
     pub fn new(client: Client, namespace: &str, metrics: Metrics) -> (Self, KeyReader) {
         let (sender, state) = watch::channel(State::default());
         let stand_down = Arc::new(Notify::new());
-        let reader = KeyReader { state, stand_down: stand_down.clone() };
+        let (aligned, is_aligned) = watch::channel(None);
+        let recheck = Arc::new(Notify::new());
+        let reader = KeyReader {
+            state,
+            stand_down: stand_down.clone(),
+            aligned: is_aligned,
+            recheck: recheck.clone(),
+        };
         let secrets = Api::namespaced(client, namespace);
         (
             Self {
@@ -139,6 +178,9 @@ impl KeyKeeper {
                 stand_down,
                 stands_down_until: None,
                 held: None,
+                former: vec![],
+                aligned,
+                recheck,
                 other: None,
             },
             reader,
@@ -148,11 +190,14 @@ impl KeyKeeper {
     /// Runs for ever.
     pub async fn run(mut self) {
         loop {
+            let began = Instant::now();
             match self.align().await {
                 Ok(seen) => {
-                    let stand_down = self.stand_down.clone();
+                    self.aligned.send_replace(Some(began));
+                    let (stand_down, recheck) = (self.stand_down.clone(), self.recheck.clone());
                     tokio::select! {
                         () = self.wait_for_news(seen) => {}
+                        () = recheck.notified() => {}
                         () = stand_down.notified() => self.announce_stand_down().await,
                     }
                 }
@@ -178,7 +223,7 @@ impl KeyKeeper {
                 Some(key) => (key, "restored the digest key: its Secret had been deleted"),
                 None => (Arc::new(new_key()?), "made a new digest key"),
             };
-            let secret = to_secret(&key);
+            let secret = with_former(to_secret(&key), &self.former);
             let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
             return match timeout(REQUEST_TIMEOUT, self.secrets.create(&params, &secret)).await? {
                 Ok(_) => {
@@ -193,25 +238,42 @@ impl KeyKeeper {
         };
 
         self.see_stand_down(&stored);
-        let stored_key = from_secret(&stored);
-        match (stored_key, self.held.clone()) {
-            (Some(key), None) => {
-                tracing::info!(id = key.id(), "loaded the digest key");
+        self.see_key(&stored).await.map(|is_replaced| if is_replaced { None } else { seen })
+    }
+
+    /// Takes over what the Secret says of the key. Whether it has to be read again at once.
+    async fn see_key(&mut self, stored: &Secret) -> Result<bool, KeyError> {
+        match (from_secret(stored), self.held.clone()) {
+            (Some(key), held) if held.as_ref().is_none_or(|held| held.is_same(&key)) => {
+                if held.is_none() {
+                    tracing::info!(id = key.id(), "loaded the digest key");
+                }
+                if is_rotation_asked(stored) {
+                    self.rotate(stored, &key).await?;
+                    return Ok(true);
+                }
+                self.former = former(stored, Timestamp::now()).0;
+                self.hold(Arc::new(key));
+                self.drop_former(stored).await?;
+            }
+            // It was replaced on purpose.
+            (Some(key), Some(held)) if key.former().iter().any(|former| former.is_same(&held)) => {
+                tracing::info!(id = key.id(), old = held.id(), "the digest key was replaced by a new one");
+                self.former = former(stored, Timestamp::now()).0;
                 self.hold(Arc::new(key));
             }
-            (Some(key), Some(held)) if key == *held => self.hold(held),
             // Under the same id it would be taken for the one that all digests were made with.
-            (Some(key), Some(held)) if key.id() == held.id() => self.repair(&stored, held).await?,
+            (Some(key), Some(held)) if key.id() == held.id() => self.repair(stored, held).await?,
             (Some(key), Some(held)) => self.consider(key, &held),
-            (None, None) => return Err(KeyError::Malformed),
-            (None, Some(held)) => self.repair(&stored, held).await?,
+            (None, Some(held)) => self.repair(stored, held).await?,
+            (_, None) => return Err(KeyError::Malformed),
         }
-        Ok(seen)
+        Ok(false)
     }
 
     /// Puts the key that is held back into a Secret that was damaged.
     async fn repair(&mut self, stored: &Secret, held: Arc<DigestKey>) -> Result<(), KeyError> {
-        let mut repaired = to_secret(&held);
+        let mut repaired = with_former(to_secret(&held), &self.former);
         repaired.metadata.resource_version = stored.resource_version();
         repaired.type_.clone_from(&stored.type_);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
@@ -233,7 +295,7 @@ impl KeyKeeper {
 
     fn consider(&mut self, stored: DigestKey, held: &DigestKey) {
         match &self.other {
-            Some((other, since)) if *other == stored => {
+            Some((other, since)) if other.is_same(&stored) => {
                 if since.elapsed() >= ADOPTION_DELAY {
                     tracing::warn!(
                         id = stored.id(),
@@ -310,55 +372,4 @@ fn report(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use k8s_openapi::ByteString;
-
-    use k8s_openapi::jiff::Timestamp;
-
-    use super::secret::standing_down_until;
-    use super::*;
-
-    #[test]
-    fn c2_2_the_secret_gives_the_key_back_and_damage_is_seen() {
-        let key = new_key().unwrap();
-        let secret = to_secret(&key);
-        assert_eq!(from_secret(&secret), Some(key));
-        for damage in [
-            |data: &mut BTreeMap<String, ByteString>| drop(data.remove("id")),
-            |data: &mut BTreeMap<String, ByteString>| drop(data.remove("key")),
-            |data: &mut BTreeMap<String, ByteString>| data.get_mut("key").unwrap().0.truncate(31),
-            |data: &mut BTreeMap<String, ByteString>| data.get_mut("id").unwrap().0 = b"a b".to_vec(),
-        ] {
-            let mut secret = secret.clone();
-            damage(secret.data.as_mut().unwrap());
-            assert_eq!(from_secret(&secret), None);
-        }
-    }
-
-    #[test]
-    fn c2_5_standing_down_is_read_from_the_secret_and_ends() {
-        let mut secret = to_secret(&new_key().unwrap());
-        assert_eq!(standing_down_until(&secret), None);
-        for (from_now, expected) in
-            [(STAND_DOWN, true), (Duration::from_secs(5), true), (STAND_DOWN * 3, false)]
-        {
-            let until = Timestamp::now() + from_now;
-            secret.annotations_mut().insert(STANDING_DOWN.into(), until.to_string());
-            assert_eq!(standing_down_until(&secret).is_some(), expected, "{from_now:?}");
-        }
-        for past_or_broken in ["2020-01-01T00:00:00Z", "soon", ""] {
-            secret.annotations_mut().insert(STANDING_DOWN.into(), past_or_broken.into());
-            assert_eq!(standing_down_until(&secret), None, "{past_or_broken}");
-        }
-    }
-
-    #[test]
-    fn c2_2_every_key_is_another_and_none_is_shown() {
-        let (one, other) = (new_key().unwrap(), new_key().unwrap());
-        assert_ne!(one, other);
-        assert_ne!(one.id(), other.id());
-        assert!(!format!("{one:?}").contains(&format!("{:?}", one.bytes())));
-    }
-}
+mod tests;

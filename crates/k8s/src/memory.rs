@@ -9,6 +9,8 @@ use pod_reloader_core::reference::ConfigRef;
 
 /// What an entry takes beside its strings: map slot, vector slot, allocations.
 const ENTRY_BYTES: usize = 256;
+/// What a digest of a former key takes, with its id.
+const FORMER_BYTES: usize = 80;
 
 /// A remembered version of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) struct Remembered {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) digest: Digest,
+    /// The digests of the keys that were replaced a short while ago, by the keys' ids.
+    pub(crate) former: Vec<(String, Digest)>,
     /// Which keys the object has, where they are not too many.
     pub(crate) keys: Option<KeyNames>,
     /// The length of the object's JSON, to know how much room the next read needs.
@@ -104,6 +108,7 @@ fn weight(object: &ConfigRef, remembered: &Remembered) -> usize {
         + object.object.name.len()
         + remembered.uid.len()
         + remembered.resource_version.len()
+        + remembered.former.len() * FORMER_BYTES
         + remembered.keys.as_ref().map_or(0, KeyNames::bytes)
 }
 
@@ -121,6 +126,7 @@ mod tests {
             uid: format!("{i:036}"),
             resource_version: format!("{i:010}"),
             digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
+            former: vec![],
             keys: Some(KeyNames::of(["a", "b"])),
             json_bytes: 1000,
         }

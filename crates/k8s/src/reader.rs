@@ -239,11 +239,15 @@ impl ConfigReader {
         self.metrics.count_lookup("content");
         let ConfigContent { uid, resource_version, summary } = content;
         let digest = Digest::of(key, object, &summary.sum);
+        let of_former =
+            |former: &DigestKey| (former.id().to_owned(), Digest::of(former, object, &summary.sum));
+        let former = key.former().iter().map(of_former).collect();
         let keys = Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES);
         let remembered = Remembered {
             uid: uid.clone(),
             resource_version: resource_version.clone(),
             digest,
+            former,
             keys: keys.clone(),
             json_bytes,
         };
@@ -361,8 +365,31 @@ impl ConfigReader {
         self.memory().forget(object);
     }
 
+    /// The same lookups with the digests of a key that `key` replaced a short while ago. A digest that is not remembered
+    /// any more is left out; the next read of the object brings it.
+    pub fn under(&self, key: &DigestKey, former: &DigestKey, namespace: &str, lookups: &Lookups) -> Lookups {
+        let translated = |name: &ConfigName, live: &Live| {
+            live.digest?;
+            let remembered = self.recall(key, &ConfigRef::new(namespace, name.clone()))?;
+            let is_same = remembered.uid == live.uid && remembered.resource_version == live.resource_version;
+            let mut digests = remembered.former.into_iter().filter(|(id, _)| is_same && id == former.id());
+            digests.next().map(|(_, digest)| digest)
+        };
+        let lookups = lookups.iter().map(|(name, lookup)| {
+            let lookup = match lookup {
+                Lookup::Known(live) => Lookup::Known(Live { digest: translated(name, live), ..live.clone() }),
+                other => other.clone(),
+            };
+            (name.clone(), lookup)
+        });
+        lookups.collect()
+    }
+
     fn recall(&self, key: &DigestKey, object: &ConfigRef) -> Option<Remembered> {
-        self.memory().get(key.id(), object).cloned()
+        let memory = self.memory();
+        let remembered = memory.get(key.id(), object)?;
+        let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| id == former.id());
+        key.former().iter().all(knows).then(|| remembered.clone())
     }
 
     fn absent(&self, object: &ConfigRef) -> Lookup {

@@ -48,7 +48,7 @@ pub struct Args {
     pub tls: TlsArgs,
 
     /// Name of the `MutatingWebhookConfiguration` that is given the self-made CA (only without --webhook-tls-directory).
-    /// The Secret with the certificates is called after it: `NAME-webhook-certificates`
+    /// The Secrets with the certificate and its CAs are called after it: `NAME-webhook-certificates`, `NAME-webhook-ca`
     #[arg(
         long,
         value_name = "NAME",
@@ -219,6 +219,11 @@ impl Args {
     /// `MutatingWebhookConfiguration`, as another installation's CA is not trusted by this one's.
     pub fn certificates_secret(&self) -> String {
         format!("{}-webhook-certificates", self.webhook_configuration_name)
+    }
+
+    /// The Secret with the CAs that sign them, and their keys.
+    pub fn ca_secret(&self) -> String {
+        format!("{}-webhook-ca", self.webhook_configuration_name)
     }
 }
 

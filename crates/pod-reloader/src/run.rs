@@ -123,6 +123,7 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
             client: client.clone(),
             namespace: namespace.clone(),
             secret_name: args.certificates_secret(),
+            ca_secret_name: args.ca_secret(),
             webhook_configuration: args.webhook_configuration_name.clone(),
             default_hosts: vec![
                 format!("pod-reloader.{namespace}.svc"),

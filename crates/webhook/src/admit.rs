@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use pod_reloader_core::admission::{Admission, Baseline, classify};
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::{Cause, Lookup, Lookups, Occasion, Question, Verdict, decide, needs_content};
+use pod_reloader_core::decide::{Cause, Lookup, Lookups, Occasion, Question, Verdict, needs_content};
+use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::patch::Target;
+use pod_reloader_core::rotation::decide_rotating;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
@@ -151,7 +153,7 @@ impl Admitter {
         if self.key.get().as_deref() != Some(&*key) {
             return undecided("the digest key is being replaced");
         }
-        let decision = decide(&Question {
+        let question = Question {
             mode: self.mode,
             key: &key,
             namespace,
@@ -164,7 +166,9 @@ impl Admitter {
             // The reconciler would decide without them, too, and make a second revision of it.
             tolerates_unknown: reads.only_lasting(),
             occasion,
-        });
+        };
+        let under = |former: &DigestKey| self.reader.under(&key, former, namespace, &reads.lookups);
+        let decision = decide_rotating(&question, under);
         let is_undecided = matches!(decision.verdict, Verdict::Undecided(_));
         let mut answer = match decision.verdict {
             Verdict::Undecided(names) => {

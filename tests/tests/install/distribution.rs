@@ -81,6 +81,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
             "ConfigMap kube-root-ca.crt",
             "Lease pod-reloader.cs.sap.com-reloader-pod-reloader",
             "Secret pod-reloader-key",
+            "Secret reloader-pod-reloader-webhook-ca",
             "Secret reloader-pod-reloader-webhook-certificates",
             "ServiceAccount default",
         ]

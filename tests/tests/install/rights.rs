@@ -20,6 +20,7 @@ const NAMESPACE: &str = "operators";
 const LISTS_ONLY: &str = "--feature-gates=WatchList=false";
 const KEY: &str = "pod-reloader-key";
 const CERTIFICATES: &str = "reloader-pod-reloader-webhook-certificates";
+const CAS: &str = "reloader-pod-reloader-webhook-ca";
 const LEASE: &str = "pod-reloader.cs.sap.com-reloader-pod-reloader";
 
 #[tokio::test]
@@ -192,7 +193,7 @@ async fn exercise_self_made_certificates(world: &World, release: &Release) -> an
     let ask = Patch::Merge(json!({"metadata": {"annotations": {"pod-reloader.cs.sap.com/renew": "now"}}}));
     secrets.patch(CERTIFICATES, &PatchParams::default(), &ask).await?;
     eventually("new certificates", PATIENCE, || async {
-        let data = secrets.get(CERTIFICATES).await?.data.unwrap_or_default();
+        let data = secrets.get(CAS).await?.data.unwrap_or_default();
         ensure!(data.contains_key("ca-next.crt"), "not yet");
         Ok(())
     })

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use pod_reloader_core::config_hash::ConfigHash;
 use pod_reloader_core::decide::{Live, Lookup};
@@ -176,6 +176,45 @@ async fn c2_5_a_lost_key_restarts_nothing() -> anyhow::Result<()> {
             space.configmap("settings", "two").await.map(drop)
         })
         .await
+}
+
+#[tokio::test]
+async fn c2_2_a_key_that_is_replaced_on_request_restarts_nothing_and_misses_nothing() -> anyhow::Result<()> {
+    let world = World::own(&[WINDOW]).await?;
+    let space = Space::within(&world).await?;
+    space.configmap("settings", "one").await?;
+    for name in ["app", "other"] {
+        space.create(&objects::listing(name, "settings")).await?;
+    }
+    let secrets = Api::<Secret>::namespaced(world.admin().await?, "pod-reloader");
+    let id = || async {
+        let data = secrets.get("pod-reloader-key").await?.data.unwrap_or_default();
+        anyhow::Ok(String::from_utf8(data["id"].0.clone())?)
+    };
+    for revisions in [1, 2] {
+        let before = id().await?;
+        let ask = json!({"metadata": {"annotations": {"pod-reloader.cs.sap.com/renew": "now"}}});
+        secrets.patch("pod-reloader-key", &PatchParams::default(), &Patch::Merge(ask)).await?;
+        if revisions == 2 {
+            space.configmap("settings", "two").await?;
+        }
+        for name in ["app", "other"] {
+            eventually("observed-config under the new key", PATIENCE, || async {
+                let id = id().await?;
+                ensure!(id != before, "the old key");
+                let observed = recorded(&space, name).await?;
+                ensure!(observed["key"] == json!(id), "{observed}");
+                Ok(())
+            })
+            .await?;
+        }
+        space.quiesce().await?;
+        for name in ["app", "other"] {
+            space.expect_revisions(DEPLOYMENT, name, revisions).await?;
+            assert_eq!(space.events(name, "KeyReplaced").await?, Vec::<String>::new());
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

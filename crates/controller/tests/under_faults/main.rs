@@ -11,6 +11,7 @@ mod reads;
 mod replicas;
 mod reviews;
 mod rivals;
+mod rotation;
 mod scope;
 mod secrets_off;
 mod streams;

@@ -8,8 +8,28 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use pod_reloader_core::digest::DigestKey;
+use serde::{Deserialize, Serialize};
 
-use super::{SECRET_NAME, STAND_DOWN, STANDING_DOWN};
+use super::{FORMER_KEPT, RENEW, SECRET_NAME, STAND_DOWN, STANDING_DOWN};
+
+/// In the Secret: the keys that this one replaced, with their times.
+const FORMER: &str = "former";
+/// So many of them at most: what is older is compared no more.
+const MAX_FORMER: usize = 3;
+
+/// A key that was replaced on purpose, and until when it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FormerKey {
+    pub(super) key: DigestKey,
+    pub(super) until: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFormer {
+    id: String,
+    key: ByteString,
+    until: Timestamp,
+}
 
 /// A Secret with that key.
 pub(super) fn to_secret(key: &DigestKey) -> Secret {
@@ -30,6 +50,51 @@ pub(super) fn to_secret(key: &DigestKey) -> Secret {
     }
 }
 
+/// The Secret with those former keys.
+pub(super) fn with_former(mut secret: Secret, former: &[FormerKey]) -> Secret {
+    let stored: Vec<_> = former
+        .iter()
+        .take(MAX_FORMER)
+        .map(|former| StoredFormer {
+            id: former.key.id().to_owned(),
+            key: ByteString(former.key.bytes().into()),
+            until: former.until,
+        })
+        .collect();
+    let data = secret.data.get_or_insert_default();
+    if stored.is_empty() {
+        data.remove(FORMER);
+    } else {
+        let text = serde_json::to_vec(&stored).expect("strings are JSON");
+        data.insert(FORMER.into(), ByteString(text));
+    }
+    secret
+}
+
+/// The former keys that are still to be kept, and whether the Secret holds others, too.
+pub(super) fn former(secret: &Secret, now: Timestamp) -> (Vec<FormerKey>, bool) {
+    let Some(text) = secret.data.as_ref().and_then(|data| data.get(FORMER)) else { return (vec![], false) };
+    let stored: Vec<StoredFormer> = serde_json::from_slice(&text.0).unwrap_or_default();
+    let all = stored.len();
+    // What lies further ahead was written by a clock that is wrong, or by mistake.
+    let latest = now + FORMER_KEPT * 2;
+    let kept: Vec<_> = stored
+        .into_iter()
+        .filter(|former| former.until > now && former.until <= latest)
+        .filter_map(|StoredFormer { id, key, until }| {
+            Some(FormerKey { key: DigestKey::new(id, &key.0)?, until })
+        })
+        .take(MAX_FORMER)
+        .collect();
+    let has_others = kept.len() < all || all == 0;
+    (kept, has_others)
+}
+
+/// Whether somebody asks for another key.
+pub(super) fn is_rotation_asked(secret: &Secret) -> bool {
+    secret.annotations().contains_key(RENEW)
+}
+
 /// How long the installation still stands down, if it does.
 pub(super) fn standing_down_until(secret: &Secret) -> Option<Timestamp> {
     let until: Timestamp = secret.annotations().get(STANDING_DOWN)?.parse().ok()?;
@@ -38,9 +103,11 @@ pub(super) fn standing_down_until(secret: &Secret) -> Option<Timestamp> {
     (until > now && until <= now + STAND_DOWN * 2).then_some(until)
 }
 
-/// The key of a Secret; `None` if it holds none.
+/// The key of a Secret, with its former ones; `None` if it holds none.
 pub(super) fn from_secret(secret: &Secret) -> Option<DigestKey> {
     let data = secret.data.as_ref()?;
     let id = String::from_utf8(data.get("id")?.0.clone()).ok()?;
-    DigestKey::new(id, &data.get("key")?.0)
+    let (former, _) = former(secret, Timestamp::now());
+    let key = DigestKey::new(id, &data.get("key")?.0)?;
+    Some(key.with_former(former.into_iter().map(|former| former.key)))
 }

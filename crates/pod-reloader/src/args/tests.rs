@@ -145,9 +145,11 @@ fn c5_1_the_lease_and_the_certificates_have_names_per_installation() {
     let args = parse(&[]).unwrap();
     assert_eq!(args.leader_election_id, "pod-reloader.cs.sap.com");
     assert_eq!(args.certificates_secret(), "pod-reloader-webhook-certificates");
+    assert_eq!(args.ca_secret(), "pod-reloader-webhook-ca");
     let args = parse(&["--leader-election-id=x.y", "--webhook-configuration-name=second"]).unwrap();
     assert_eq!(args.leader_election_id, "x.y");
     assert_eq!(args.certificates_secret(), "second-webhook-certificates");
+    assert_eq!(args.ca_secret(), "second-webhook-ca");
 }
 
 #[test]

@@ -1,13 +1,16 @@
-//! The self-made CA and certificate, and when to renew which. Nothing here reads the clock.
+//! The self-made CAs, and when to renew what. Nothing here reads the clock.
 //!
 //! A CA is renewed in three steps, so that no replica and no moment is left untrusted: the next CA is published
-//! beside the present one; once it has been for [`Lifetimes::overlap`], it signs a new certificate; the old CA stays
-//! published until it ends.
+//! beside the present one; once it has been for [`Lifetimes::overlap`], it signs; the old one stays published for
+//! [`Lifetimes::former`], until when every replica has a certificate of the new one.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::pair::{AuthorityError, Pair, has_ended, is_trustworthy, make_ca, make_leaf, split_bundle};
+use super::pair::{AuthorityError, Facts, Pair, is_trustworthy, make_ca, split_bundle};
+
+/// CAs that are trusted beside ours at most: whoever fills the configuration with more must not keep ours from being stored.
+const MAX_FORMER: usize = 20;
 
 /// How long things are valid.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,11 @@ pub struct Lifetimes {
     pub leaf: Duration,
     /// How long the next CA is published before it signs: long enough for everybody to have heard of it.
     pub overlap: Duration,
+    /// How long a CA that no longer signs, or that somebody else published, is trusted at most.
+    pub former: Duration,
+    /// How long a CA has been published before it is relied on where there is no time for the overlap: API servers learn
+    /// of it within a second.
+    pub publication: Duration,
     /// How often all is looked at, if nothing happens.
     pub check_every: Duration,
 }
@@ -26,68 +34,99 @@ impl Default for Lifetimes {
     fn default() -> Self {
         let day = Duration::from_hours(24);
         Self {
-            ca: day * 5 * 365,
+            ca: day * 365,
             leaf: day * 90,
             overlap: Duration::from_hours(1),
+            former: day,
+            publication: Duration::from_secs(10),
             check_every: Duration::from_secs(30),
         }
     }
 }
 
-/// All that the replicas share.
+/// A CA that does not sign (any more), and until when it is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct State {
-    /// What is served.
-    pub(crate) leaf: Pair,
+pub(crate) struct Former {
+    /// In PEM.
+    pub(crate) certificate: String,
+    pub(crate) until: SystemTime,
+}
+
+/// The CAs that all replicas share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Authority {
     /// Signs.
     pub(crate) signer: Pair,
     /// Published, and to sign later.
     pub(crate) next: Option<Pair>,
-    /// CAs that signed before: certificates in PEM.
-    pub(crate) former: Vec<String>,
+    /// Trusted for a while.
+    pub(crate) former: Vec<Former>,
+    /// The request for a renewal that was met last: the serial number of the certificate that has to be replaced, and
+    /// what was asked for.
+    pub(crate) renewed: Option<String>,
 }
 
-/// What should happen to the state.
+/// What should happen to the CAs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Make the next CA and publish it.
     Announce,
     /// Have the next CA sign.
     Promote,
-    /// Make a new certificate.
-    Renew,
     /// The CA has ended, or is not valid yet: begin anew, the old one stays published as far as it helps.
     StartOver,
-    /// No longer publish CAs that have ended.
+    /// No longer publish CAs whose time is over.
     Prune,
 }
 
-impl State {
-    /// A first CA and its certificate.
-    pub(crate) fn create(
-        hosts: &BTreeSet<String>,
-        now: SystemTime,
-        lifetimes: &Lifetimes,
-    ) -> Result<Self, AuthorityError> {
-        Self::from_signer(make_ca(now, lifetimes)?, hosts, now, lifetimes)
+/// What a user can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A new certificate now, and the next CA in order.
+    Renew,
+    /// Somebody else has the CA's key: a new CA signs as soon as it is published, and the others are trusted for
+    /// [`Lifetimes::former`] at most.
+    Compromised,
+    /// The others are trusted only until the new certificate is stored.
+    CompromisedNow,
+}
+
+impl Request {
+    /// What that value of the annotation means.
+    pub(crate) fn parse(value: &str) -> Self {
+        match value.trim().to_ascii_lowercase().as_str() {
+            "compromised" => Self::Compromised,
+            "compromised-now" => Self::CompromisedNow,
+            _ => Self::Renew,
+        }
     }
 
-    /// A CA that there is, and a new certificate of it.
-    pub(crate) fn from_signer(
-        signer: Pair,
-        hosts: &BTreeSet<String>,
-        now: SystemTime,
-        lifetimes: &Lifetimes,
-    ) -> Result<Self, AuthorityError> {
-        let leaf = make_leaf(&signer, hosts, now, lifetimes)?;
-        Ok(Self { leaf, signer, next: None, former: vec![] })
+    /// How [`Authority::renewed`] remembers that it was met while that certificate was served.
+    pub(crate) fn mark(self, leaf: Option<&Pair>) -> String {
+        format!("{} {self:?}", leaf.map_or("none", |leaf| &leaf.facts.serial))
+    }
+}
+
+impl Authority {
+    /// A first CA.
+    pub(crate) fn create(now: SystemTime, lifetimes: &Lifetimes) -> Result<Self, AuthorityError> {
+        Ok(Self::of(make_ca(now, lifetimes)?))
     }
 
-    /// Keeps publishing the CAs of that bundle: other replicas may still serve certificates of theirs.
-    pub(crate) fn also_trusting(mut self, bundle: &str, now: SystemTime) -> Self {
-        for pem in split_bundle(bundle) {
-            if is_trustworthy(&pem, now) && !split_bundle(&self.bundle()).contains(&pem) {
-                self.former.push(pem);
+    /// A CA that there is.
+    pub(crate) fn of(signer: Pair) -> Self {
+        Self { signer, next: None, former: vec![], renewed: None }
+    }
+
+    /// Keeps publishing the CAs of that bundle for a while: others may still serve certificates of theirs. What is
+    /// trusted already is not trusted for longer.
+    pub(crate) fn also_trusting(mut self, bundle: &str, now: SystemTime, lifetimes: &Lifetimes) -> Self {
+        for certificate in split_bundle(bundle) {
+            if self.former.len() < MAX_FORMER
+                && is_trustworthy(&certificate, now)
+                && !self.certificates().any(|known| known == certificate)
+            {
+                self.former.push(Former { certificate, until: whole_seconds(now + lifetimes.former) });
             }
         }
         self
@@ -95,26 +134,34 @@ impl State {
 
     /// The CAs to be trusted, in PEM: the one that signs first.
     pub(crate) fn bundle(&self) -> String {
-        let next = self.next.iter().map(|next| next.certificate.as_str());
-        let former = self.former.iter().map(String::as_str);
-        std::iter::once(self.signer.certificate.as_str()).chain(next).chain(former).collect()
+        self.certificates().collect()
     }
 
-    /// Whether the certificate is of another CA than ours, so that nobody would trust it.
-    pub(crate) fn is_leaf_foreign(&self) -> bool {
-        self.leaf.facts.issuer != self.signer.facts.subject
+    fn certificates(&self) -> impl Iterator<Item = &str> {
+        let next = self.next.iter().map(|next| next.certificate.as_str());
+        let former = self.former.iter().map(|former| former.certificate.as_str());
+        std::iter::once(self.signer.certificate.as_str()).chain(next).chain(former)
+    }
+
+    /// Whether one of the CAs issued that certificate, so that it is trusted where they are.
+    pub(crate) fn trusts(&self, leaf: &Pair) -> bool {
+        is_issued_by(&self.bundle(), leaf)
+    }
+
+    fn signed(&self, leaf: &Pair) -> bool {
+        leaf.facts.issuer == self.signer.facts.subject
     }
 
     /// The most pressing step, if one is due. `published_since` says since when the present bundle is known to be in
     /// the webhook configuration.
     pub(crate) fn next_step(
         &self,
-        hosts: &BTreeSet<String>,
+        leaf: Option<&Pair>,
         now: SystemTime,
         lifetimes: &Lifetimes,
         published_since: Option<SystemTime>,
     ) -> Option<Step> {
-        let is_usable = |ca: &Pair| now < ca.facts.not_after && !ca.facts.is_from_future(now);
+        let is_usable = |ca: &Pair| ca.facts.is_valid(now);
         let next = self.next.as_ref().filter(|next| is_usable(next));
         if !is_usable(&self.signer) {
             // The next one is trusted already, or will be as soon as any other.
@@ -123,63 +170,134 @@ impl State {
         if next.is_some() && published_since.is_some_and(|since| now >= since + lifetimes.overlap) {
             return Some(Step::Promote);
         }
-        let is_due = self.leaf.facts.is_due(now) || self.leaf.facts.is_from_future(now);
-        if self.is_leaf_foreign() || is_due || !hosts.is_subset(&self.leaf.facts.hosts) {
-            return Some(Step::Renew);
-        }
-        if self.next.is_none() && self.signer.facts.is_due(now) {
+        // An earlier release made CAs for longer.
+        let is_long = self.signer.facts.life() > lifetimes.ca + lifetimes.ca / 10;
+        if self.next.is_none() && (is_long || self.signer.facts.is_due(now)) {
             return Some(Step::Announce);
         }
-        self.former.iter().any(|pem| has_ended(pem, now)).then_some(Step::Prune)
+        self.former.iter().any(|former| is_over(former, leaf, now)).then_some(Step::Prune)
     }
 
-    /// The state after a renewal that somebody asked for: the present CA signs a new certificate, and the next CA is
-    /// published, to sign after the overlap.
-    pub(crate) fn renewed(
-        self,
-        hosts: &BTreeSet<String>,
-        now: SystemTime,
-        lifetimes: &Lifetimes,
-    ) -> Result<Self, AuthorityError> {
-        let state = self.after(Step::Renew, hosts, now, lifetimes)?;
-        if state.next.is_some() {
-            return Ok(state);
-        }
-        state.after(Step::Announce, hosts, now, lifetimes)
-    }
-
-    /// The state after a step.
+    /// The CAs after a step.
     pub(crate) fn after(
         mut self,
         step: Step,
-        hosts: &BTreeSet<String>,
+        leaf: Option<&Pair>,
         now: SystemTime,
         lifetimes: &Lifetimes,
     ) -> Result<Self, AuthorityError> {
-        // Never shrink: a name that is no longer asked for may still be called.
-        let hosts: BTreeSet<_> = hosts.union(&self.leaf.facts.hosts).cloned().collect();
+        let until = whole_seconds(now + lifetimes.former);
         match step {
             Step::Announce => self.next = Some(make_ca(now, lifetimes)?),
             Step::Promote => {
                 if let Some(next) = self.next.take() {
                     let former = std::mem::replace(&mut self.signer, next);
-                    self.former.push(former.certificate);
-                    self.leaf = make_leaf(&self.signer, &hosts, now, lifetimes)?;
+                    self.former.push(Former { certificate: former.certificate, until });
                 }
             }
-            Step::Renew => self.leaf = make_leaf(&self.signer, &hosts, now, lifetimes)?,
-            Step::StartOver => {
-                let mut former = std::mem::take(&mut self.former);
-                // One that is not valid yet may have signed what other replicas serve until they hear of this.
-                former.push(self.signer.certificate);
-                self = Self::create(&hosts, now, lifetimes)?;
-                self.former = former;
-            }
-            Step::Prune => {}
+            // One that is not valid yet may have signed what other replicas serve until they hear of this.
+            Step::StartOver => self = self.replaced(until, now, lifetimes)?,
+            Step::Prune => self.former.retain(|former| !is_over(former, leaf, now)),
         }
-        self.former.retain(|pem| !has_ended(pem, now));
+        self.former.retain(|former| is_trustworthy(&former.certificate, now));
         Ok(self)
     }
+
+    /// A new CA signs, and all others are trusted until then at most.
+    fn replaced(
+        self,
+        until: SystemTime,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<Self, AuthorityError> {
+        let mut new = Self { renewed: self.renewed, ..Self::create(now, lifetimes)? };
+        let earlier = |former: Former| Former { until: former.until.min(until), ..former };
+        new.former = self.former.into_iter().map(earlier).collect();
+        // A next one has signed nothing.
+        new.former.push(Former { certificate: self.signer.certificate, until });
+        Ok(new)
+    }
+
+    /// The CAs once that request is met, which was made while `leaf` was served. The certificate follows.
+    pub(crate) fn asked(
+        self,
+        request: Request,
+        leaf: Option<&Pair>,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+    ) -> Result<Self, AuthorityError> {
+        let mut state = match request {
+            Request::Renew if self.next.is_some() => self,
+            Request::Renew => self.after(Step::Announce, leaf, now, lifetimes)?,
+            Request::Compromised => self.replaced(whole_seconds(now + lifetimes.former), now, lifetimes)?,
+            // The certificate of the new CA is stored by then, and other replicas have read it.
+            Request::CompromisedNow => {
+                self.replaced(whole_seconds(now + lifetimes.publication * 2), now, lifetimes)?
+            }
+        };
+        state.renewed = Some(request.mark(leaf));
+        Ok(state)
+    }
+
+    /// Whether a new certificate has to be made.
+    pub(crate) fn needs_leaf(
+        &self,
+        leaf: Option<&Pair>,
+        hosts: &BTreeSet<String>,
+        now: SystemTime,
+        lifetimes: &Lifetimes,
+        published_since: Option<SystemTime>,
+    ) -> bool {
+        let Some(leaf) = leaf.filter(|leaf| self.is_usable(leaf, now)) else { return true };
+        if !self.signed(leaf) {
+            // It is still trusted; one of the new CA has to be when it is first seen.
+            return published_since.is_some_and(|since| now >= since + lifetimes.publication);
+        }
+        let is_asked_for = self
+            .renewed
+            .as_ref()
+            .and_then(|renewed| renewed.split_once(' '))
+            .is_some_and(|(serial, _)| serial == leaf.facts.serial);
+        is_asked_for || leaf.facts.is_due(now) || !hosts.is_subset(&leaf.facts.hosts)
+    }
+
+    /// Whether that certificate may be served.
+    pub(crate) fn is_usable(&self, leaf: &Pair, now: SystemTime) -> bool {
+        self.trusts(leaf) && leaf.facts.is_valid(now)
+    }
+
+    /// When the trust in a CA ends next.
+    pub(crate) fn next_end(&self, now: SystemTime) -> Option<Duration> {
+        self.former.iter().filter_map(|former| former.until.duration_since(now).ok()).min()
+    }
+
+    /// Whether the certificate is waiting for the publication of the CA that is to sign its successor.
+    pub(crate) fn awaits_publication(&self, leaf: &Pair) -> bool {
+        !self.signed(leaf)
+    }
+}
+
+/// Whether one of the CAs of that bundle issued the certificate.
+pub(crate) fn is_issued_by(bundle: &str, leaf: &Pair) -> bool {
+    split_bundle(bundle)
+        .iter()
+        .any(|ca| Facts::read(ca).is_ok_and(|ca| ca.is_ca && ca.subject == leaf.facts.issuer))
+}
+
+/// Whether that CA need not be trusted any longer: its time is over, and what is served is not of it.
+fn is_over(former: &Former, leaf: Option<&Pair>, now: SystemTime) -> bool {
+    if !is_trustworthy(&former.certificate, now) {
+        return true;
+    }
+    let is_in_use =
+        leaf.is_some_and(|leaf| leaf.facts.is_valid(now) && is_issued_by(&former.certificate, leaf));
+    now >= former.until && !is_in_use
+}
+
+/// Stored times have no fractions.
+pub(crate) fn whole_seconds(time: SystemTime) -> SystemTime {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ pub(crate) struct Facts {
     not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     pub(crate) hosts: BTreeSet<String>,
-    is_ca: bool,
+    pub(crate) serial: String,
+    pub(crate) is_ca: bool,
 }
 
 impl Pair {
@@ -69,7 +70,7 @@ impl Pair {
 }
 
 impl Facts {
-    fn read(certificate: &str) -> Result<Self, AuthorityError> {
+    pub(crate) fn read(certificate: &str) -> Result<Self, AuthorityError> {
         let unusable = AuthorityError::Unusable("a certificate cannot be read");
         let Some(Ok(pem)) = Pem::iter_from_buffer(certificate.as_bytes()).next() else {
             return Err(unusable);
@@ -94,20 +95,25 @@ impl Facts {
             not_before: time(x509.validity().not_before),
             not_after: time(x509.validity().not_after),
             hosts: hosts.collect(),
+            serial: x509.raw_serial().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
             is_ca: x509.is_ca(),
         })
     }
 
-    /// Whether it is not valid yet: made by a replica whose clock is ahead, or read by one whose clock is behind.
-    pub(crate) fn is_from_future(&self, now: SystemTime) -> bool {
-        now < self.not_before
+    /// Whether it is valid now. It may not be yet: made by a replica whose clock is ahead, or read by one whose clock is
+    /// behind.
+    pub(crate) fn is_valid(&self, now: SystemTime) -> bool {
+        (self.not_before..self.not_after).contains(&now)
+    }
+
+    /// How long it is valid, counted from when it was made.
+    pub(crate) fn life(&self) -> Duration {
+        self.not_after.duration_since(self.not_before + BACKDATE).unwrap_or_default()
     }
 
     /// After two thirds of its life, counted from when it was made: a short life must not be due from the start.
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
-        let made = self.not_before + BACKDATE;
-        let life = self.not_after.duration_since(made).unwrap_or_default();
-        now >= made + life * 2 / 3
+        now >= self.not_before + BACKDATE + self.life() * 2 / 3
     }
 }
 
@@ -135,11 +141,6 @@ pub(crate) fn normal_host(host: &str) -> Option<String> {
     }
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     (host.is_ascii() && !host.is_empty()).then_some(host)
-}
-
-/// Whether that certificate has ended or cannot be read.
-pub(crate) fn has_ended(pem: &str, now: SystemTime) -> bool {
-    Facts::read(pem).map_or(true, |facts| now >= facts.not_after)
 }
 
 fn public_key(certificate: &str) -> Result<Vec<u8>, AuthorityError> {

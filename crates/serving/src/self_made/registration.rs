@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::json;
 
-use super::pair::normal_host;
+use super::pair::{normal_host, split_bundle};
 
 /// The hosts under which the webhooks are called.
 pub(crate) fn hosts(configuration: &MutatingWebhookConfiguration) -> BTreeSet<String> {
@@ -23,6 +23,15 @@ pub(crate) fn bundle(configuration: &MutatingWebhookConfiguration) -> String {
     let webhooks = configuration.webhooks.iter().flatten();
     let bundles = webhooks.filter_map(|webhook| webhook.client_config.ca_bundle.as_ref());
     bundles.map(|bundle| String::from_utf8_lossy(&bundle.0) + "\n").collect()
+}
+
+/// Whether every webhook trusts that CA.
+pub(crate) fn all_trust(configuration: &MutatingWebhookConfiguration, certificate: &str) -> bool {
+    configuration.webhooks.iter().flatten().all(|webhook| {
+        let bundle = webhook.client_config.ca_bundle.as_ref();
+        let bundle = bundle.map(|bundle| String::from_utf8_lossy(&bundle.0)).unwrap_or_default();
+        split_bundle(&bundle).iter().any(|trusted| trusted == certificate)
+    })
 }
 
 fn hosts_of(client: &WebhookClientConfig) -> Vec<String> {
