@@ -1,6 +1,7 @@
-{{/* Who makes the webhook's certificate: "cert-manager", "existing" or "self-made". */}}
+{{/* Who makes the webhook's certificate: "cert-manager", "existing" or "self-made"; "none" without a webhook. */}}
 {{- define "pod-reloader.certificates" -}}
-{{- if .Values.webhook.certManager.enabled }}cert-manager
+{{- if not (include "pod-reloader.hasWebhook" .) }}none
+{{- else if .Values.webhook.certManager.enabled }}cert-manager
 {{- else if .Values.webhook.existingSecret }}existing
 {{- else }}self-made
 {{- end }}
@@ -17,6 +18,11 @@
 {{/* The Secret that the operator keeps its own certificates in: it is called after the MutatingWebhookConfiguration. */}}
 {{- define "pod-reloader.selfMadeSecretName" -}}
 {{ include "pod-reloader.fullname" . }}-webhook-certificates
+{{- end }}
+
+{{/* And the one with the keys of its CAs. */}}
+{{- define "pod-reloader.selfMadeAuthorityName" -}}
+{{ include "pod-reloader.fullname" . }}-webhook-ca
 {{- end }}
 
 {{/* The caBundle in base64, if the values have one: PEM, or base64 of it. */}}
