@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 use http::{Method, Request, StatusCode};
 use kube::Client;
-use pod_reloader_e2e::{User, eventually, pinned_tool};
+use pod_reloader_e2e::helm::pinned_tool;
+use pod_reloader_e2e::{User, eventually};
 use serde_json::{Value, json};
 
 use crate::{PATIENCE, World, release};
@@ -56,7 +57,13 @@ pub async fn is_in_force(world: &World, client: &Client) -> anyhow::Result<()> {
         let (_, said) = send(client, Method::PATCH, path, "application/merge-patch+json", &label).await?;
         ensure!(said.contains(SENTENCE), "a label could be changed: {said}");
         let path = "/apis/events.k8s.io/v1/namespaces/default/events?dryRun=All";
-        let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "probe"}});
+        // Valid, but about nothing: what is not valid is refused before policies are asked.
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "probe"},
+            "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal", "reason": "Probe", "action": "Probe",
+            "reportingController": "probe", "reportingInstance": "probe",
+            "regarding": {"kind": "Node", "namespace": "default", "name": "probe"}
+        });
         let (_, said) = send(client, Method::POST, path, "application/json", &event).await?;
         ensure!(said.contains(SENTENCE), "an Event could be made: {said}");
         Ok(())

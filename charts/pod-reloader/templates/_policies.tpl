@@ -39,6 +39,11 @@ variables:
   expression: variables.podMetadata.?annotations.orValue({})
 - name: oldPodAnnotations
   expression: variables.oldPodMetadata.?annotations.orValue({})
+# The API server itself counts the templates of a DaemonSet in an annotation, and overrules whoever sets it.
+- name: exempt
+  expression: |-
+    ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash'] +
+      (request.resource.resource == 'daemonsets' ? ['deprecated.daemonset.template.generation'] : [])
 - name: isManaged
   expression: |-
     {{ include "pod-reloader.listsInCel" . }}.exists(key,
@@ -54,10 +59,10 @@ validations:
   message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
   expression: |-
     variables.annotations.all(key,
-      key in ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash'] ||
+      key in variables.exempt ||
       (key in variables.oldAnnotations && variables.oldAnnotations[key] == variables.annotations[key])) &&
     variables.oldAnnotations.all(key,
-      key in ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash'] ||
+      key in variables.exempt ||
       key in variables.annotations)
 - reason: Forbidden
   message: pod-reloader may only remove the annotation pod-reloader.cs.sap.com/config-hash of a workload itself
@@ -120,6 +125,7 @@ matchConstraints:
     operations: [CREATE, DELETE]
     resources: [deployments, statefulsets, daemonsets]
     scope: Namespaced
+  # Of these the API server takes `deployments/*` for the Deployments, too, whose updates have a policy of their own.
   - apiGroups: [apps]
     apiVersions: [v1]
     operations: ["*"]
@@ -145,7 +151,8 @@ validations:
   message: >-
     pod-reloader may update workloads only: it neither makes nor deletes any, leaves their subresources alone, and
     deletes no Secret, Lease or Event
-  expression: "false"
+  expression: |-
+    request.resource.group == 'apps' && request.operation == 'UPDATE' && request.?subResource.orValue('') == ''
 {{- end }}
 
 {{/* Its Secrets and its Lease. RBAC cannot say what an object that is created may be called. */}}
@@ -168,8 +175,10 @@ variables:
     request.resource.resource == 'secrets'
       ? {{ include "pod-reloader.ownSecretNames" . | fromJsonArray | join "', '" | printf "['%s']" }}
       : ['{{ include "pod-reloader.leaseName" . }}']
-- name: old
-  expression: "optional.ofNonZeroValue(dyn(oldObject))"
+- name: oldOwners
+  expression: "dyn(oldObject) == null ? [] : dyn(oldObject).metadata.?ownerReferences.orValue([])"
+- name: oldFinalizers
+  expression: "dyn(oldObject) == null ? [] : dyn(oldObject).metadata.?finalizers.orValue([])"
 validations:
 - reason: Forbidden
   message: pod-reloader may write Secrets and Leases of its own only, in its own namespace
@@ -181,15 +190,13 @@ validations:
   expression: |-
     request.resource.resource != 'secrets' ||
     (dyn(object).?type.orValue('Opaque') in ['Opaque', 'kubernetes.io/tls'] &&
-      (!variables.old.hasValue() || variables.old.?type == dyn(object).?type))
+      (dyn(oldObject) == null || dyn(oldObject).?type.orValue('') == dyn(object).?type.orValue('')))
 # Dropping what others put there is allowed: a damaged Secret is written anew as it was at first.
 - reason: Forbidden
   message: pod-reloader may give its Secrets and its Lease neither owners nor finalizers
   expression: |-
-    dyn(object).metadata.?ownerReferences.orValue([]).all(owner,
-      owner in variables.old.?metadata.?ownerReferences.orValue([])) &&
-    dyn(object).metadata.?finalizers.orValue([]).all(finalizer,
-      finalizer in variables.old.?metadata.?finalizers.orValue([]))
+    dyn(object).metadata.?ownerReferences.orValue([]).all(owner, owner in variables.oldOwners) &&
+    dyn(object).metadata.?finalizers.orValue([]).all(finalizer, finalizer in variables.oldFinalizers)
 - reason: Forbidden
   message: pod-reloader may not make its Secrets immutable
   expression: |-

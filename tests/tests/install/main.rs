@@ -3,6 +3,7 @@
 mod cert_manager;
 mod distribution;
 mod plain;
+mod policy;
 mod rights;
 mod rolling;
 mod takeover;
