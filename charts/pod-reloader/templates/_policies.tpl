@@ -151,7 +151,7 @@ validations:
     pod-reloader may update workloads only: it neither makes nor deletes any, leaves their subresources alone, and
     deletes no Secret, Lease or Event
   expression: |-
-    request.resource.group == 'apps' && request.operation == 'UPDATE' && request.?subResource.orValue('') == ''
+    request.resource.group == 'apps' && request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')
 {{- end }}
 
 {{/* Its Secrets and its Lease. RBAC cannot say what an object that is created may be called. */}}

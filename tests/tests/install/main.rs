@@ -6,4 +6,5 @@ mod plain;
 mod policy;
 mod rights;
 mod rolling;
+mod scope;
 mod takeover;
