@@ -164,7 +164,7 @@ fn nulls_are_defaults_or_refused() {
                     }
                 }
                 Ok(objects) => {
-                    wrong.push(format!("{assignment}: {} objects rather than {expected}", objects.len()))
+                    wrong.push(format!("{assignment}: {} objects rather than {expected}", objects.len()));
                 }
                 Err(error) => wrong.push(format!("{assignment}: {error}")),
             },
