@@ -18,6 +18,10 @@
 {{- end }}
 
 {{- define "pod-reloader.validateWebhook" -}}
+{{- /* A version that is written as a number can lie between two. */}}
+{{- if not (has (default "" .Values.tls.minVersion | toString) (list "" "VersionTLS12" "VersionTLS13" "1.2" "1.3")) }}
+{{- fail (printf "tls.minVersion: there is no TLS %v; choose VersionTLS12 or VersionTLS13" .Values.tls.minVersion) }}
+{{- end }}
 {{- $clientCA := .Values.webhook.clientCA }}
 {{- if and $clientCA.existingConfigMap $clientCA.existingSecret }}
 {{- fail "webhook.clientCA.existingConfigMap and webhook.clientCA.existingSecret exclude each other: the CA comes from one of the two" }}

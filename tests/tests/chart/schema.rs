@@ -77,7 +77,8 @@ const BAD: &[(&str, &str)] = &[
         "webhook.objectSelector.matchExpressions[0].key=a,webhook.objectSelector.matchExpressions[0].operator=Gt",
         "at '/webhook/objectSelector/matchExpressions/0/operator': value must be one of 'In', 'NotIn'",
     ),
-    ("tls.minVersion=1.1", "at '/tls/minVersion': value must be one of 'VersionTLS12', 'VersionTLS13'"),
+    ("tls.minVersion=1.1", "at '/tls/minVersion': '1.1' does not match pattern"),
+    ("tls.minVersion=TLSv1.2", "at '/tls/minVersion': 'TLSv1.2' does not match pattern"),
     (
         "tls.cipherSuites={ECDHE-RSA-AES128}",
         "at '/tls/cipherSuites/0': 'ECDHE-RSA-AES128' does not match pattern",

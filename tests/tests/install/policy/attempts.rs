@@ -185,6 +185,8 @@ pub(super) fn attempts_on_others(namespace: &str) -> Vec<Attempt> {
     token["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": "default"});
     let mut with_owner = secret("pod-reloader-webhook-ca", "Opaque");
     with_owner["metadata"]["ownerReferences"] = owner.clone();
+    let mut with_finalizer = event("pod-reloader", "apps/v1", "Deployment", namespace);
+    with_finalizer["metadata"]["finalizers"] = json!(["example.com/evil"]);
     let core_event = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": "app.1"}, "reason": "Evil", "message": "m",
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": "app"},
@@ -263,6 +265,7 @@ pub(super) fn attempts_on_others(namespace: &str) -> Vec<Attempt> {
             JSON,
             event("pod-reloader", "apps/v1", "Deployment", "default"),
         ),
+        ("an Event with a finalizer", Method::POST, events.clone(), JSON, with_finalizer),
         (
             "an Event of the older API",
             Method::POST,
