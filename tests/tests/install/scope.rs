@@ -1,8 +1,10 @@
 //! Installations of a part of the cluster: who may install them, and which may not be beside each other.
 
 use anyhow::{Context, ensure};
-use pod_reloader_e2e::{Helm, User};
-use pod_reloader_tests::{World, release};
+use pod_reloader_e2e::{Helm, Mark, User, eventually};
+use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, Kind, SECRETS};
+use pod_reloader_tests::{PATIENCE, Release, Space, World, release};
+use serde_json::json;
 
 /// Every kind of the cluster that the chart has anywhere.
 const OF_THE_CLUSTER: &str = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
@@ -58,6 +60,51 @@ async fn whoever_has_rights_in_namespaces_alone_can_install_there() -> anyhow::R
     let error = install(&world, User::Guest, "other", "billing", &["--set=namespaces={billing}"]).await;
     let error = format!("{:#}", error.err().context("it was installed")?);
     ensure!(error.contains("forbidden"), "{error}");
+    Ok(())
+}
+
+/// The reconciler alone, with Roles alone: all three kinds get their hashes and are reloaded, and nothing is forbidden.
+#[tokio::test]
+async fn without_a_webhook_and_rights_in_the_cluster_workloads_are_reloaded() -> anyhow::Result<()> {
+    let world = World::without_operator().await?;
+    let space = Space::within(&world).await?;
+    let namespaces = format!("--set=namespaces={{{}}}", space.name);
+    let values = ["--set=webhook.enabled=false", "--set=settleWindow=300ms", &namespaces];
+    let mut release = Release::install(&world, "operators", &values).await?;
+    let replica = release.start_replica(&world, "replica").await?;
+    space.configmap("settings", "one").await?;
+    space.secret("password", "one").await?;
+    for kind in Kind::ALL {
+        let listed = json!({CONFIGMAPS: "settings", SECRETS: "password"});
+        space.create(&objects::workload(kind, "app", listed)).await?;
+        eventually("the first hash", PATIENCE, || space.hash(kind, "app")).await?;
+    }
+    for kind in Kind::ALL {
+        let before = space.hash(kind, "app").await?;
+        if kind == Kind::Deployment {
+            space.configmap("settings", "two").await?;
+        } else {
+            space.secret("password", kind.name()).await?;
+        }
+        space.hash_changes(kind, "app", &before).await?;
+        space.quiesce().await?;
+    }
+    // A hash that is stripped comes back.
+    let hash = space.hash(Kind::Deployment, "app").await?;
+    let strip = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: null}}}}});
+    space.patch(Kind::Deployment, "app", strip).await?;
+    eventually("the hash to come back", PATIENCE, || async {
+        ensure!(space.hash(Kind::Deployment, "app").await? == hash, "another");
+        Ok(())
+    })
+    .await?;
+    let end = world.audit().mark().await?;
+    let entries = world.audit().between(Mark::default(), end)?;
+    let ours: Vec<_> = entries.iter().filter(|entry| entry.user == release.user()).collect();
+    ensure!(ours.len() > 10, "the audit log knows {} requests", ours.len());
+    let forbidden: Vec<_> = ours.iter().filter(|entry| matches!(entry.code, 401 | 403)).collect();
+    ensure!(forbidden.is_empty(), "forbidden: {forbidden:#?}");
+    drop(replica);
     Ok(())
 }
 
