@@ -53,12 +53,12 @@
 {{- if .Values.metrics.secure }}
 {{- fail "metrics.secure needs rights of the cluster (to create TokenReviews and SubjectAccessReviews), and with webhook.enabled=false and namespaces there are none: use a NetworkPolicy (networkPolicy.metricsFrom) instead" }}
 {{- end }}
-{{- if include "pod-reloader.selects" .Values.webhook.namespaceSelector }}
-{{- fail "webhook.namespaceSelector needs the right to list the cluster's namespaces, and with webhook.enabled=false and namespaces there is none: name the namespaces in namespaces" }}
-{{- end }}
 {{- if .Values.flowSchema.enabled }}
 {{- fail "flowSchema.enabled makes an object of the cluster, and with webhook.enabled=false and namespaces there is to be none: leave one of them out" }}
 {{- end }}
+{{- end }}
+{{- if and (not (include "pod-reloader.hasSecrets" .)) (eq (default "" .Values.hash) "version") }}
+{{- fail "secrets.enabled must be true with hash=version: that hash is made of the versions of Secrets, too" }}
 {{- end }}
 {{- range tuple "namespaceSelector" "objectSelector" }}
 {{- $which := . }}

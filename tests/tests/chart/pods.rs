@@ -13,7 +13,7 @@ fn pods_fit_the_restricted_profile() {
     for case in CASES {
         let objects = render(case);
         let pods = pods(&objects);
-        assert_eq!(pods.len(), 1 + usize::from(case.has_webhook()), "{case:?}: the operator and its test");
+        assert_eq!(pods.len(), 2, "{case:?}: the operator and its test");
         for (name, _, spec) in pods {
             let faults = faults(spec);
             assert!(faults.is_empty(), "{case:?}, pod {name}: {faults:?}");
