@@ -49,7 +49,7 @@ chart-test: chart-tools tools ## the chart's tests alone
 	$(CARGO) test --locked --workspace --test chart
 
 .PHONY: manifests
-manifests: ## plain manifests and a Kustomize base, in target/manifests (IMAGE=..., VALUES=...)
+manifests: ## plain manifests and a Kustomize base, in target/manifests (IMAGE=..., VALUES=..., NAMESPACE=...)
 	@e2e/tools/build.sh helm
 	@charts/manifests.sh
 

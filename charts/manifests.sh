@@ -3,13 +3,14 @@
 #   install.yaml   everything, with its Namespace: kubectl apply -f
 #   kustomize/     the same as a Kustomize base: one file per kind of object, and kustomization.yaml
 # IMAGE=registry.example.com/team/pod-reloader:v1.2.3 says where the image is; VALUES is a file with values of the chart;
-# OUT is another folder than target/manifests.
+# OUT is another folder than target/manifests, NAMESPACE another namespace than pod-reloader.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 helm=${HELM:-e2e/bin/helm}
 [ -x "$helm" ] || command -v "$helm" >/dev/null || { echo "error: $helm is missing: run e2e/tools/build.sh helm" >&2; exit 1; }
 out=${OUT:-target/manifests}
+namespace=${NAMESPACE:-pod-reloader}
 rm -rf "$out"
 mkdir -p "$out/kustomize"
 
@@ -26,14 +27,14 @@ if [ -n "${VALUES:-}" ]; then args+=(--values "$VALUES"); fi
 
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
-"$helm" template pod-reloader charts/pod-reloader --namespace pod-reloader --no-hooks \
+"$helm" template pod-reloader charts/pod-reloader --namespace "$namespace" --no-hooks \
     --output-dir "$rendered" ${args[@]+"${args[@]}"} >/dev/null
 
-cat > "$out/kustomize/namespace.yaml" <<'NAMESPACE'
+cat > "$out/kustomize/namespace.yaml" <<NAMESPACE
 apiVersion: v1
 kind: Namespace
 metadata:
-  name: pod-reloader
+  name: $namespace
   labels:
     pod-security.kubernetes.io/enforce: restricted
 NAMESPACE

@@ -4,6 +4,7 @@
 //! binary. Each test takes a [`Space`] of its own, a namespace with a random name, so that all run in parallel.
 
 pub mod objects;
+pub mod policy;
 pub mod proxy;
 pub mod release;
 pub mod space;

@@ -106,8 +106,8 @@ impl Release {
     pub async fn start_replica(&mut self, world: &World, name: &str) -> anyhow::Result<Operator> {
         let mut args = vec![];
         for arg in self.args.clone() {
-            // The harness chooses the addresses: many replicas share this machine.
-            if arg.contains("-bind-address=") {
+            // The harness chooses the addresses: many replicas share this machine. What is not served has none.
+            if arg.contains("-bind-address=") && !arg.ends_with("=0") {
                 continue;
             }
             if arg.starts_with("--webhook-tls-directory=") {

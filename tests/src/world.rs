@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::PATIENCE;
 use crate::objects::{self, Kind};
+use crate::policy;
 
 /// The settle window that the shared operator runs with: shorter than the default, for the tests' sake.
 pub const SETTLE_WINDOW: Duration = Duration::from_secs(1);
@@ -32,11 +33,14 @@ pub struct World {
 }
 
 impl World {
-    /// The world that all tests of this binary share: two replicas with leader election and a certificate directory.
+    /// The world that all tests of this binary share: two replicas with leader election and a certificate directory, and
+    /// the chart's policies on what their account may write.
     pub async fn shared() -> anyhow::Result<&'static Self> {
         SHARED
             .get_or_try_init(|| async {
                 let mut world = Self::without_operator().await?;
+                // All that users see is seen under the chart's policies.
+                policy::apply(&world).await?;
                 let window = format!("--settle-window={}s", SETTLE_WINDOW.as_secs());
                 world.start_replica("replica-1", &["--leader-elect", &window]).await?;
                 world.start_replica("replica-2", &["--leader-elect", &window]).await?;

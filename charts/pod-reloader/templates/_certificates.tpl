@@ -1,6 +1,7 @@
-{{/* Who makes the webhook's certificate: "cert-manager", "existing" or "self-made". */}}
+{{/* Who makes the webhook's certificate: "cert-manager", "existing" or "self-made"; "none" without a webhook. */}}
 {{- define "pod-reloader.certificates" -}}
-{{- if .Values.webhook.certManager.enabled }}cert-manager
+{{- if not (include "pod-reloader.hasWebhook" .) }}none
+{{- else if .Values.webhook.certManager.enabled }}cert-manager
 {{- else if .Values.webhook.existingSecret }}existing
 {{- else }}self-made
 {{- end }}
@@ -19,8 +20,8 @@
 {{ include "pod-reloader.fullname" . }}-webhook-certificates
 {{- end }}
 
-{{/* The Secret that it keeps the keys of its CAs in. */}}
-{{- define "pod-reloader.selfMadeCaSecretName" -}}
+{{/* And the one with the keys of its CAs. */}}
+{{- define "pod-reloader.selfMadeAuthorityName" -}}
 {{ include "pod-reloader.fullname" . }}-webhook-ca
 {{- end }}
 

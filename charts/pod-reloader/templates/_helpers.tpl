@@ -61,29 +61,29 @@ pod-reloader keeps SAP's name for it, so that the two never lead at once while o
 {{- end }}
 
 {{- define "pod-reloader.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create }}
+{{- /* A name has to be given where no account is made: pod-reloader.validate sees to it. */}}
 {{- default (include "pod-reloader.fullname" .) .Values.serviceAccount.name }}
-{{- else }}
-{{- default "default" .Values.serviceAccount.name }}
-{{- end }}
 {{- end }}
 
 {{/* SAP's image cannot run with this chart: values that name it come from an installation that is being taken over, and
-mean "the image of the chart". It is known by its repository, also in mirrors that keep the registry's name, and by its
-tag: SAP's are v0.x.y, and ours never were. */}}
+mean "the image of the chart". It is known by its repository alone, also in mirrors that keep the registry's name. Whatever
+else the values name is taken as it is. */}}
 {{- define "pod-reloader.isSapsImage" -}}
-{{- $isSapsRepository := regexMatch "(^|/)ghcr[^/]*/sap/pod-reloader$" (default "" .Values.image.repository) }}
-{{- if or $isSapsRepository (regexMatch "^v?0[.][0-9]+[.][0-9]+" (default "" .Values.image.tag)) }}true{{ end }}
+{{- if regexMatch "^(ghcr[.]io|.+/ghcr([.]io)?)/sap/pod-reloader$" (default "" .Values.image.repository) }}true{{ end }}
 {{- end }}
 
 {{- define "pod-reloader.image" -}}
 {{- $repository := .Values.image.repository }}
 {{- $tag := .Values.image.tag }}
+{{- $digest := .Values.image.digest }}
 {{- if include "pod-reloader.isSapsImage" . }}
 {{- $repository = "" }}
 {{- $tag = "" }}
+{{- $digest = "" }}
 {{- end }}
 {{- $repository = default (index .Chart.Annotations "pod-reloader/image-repository") $repository }}
 {{- $tag = default .Chart.AppVersion $tag }}
 {{- $repository }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
+{{- /* A tag that has it already may have no second one. */}}
+{{- if and $digest (not (hasSuffix $digest $tag)) }}@{{ $digest }}{{ end }}
 {{- end }}

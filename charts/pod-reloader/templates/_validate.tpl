@@ -8,7 +8,13 @@
 {{- fail "leaderElection.enabled must be true with more than one replica: all of them would reconcile" }}
 {{- end }}
 {{- include "pod-reloader.validateShutdown" . }}
+{{- include "pod-reloader.validateAccount" . }}
+{{- include "pod-reloader.validateWebhook" . }}
 {{- include "pod-reloader.validateCertificates" . }}
+{{- include "pod-reloader.validateScope" . }}
+{{- include "pod-reloader.validateNetwork" . }}
+{{- include "pod-reloader.validateImage" . }}
+{{- include "pod-reloader.validateOtherReleases" . }}
 {{- range tuple "serviceMonitor" "prometheusRule" }}
 {{- if and (index $.Values.metrics .).enabled (not $.Values.metrics.service.enabled) }}
 {{- fail (printf "metrics.%s.enabled needs metrics.service.enabled: Prometheus finds the pods through that Service" .) }}

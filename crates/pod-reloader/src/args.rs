@@ -211,8 +211,7 @@ impl Args {
 
     /// The operator's own Secrets, in its namespace: whoever lists one of them gets nothing of it.
     pub fn own_secrets(&self) -> impl Iterator<Item = String> {
-        let ca = format!("{}-webhook-ca", self.webhook_configuration_name);
-        [key::SECRET_NAME.to_owned(), self.certificates_secret(), ca].into_iter()
+        [key::SECRET_NAME.to_owned(), self.certificates_secret(), self.ca_secret()].into_iter()
     }
 
     /// The Secret with self-made certificates, in the operator's namespace: one for each

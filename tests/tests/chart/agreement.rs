@@ -6,7 +6,7 @@ use std::process::Command;
 use pod_reloader_tests::world::operator_binary;
 use serde_json::{Value, json};
 
-use crate::helm::{CASES, Case, NAMESPACE, parse, render, root};
+use crate::helm::{CASES, Case, NAMESPACE, parse, render, root, template};
 use crate::objects::{kind, list, map, name, named, of_kind, pods, selects, text, the};
 
 /// The operator's container and the labels of its pods.
@@ -58,6 +58,11 @@ fn ports_agree() {
             ("probes", "--health-probe-bind-address"),
             ("webhooks", "--webhook-bind-address"),
         ] {
+            if flag_name == "--webhook-bind-address" && !case.has_webhook() {
+                assert_eq!(flag(container, flag_name), Some("0"), "{case:?}");
+                assert!(named(&container["ports"], port).is_none(), "{case:?}");
+                continue;
+            }
             let number = &named(&container["ports"], port).unwrap()["containerPort"];
             assert_eq!(flag(container, flag_name), Some(format!(":{number}").as_str()), "{case:?}");
         }
@@ -78,7 +83,8 @@ fn ports_agree() {
         for policy in of_kind(&objects, "NetworkPolicy") {
             let open: Vec<_> =
                 list(&policy["spec"]["ingress"]).iter().map(|rule| &rule["ports"][0]["port"]).collect();
-            assert_eq!(open, ["webhooks", "probes", "metrics"], "{case:?}");
+            let expected = ["webhooks", "probes", "metrics"];
+            assert_eq!(open, expected[usize::from(!case.has_webhook())..], "{case:?}");
         }
         for monitor in of_kind(&objects, "ServiceMonitor") {
             let found: Vec<_> = of_kind(&objects, "Service")
@@ -99,6 +105,10 @@ fn the_webhook_leads_to_the_service_with_a_certificate_for_it() {
     for case in CASES {
         let objects = render(case);
         let (spec, container, _) = operator(&objects);
+        if !case.has_webhook() {
+            assert!(of_kind(&objects, "MutatingWebhookConfiguration").is_empty(), "{case:?}");
+            continue;
+        }
         let configuration = the(&objects, "MutatingWebhookConfiguration");
         let client = &configuration["webhooks"][0]["clientConfig"];
         assert_eq!(client["service"]["path"], "/mutate", "{case:?}");
@@ -142,9 +152,10 @@ fn the_webhook_leads_to_the_service_with_a_certificate_for_it() {
                 Some(name(configuration)),
                 "{case:?}"
             );
-            let rights = the(&objects, "ClusterRole");
-            let rule = list(&rights["rules"])
+            let roles = of_kind(&objects, "ClusterRole");
+            let rule = roles
                 .iter()
+                .flat_map(|role| list(&role["rules"]))
                 .find(|rule| rule["resources"] == json!(["mutatingwebhookconfigurations"]));
             assert_eq!(rule.unwrap()["resourceNames"], json!([name(configuration)]), "{case:?}");
         }
@@ -185,7 +196,7 @@ fn rights_are_granted_to_the_account_that_pods_use() {
 fn rights_of_the_cluster_are_no_more_than_needed() {
     for case in CASES {
         let objects = render(case);
-        let has_namespaces = matches!(case.values, Some("everything" | "one-namespace"));
+        let has_namespaces = matches!(case.values, Some("everything" | "one-namespace" | "namespaced"));
         for role in of_kind(&objects, "ClusterRole") {
             for rule in list(&role["rules"]) {
                 assert!(!rule.to_string().contains('*'), "{case:?}: {rule}");
@@ -196,6 +207,70 @@ fn rights_of_the_cluster_are_no_more_than_needed() {
         for role in of_kind(&objects, "Role") {
             assert!(!role["rules"].to_string().contains('*'), "{case:?}: {role}");
         }
+    }
+}
+
+/// Without a webhook, and with namespaces, whoever may install nothing of the cluster can install all there is.
+#[test]
+fn a_namespaced_installation_has_no_object_of_the_cluster() {
+    const OF_NAMESPACES: [&str; 11] = [
+        "Deployment",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "PrometheusRule",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+        "Certificate",
+    ];
+    let more = [
+        vec![],
+        vec!["--set=admissionPolicy.enabled=true", "--set=replicaCount=1", "--set=pdb.enabled=false"],
+        vec!["--set=secrets.enabled=true", "--set=serviceAccount.name=mine"],
+        vec!["--set=hash=version,secrets.enabled=true", "--set=webhook.failurePolicy=Ignore"],
+    ];
+    for more in more {
+        let mut args = Case { release: "reloader", values: Some("namespaced") }.args();
+        args.extend(more.iter().map(ToString::to_string));
+        let objects = parse(&template("helm", "reloader", &args).unwrap()).unwrap();
+        assert!(objects.len() > 8, "{more:?}: {}", objects.len());
+        for object in objects {
+            assert!(OF_NAMESPACES.contains(&kind(&object)), "{more:?}: {object}");
+            let namespace = text(&object["metadata"]["namespace"]);
+            assert!([NAMESPACE, "shop", "billing"].contains(&namespace), "{more:?}: {object}");
+        }
+    }
+}
+
+#[test]
+fn policies_know_the_account_the_secrets_and_the_lease() {
+    for case in CASES {
+        let objects = render(case);
+        let (spec, container, _) = operator(&objects);
+        let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
+        let expected = if case.has_webhook() { 4 } else { 0 };
+        assert_eq!(policies.len(), expected, "{case:?}");
+        let user = format!("'system:serviceaccount:{NAMESPACE}:{}'", text(&spec["serviceAccountName"]));
+        for policy in &policies {
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{case:?}");
+            let [condition] = list(&policy["spec"]["matchConditions"]) else { panic!("{policy}") };
+            assert!(text(&condition["expression"]).ends_with(&user), "{case:?}: {condition}");
+            let bindings = of_kind(&objects, "ValidatingAdmissionPolicyBinding");
+            let bound = bindings.iter().filter(|it| it["spec"]["policyName"] == policy["metadata"]["name"]);
+            assert_eq!(bound.count(), 1, "{case:?}: {policy}");
+        }
+        let all = policies.iter().map(ToString::to_string).collect::<String>();
+        for role in of_kind(&objects, "Role") {
+            for name in list(&role["rules"]).iter().flat_map(|rule| list(&rule["resourceNames"])) {
+                let quoted = format!("'{}'", text(name));
+                assert!(policies.is_empty() || all.contains(&quoted), "{case:?}: {quoted}");
+            }
+        }
+        let lease = flag(container, "--leader-election-id").unwrap();
+        assert!(policies.is_empty() || all.contains(&format!("'{lease}'")), "{case:?}: {lease}");
     }
 }
 

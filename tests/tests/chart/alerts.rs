@@ -53,6 +53,31 @@ fn alerts_name_only_results_that_there_are() {
     assert!(results > 0);
 }
 
+/// Whoever is woken by an alert is told where to read on.
+#[test]
+fn every_alert_has_its_section() {
+    let page = fs::read_to_string(root().join("docs/alerts.md")).unwrap();
+    let mut alerts = BTreeSet::new();
+    for case in CASES {
+        for object in of_kind(&render(case), "PrometheusRule") {
+            for rule in list(&object["spec"]["groups"][0]["rules"]) {
+                let alert = text(&rule["alert"]);
+                let url = text(&rule["annotations"]["runbook_url"]);
+                assert!(
+                    url.ends_with(&format!("docs/alerts.md#{}", alert.to_lowercase()))
+                        || url.starts_with("https://docs.example.com/alerts.md#"),
+                    "{alert}: {url}"
+                );
+                assert!(page.contains(&format!("\n## {alert}\n")), "docs/alerts.md has no section {alert}");
+                alerts.insert(alert.to_owned());
+            }
+        }
+    }
+    let sections: BTreeSet<_> =
+        page.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
+    assert_eq!(sections, alerts, "sections and alerts");
+}
+
 fn named_in(expression: &str) -> Vec<String> {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
     expression.split(|c| !is_inner(c)).filter(|word| word.starts_with(PREFIX)).map(str::to_owned).collect()

@@ -14,12 +14,14 @@ pub struct Case {
 }
 
 /// What every check of rendered objects runs with.
-pub const CASES: [Case; 6] = [
+pub const CASES: [Case; 8] = [
     Case { release: "pod-reloader", values: None },
     Case { release: "reloader", values: Some("saps") },
     Case { release: "reloader", values: Some("everything") },
     Case { release: "reloader", values: Some("own-certificate") },
     Case { release: "reloader", values: Some("one-namespace") },
+    Case { release: "reloader", values: Some("namespaced") },
+    Case { release: "reloader", values: Some("hardened") },
     // As long as Helm lets it be.
     Case { release: "a2345678901234567890123456789012345678901234567890123", values: Some("everything") },
 ];
@@ -27,6 +29,11 @@ pub const CASES: [Case; 6] = [
 pub const NAMESPACE: &str = "ops";
 
 impl Case {
+    /// Whether there is a webhook, and what goes with it.
+    pub fn has_webhook(self) -> bool {
+        self.values != Some("namespaced")
+    }
+
     pub fn args(self) -> Vec<String> {
         let file = |name| root().join("tests/tests/chart/values").join(format!("{name}.yaml"));
         self.values.map_or_else(Vec::new, |name| vec!["--values".into(), file(name).display().to_string()])

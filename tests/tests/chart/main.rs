@@ -8,6 +8,7 @@ mod agreement;
 mod alerts;
 mod generated;
 mod helm;
+mod hostile;
 mod lint;
 mod objects;
 mod pods;

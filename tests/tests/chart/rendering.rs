@@ -64,7 +64,14 @@ fn nothing_is_left_unrendered() {
 
 #[test]
 fn objects_have_namespaces_names_and_labels_that_kubernetes_takes() {
-    const CLUSTER_WIDE: [&str; 3] = ["ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"];
+    const CLUSTER_WIDE: [&str; 6] = [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "FlowSchema",
+        "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ];
     for case in CASES {
         for object in render(case) {
             let what = format!("{case:?}: {} {}", kind(&object), name(&object));

@@ -3,6 +3,8 @@
 mod cert_manager;
 mod distribution;
 mod plain;
+mod policy;
 mod rights;
 mod rolling;
+mod scope;
 mod takeover;

@@ -42,6 +42,8 @@ async fn plain_manifests_and_the_kustomize_base_are_valid_and_the_same() -> anyh
         "deployment.apps",
         "poddisruptionbudget.policy",
         "mutatingwebhookconfiguration.admissionregistration",
+        "validatingadmissionpolicy.admissionregistration",
+        "validatingadmissionpolicybinding.admissionregistration",
     ] {
         assert!(applied.contains(kind), "no {kind} in {applied}");
     }

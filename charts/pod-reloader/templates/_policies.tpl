@@ -1,0 +1,235 @@
+{{/*
+What the operator's account may write, in CEL. A validation that fails refuses the operator's own write and nobody
+else's; still, none of these can fail on an odd object: what may be absent is looked up with optionals. `dyn` has maps
+compared whole, with fields of later versions of Kubernetes too. Each takes a time that grows with the number of
+annotations and of fields alone, and stays below what the API server allows up to some 45,000 annotations. What all
+annotations have in common is looked up once; that none is gone follows from their number.
+*/}}
+
+{{/* Updates of workloads: the annotations that make a reload, on those that have opted in. */}}
+{{- define "pod-reloader.workloadsPolicy" -}}
+matchConstraints:
+  resourceRules:
+  - apiGroups: [apps]
+    apiVersions: [v1]
+    operations: [UPDATE]
+    resources: [deployments, statefulsets, daemonsets]
+    scope: Namespaced
+variables:
+- name: annotations
+  expression: dyn(object).metadata.?annotations.orValue({})
+- name: oldAnnotations
+  expression: dyn(oldObject).metadata.?annotations.orValue({})
+- name: labels
+  expression: dyn(object).metadata.?labels.orValue({})
+- name: oldLabels
+  expression: dyn(oldObject).metadata.?labels.orValue({})
+- name: spec
+  expression: dyn(object).spec
+- name: oldSpec
+  expression: dyn(oldObject).spec
+- name: pod
+  expression: dyn(object).spec.template
+- name: oldPod
+  expression: dyn(oldObject).spec.template
+- name: podMetadata
+  expression: variables.pod.?metadata.orValue({})
+- name: oldPodMetadata
+  expression: variables.oldPod.?metadata.orValue({})
+- name: podAnnotations
+  expression: variables.podMetadata.?annotations.orValue({})
+- name: oldPodAnnotations
+  expression: variables.oldPodMetadata.?annotations.orValue({})
+# The API server itself counts the templates of a DaemonSet in an annotation, and overrules whoever sets it.
+- name: exempt
+  expression: |-
+    ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash'] +
+      (request.resource.resource == 'daemonsets' ? ['deprecated.daemonset.template.generation'] : [])
+- name: isManaged
+  expression: |-
+    {{ include "pod-reloader.listsInCel" . }}.exists(key,
+      variables.oldAnnotations[?key].orValue('').matches('[^\\s,]')) &&
+    ['pod-reloader.cs.sap.com/ignored', 'pod-reloader.cs.sap.com/disabled'].all(key,
+      variables.oldLabels[?key].orValue('') != 'true')
+- name: keepsHash
+  expression: |-
+    variables.podAnnotations[?'pod-reloader.cs.sap.com/config-hash'] ==
+      variables.oldPodAnnotations[?'pod-reloader.cs.sap.com/config-hash']
+validations:
+- reason: Forbidden
+  message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
+  expression: |-
+    variables.annotations.all(key,
+      variables.oldAnnotations[?key] == variables.annotations[?key] || key in variables.exempt) &&
+    size(variables.annotations) - variables.exempt.filter(key, key in variables.annotations).size() ==
+      size(variables.oldAnnotations) - variables.exempt.filter(key, key in variables.oldAnnotations).size()
+- reason: Forbidden
+  message: pod-reloader may only remove the annotation pod-reloader.cs.sap.com/config-hash of a workload itself
+  expression: |-
+    !('pod-reloader.cs.sap.com/config-hash' in variables.annotations) ||
+    variables.annotations[?'pod-reloader.cs.sap.com/config-hash'] ==
+      variables.oldAnnotations[?'pod-reloader.cs.sap.com/config-hash']
+- reason: Forbidden
+  message: pod-reloader may not change labels, owners or finalizers of a workload
+  expression: |-
+    variables.labels == variables.oldLabels &&
+    dyn(object).metadata.?ownerReferences.orValue([]) == dyn(oldObject).metadata.?ownerReferences.orValue([]) &&
+    dyn(object).metadata.?finalizers.orValue([]) == dyn(oldObject).metadata.?finalizers.orValue([]) &&
+    dyn(object).metadata.?generateName == dyn(oldObject).metadata.?generateName
+- reason: Forbidden
+  message: pod-reloader may change nothing of a workload's spec but an annotation of the pod template
+  expression: |-
+    variables.spec.all(key,
+      key == 'template' || (key in variables.oldSpec && variables.oldSpec[key] == variables.spec[key])) &&
+    variables.oldSpec.all(key, key in variables.spec)
+- reason: Forbidden
+  message: pod-reloader may change nothing of a pod template but an annotation
+  expression: |-
+    variables.pod.all(key,
+      key == 'metadata' || (key in variables.oldPod && variables.oldPod[key] == variables.pod[key])) &&
+    variables.oldPod.all(key, key == 'metadata' || key in variables.pod) &&
+    variables.podMetadata.all(key,
+      key == 'annotations' ||
+      (key in variables.oldPodMetadata && variables.oldPodMetadata[key] == variables.podMetadata[key])) &&
+    variables.oldPodMetadata.all(key, key == 'annotations' || key in variables.podMetadata)
+- reason: Forbidden
+  message: pod-reloader may change no annotation of a pod template but pod-reloader.cs.sap.com/config-hash
+  expression: |-
+    variables.podAnnotations.all(key,
+      variables.oldPodAnnotations[?key] == variables.podAnnotations[?key] ||
+      key == 'pod-reloader.cs.sap.com/config-hash') &&
+    size(variables.podAnnotations) - ('pod-reloader.cs.sap.com/config-hash' in variables.podAnnotations ? 1 : 0) ==
+      size(variables.oldPodAnnotations) - ('pod-reloader.cs.sap.com/config-hash' in variables.oldPodAnnotations ? 1 : 0)
+- reason: Forbidden
+  message: pod-reloader may set pod-reloader.cs.sap.com/config-hash to 64 lower-case hex digits only
+  expression: |-
+    variables.keepsHash ||
+    variables.podAnnotations[?'pod-reloader.cs.sap.com/config-hash'].orValue('').matches('^[0-9a-f]{64}$')
+- reason: Forbidden
+  message: pod-reloader may only remove annotations of its own from a workload that has not opted in
+  expression: |-
+    variables.isManaged ||
+    (variables.keepsHash &&
+      (!('pod-reloader.cs.sap.com/observed-config' in variables.annotations) ||
+        variables.annotations[?'pod-reloader.cs.sap.com/observed-config'] ==
+          variables.oldAnnotations[?'pod-reloader.cs.sap.com/observed-config']))
+{{- end }}
+
+{{/* The rest of what can be written to the same resources. RBAC grants nothing of it; this holds if somebody does. */}}
+{{- define "pod-reloader.nothingElsePolicy" -}}
+matchConstraints:
+  resourceRules:
+  - apiGroups: [apps]
+    apiVersions: [v1]
+    operations: [CREATE, DELETE]
+    resources: [deployments, statefulsets, daemonsets]
+    scope: Namespaced
+  # Of these the API server takes `deployments/*` for the Deployments, too, whose updates have a policy of their own.
+  - apiGroups: [apps]
+    apiVersions: [v1]
+    operations: ["*"]
+    resources: [deployments/*, statefulsets/*, daemonsets/*]
+    scope: Namespaced
+  - apiGroups: [""]
+    apiVersions: [v1]
+    operations: [DELETE]
+    resources: [secrets]
+    scope: Namespaced
+  - apiGroups: [coordination.k8s.io]
+    apiVersions: [v1]
+    operations: [DELETE]
+    resources: [leases]
+    scope: Namespaced
+  - apiGroups: [events.k8s.io]
+    apiVersions: [v1]
+    operations: [UPDATE, DELETE]
+    resources: [events]
+    scope: Namespaced
+validations:
+- reason: Forbidden
+  message: >-
+    pod-reloader may update workloads only: it neither makes nor deletes any, leaves their subresources alone, and
+    deletes no Secret, Lease or Event
+  expression: |-
+    request.resource.group == 'apps' && request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')
+{{- end }}
+
+{{/* Its Secrets and its Lease. RBAC cannot say what an object that is created may be called. */}}
+{{- define "pod-reloader.ownObjectsPolicy" -}}
+matchConstraints:
+  resourceRules:
+  - apiGroups: [""]
+    apiVersions: [v1]
+    operations: [CREATE, UPDATE]
+    resources: [secrets]
+    scope: Namespaced
+  - apiGroups: [coordination.k8s.io]
+    apiVersions: [v1]
+    operations: [CREATE, UPDATE]
+    resources: [leases]
+    scope: Namespaced
+variables:
+- name: own
+  expression: |-
+    request.resource.resource == 'secrets'
+      ? {{ include "pod-reloader.ownSecretNames" . | fromJsonArray | join "', '" | printf "['%s']" }}
+      : ['{{ include "pod-reloader.leaseName" . }}']
+- name: oldOwners
+  expression: "dyn(oldObject) == null ? [] : dyn(oldObject).metadata.?ownerReferences.orValue([])"
+- name: oldFinalizers
+  expression: "dyn(oldObject) == null ? [] : dyn(oldObject).metadata.?finalizers.orValue([])"
+validations:
+- reason: Forbidden
+  message: pod-reloader may write Secrets and Leases of its own only, in its own namespace
+  expression: |-
+    request.namespace == '{{ .Release.Namespace }}' && dyn(object).metadata.name in variables.own
+# A token of another account is in reach of whoever may create a Secret of that type.
+- reason: Forbidden
+  message: pod-reloader may write Secrets of the types Opaque and kubernetes.io/tls only, and not change the type
+  expression: |-
+    request.resource.resource != 'secrets' ||
+    (dyn(object).?type.orValue('Opaque') in ['Opaque', 'kubernetes.io/tls'] &&
+      (dyn(oldObject) == null || dyn(oldObject).?type.orValue('') == dyn(object).?type.orValue('')))
+# Dropping what others put there is allowed: a damaged Secret is written anew as it was at first.
+- reason: Forbidden
+  message: pod-reloader may give its Secrets and its Lease neither owners nor finalizers
+  expression: |-
+    dyn(object).metadata.?ownerReferences.orValue([]).all(owner, owner in variables.oldOwners) &&
+    dyn(object).metadata.?finalizers.orValue([]).all(finalizer, finalizer in variables.oldFinalizers)
+- reason: Forbidden
+  message: pod-reloader may not make its Secrets immutable
+  expression: |-
+    request.resource.resource != 'secrets' || !dyn(object).?immutable.orValue(false)
+{{- end }}
+
+{{/* Events about workloads, in its own name. */}}
+{{- define "pod-reloader.eventsPolicy" -}}
+matchConstraints:
+  resourceRules:
+  - apiGroups: [events.k8s.io]
+    apiVersions: [v1]
+    operations: [CREATE]
+    resources: [events]
+    scope: Namespaced
+validations:
+- reason: Forbidden
+  message: pod-reloader may write Events in its own name only, about Deployments, StatefulSets and DaemonSets of the same namespace
+  expression: |-
+    dyn(object).?reportingController.orValue('') == 'pod-reloader' &&
+    dyn(object).?regarding.?apiVersion.orValue('') == 'apps/v1' &&
+    dyn(object).?regarding.?kind.orValue('') in ['Deployment', 'StatefulSet', 'DaemonSet'] &&
+    dyn(object).?regarding.?namespace.orValue('') == request.namespace
+- reason: Forbidden
+  message: pod-reloader may give its Events neither owners nor finalizers
+  expression: |-
+    dyn(object).metadata.?ownerReferences.orValue([]) == [] && dyn(object).metadata.?finalizers.orValue([]) == []
+{{- end }}
+
+{{/* The Secrets that the operator makes, as a JSON list. */}}
+{{- define "pod-reloader.ownSecretNames" -}}
+{{- $names := list "pod-reloader-key" }}
+{{- if eq (include "pod-reloader.certificates" .) "self-made" }}
+{{- $names = concat $names (list (include "pod-reloader.selfMadeSecretName" .) (include "pod-reloader.selfMadeAuthorityName" .)) }}
+{{- end }}
+{{- $names | toJson }}
+{{- end }}

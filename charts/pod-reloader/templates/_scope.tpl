@@ -1,0 +1,54 @@
+{{/* What is installed at all: each is "true" or empty. A value that is null counts as its default. */}}
+
+{{- define "pod-reloader.hasWebhook" -}}
+{{- if ne (toString .Values.webhook.enabled) "false" }}true{{ end }}
+{{- end }}
+
+{{- define "pod-reloader.hasSecrets" -}}
+{{- if ne (toString .Values.secrets.enabled) "false" }}true{{ end }}
+{{- end }}
+
+{{/* Whether nothing of the cluster is needed: no webhook, whose registration is an object of the cluster, and Roles in
+namespaces that are named. */}}
+{{- define "pod-reloader.isNamespaced" -}}
+{{- if and .Values.namespaces (not (include "pod-reloader.hasWebhook" .)) }}true{{ end }}
+{{- end }}
+
+{{/* Policies are objects of the cluster: whoever may install none of those does without. */}}
+{{- define "pod-reloader.hasAdmissionPolicy" -}}
+{{- if and (ne (toString .Values.admissionPolicy.enabled) "false") (not (include "pod-reloader.isNamespaced" .)) }}true{{ end }}
+{{- end }}
+
+{{/* The annotations with the names of what a workload refers to, as a list in CEL. */}}
+{{- define "pod-reloader.listsInCel" -}}
+{{- if include "pod-reloader.hasSecrets" . -}}
+['pod-reloader.cs.sap.com/configmaps', 'pod-reloader.cs.sap.com/secrets']
+{{- else -}}
+['pod-reloader.cs.sap.com/configmaps']
+{{- end }}
+{{- end }}
+
+{{/* Whether one of the values' selectors (the argument) selects anything less than all. */}}
+{{- define "pod-reloader.selects" -}}
+{{- if or .matchLabels .matchExpressions }}true{{ end }}
+{{- end }}
+
+{{/* A label selector as kubectl writes it: `a=b,c in (d,e),f notin (g),h,!i`. */}}
+{{- define "pod-reloader.selectorText" -}}
+{{- $terms := list }}
+{{- range $key, $value := default dict .matchLabels }}
+{{- $terms = append $terms (printf "%s=%s" $key (default "" $value)) }}
+{{- end }}
+{{- range default list .matchExpressions }}
+{{- if eq .operator "In" }}
+{{- $terms = append $terms (printf "%s in (%s)" .key (join "," .values)) }}
+{{- else if eq .operator "NotIn" }}
+{{- $terms = append $terms (printf "%s notin (%s)" .key (join "," .values)) }}
+{{- else if eq .operator "Exists" }}
+{{- $terms = append $terms .key }}
+{{- else if eq .operator "DoesNotExist" }}
+{{- $terms = append $terms (printf "!%s" .key) }}
+{{- end }}
+{{- end }}
+{{- join "," $terms }}
+{{- end }}

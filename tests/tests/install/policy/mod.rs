@@ -1,0 +1,155 @@
+//! What a stolen token of the operator's account is good for: everything but its own annotations and objects is tried, by
+//! an account that RBAC lets do all, so that the policies alone are what refuses.
+
+mod attempts;
+mod changes;
+
+use anyhow::ensure;
+use http::{Method, StatusCode};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use pod_reloader_e2e::{User, eventually};
+use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, IGNORED, Kind};
+use pod_reloader_tests::{PATIENCE, Space, World, policy};
+use serde_json::json;
+
+use attempts::{
+    JSON, MERGE, OTHER_HASH, allowed, allowed_of_own, attempts_on_others, attempts_on_workloads, path,
+    secret, with_dry_run, workload,
+};
+
+/// A world in which the operator's account may do everything, as far as RBAC goes.
+async fn world() -> anyhow::Result<(World, Client)> {
+    let world = World::without_operator().await?;
+    let user = User::Operator.name();
+    let bind = ["create", "clusterrolebinding", "all", "--clusterrole=cluster-admin"];
+    world.kubectl().run(bind.iter().map(ToString::to_string).chain([format!("--user={user}")])).await?;
+    policy::apply(&world).await?;
+    let client = world.plane.client(User::Operator).await?;
+    Ok((world, client))
+}
+
+/// The objects that are attacked.
+async fn furnish(world: &World, space: &Space<'_>) -> anyhow::Result<()> {
+    let mut items = vec![];
+    for kind in Kind::ALL {
+        let listed = json!({CONFIGMAPS: "settings"});
+        items.push(workload(kind, "app", &listed));
+        items.push(workload(kind, "out", &json!({})));
+        items.push(workload(kind, "blank", &json!({CONFIGMAPS: " , "})));
+        let mut ignored = workload(kind, "ignored", &listed);
+        ignored["metadata"]["labels"][IGNORED] = json!("true");
+        items.push(ignored);
+        let mut triggered = workload(kind, "triggered", &listed);
+        triggered["metadata"]["annotations"][CONFIG_HASH] = json!("SAP's");
+        items.push(triggered);
+        // Nothing that may be absent is there.
+        items.push(serde_json::to_value(objects::workload(kind, "bare", listed))?);
+    }
+    for item in &mut items {
+        item["metadata"]["namespace"] = json!(space.name);
+    }
+    for name in ["pod-reloader-key", "theirs"] {
+        let mut item = secret(name, "Opaque");
+        item["metadata"]["namespace"] = json!("pod-reloader");
+        items.push(item);
+    }
+    for name in ["pod-reloader.cs.sap.com", "theirs"] {
+        items.push(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {
+            "name": name, "namespace": "pod-reloader"}}));
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    world.kubectl().run_with_input(["apply", "-f", "-"], &list.to_string()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_else() -> anyhow::Result<()> {
+    let (world, operator) = world().await?;
+    let space = Space::within(&world).await?;
+    furnish(&world, &space).await?;
+    let admin = world.admin().await?;
+
+    let mut attempts = attempts_on_others(&space.name);
+    let mut good = allowed_of_own();
+    for kind in Kind::ALL {
+        attempts.extend(attempts_on_workloads(kind, &space.name));
+        good.extend(allowed(kind, &space.name));
+    }
+    assert!(attempts.len() > 150, "{} attempts", attempts.len());
+    let mut missed = vec![];
+    let mut refusals = String::new();
+    for attempt in &attempts {
+        let (status, said) = attempt.send(&operator).await?;
+        if status != StatusCode::FORBIDDEN || !said.contains(policy::SENTENCE) {
+            missed.push(format!("{}: {status}: {said:.300}", attempt.what));
+        }
+        refusals += &said;
+        // No one else is concerned.
+        let (_, said) = attempt.send(&admin).await?;
+        if said.contains("ValidatingAdmissionPolicy") {
+            missed.push(format!("{}, by another account: {said:.300}", attempt.what));
+        }
+    }
+    for attempt in &good {
+        let (status, said) = attempt.send(&operator).await?;
+        if !status.is_success() {
+            missed.push(format!("{} should be allowed: {status}: {said:.500}", attempt.what));
+        }
+    }
+    // Each of the policies' sentences was the reason for something.
+    for policy in Api::<ValidatingAdmissionPolicy>::all(admin).list(&ListParams::default()).await? {
+        for validation in policy.spec.and_then(|spec| spec.validations).unwrap_or_default() {
+            let sentence = validation.message.unwrap_or_default();
+            if sentence.is_empty() || !refusals.contains(&sentence) {
+                missed.push(format!("nothing was refused because {sentence:?}"));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{} missed:\n{}", missed.len(), missed.join("\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget() -> anyhow::Result<()> {
+    let (world, operator) = world().await?;
+    let space = Space::within(&world).await?;
+    // As many annotations as fit into the 256 KiB of a workload, and as many environment variables.
+    let mut large = workload(Kind::Deployment, "large", &json!({CONFIGMAPS: "settings"}));
+    for number in 0..45_000 {
+        large["metadata"]["annotations"][format!("a{number:x}")] = json!("");
+        large["spec"]["template"]["metadata"]["annotations"][format!("a{number:x}")] = json!("");
+    }
+    let env: Vec<_> = (0..5_000).map(|number| json!({"name": format!("A{number}"), "value": "b"})).collect();
+    large["spec"]["template"]["spec"]["containers"][0]["env"] = json!(env);
+    let create = path(Kind::Deployment, &space.name, "");
+    let (status, said) = policy::send(&world.admin().await?, Method::POST, &create, JSON, &large).await?;
+    ensure!(status.is_success(), "{status}: {said:.500}");
+    let hash = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: OTHER_HASH}}}}});
+    let large = with_dry_run(&path(Kind::Deployment, &space.name, "/large"));
+    let (status, said) = policy::send(&operator, Method::PATCH, &large, MERGE, &hash).await?;
+    ensure!(status.is_success(), "{status}: {said:.500}");
+    Ok(())
+}
+
+/// The API server checks the types of what the expressions name, and says what it finds.
+#[tokio::test]
+async fn c5_5_the_policies_are_sound_to_the_api_server() -> anyhow::Result<()> {
+    let world = World::without_operator().await?;
+    let policies = policy::render(world.directory(), &[]).await?;
+    world.kubectl().run_with_input(["apply", "--validate=strict", "-f", "-"], &policies).await?;
+    let api = Api::<ValidatingAdmissionPolicy>::all(world.admin().await?);
+    eventually("the policies to be checked", PATIENCE, || async {
+        let found = api.list(&ListParams::default()).await?;
+        ensure!(found.items.len() == 4, "{} policies", found.items.len());
+        for policy in found {
+            let status = policy.status.clone().unwrap_or_default();
+            ensure!(status.observed_generation.is_some(), "{} is not checked yet", policy.name_any());
+            let warnings = status.type_checking.and_then(|checking| checking.expression_warnings);
+            ensure!(warnings.unwrap_or_default().is_empty(), "{}: {:?}", policy.name_any(), policy.status);
+        }
+        Ok(())
+    })
+    .await
+}
