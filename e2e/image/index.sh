@@ -74,11 +74,11 @@ for layout; do
         boms+=("${type%:*} $media $file")
         products+=(--byproduct "$(basename "$file")=$(digest_of "$file")")
     done
-    statement=$output.documents/$(basename "$layout").intoto.json
+    statement=$output.documents/$(basename "$layout").intoto.json predicate=$output.documents/$(basename "$layout").provenance.json
     subject=(--architecture "$architecture" --subject "$name=${digest#sha256:}")
-    "$documents" provenance "${arguments[@]}" "${subject[@]}" "${products[@]}" >"$statement"
+    "$documents" provenance "${arguments[@]}" "${subject[@]}" "${products[@]}" --predicate "$predicate" >"$statement"
     attach "$digest" application/vnd.in-toto+json "$statement"
-    attest "$digest" provenance "$statement"
+    attest "$digest" slsaprovenance1 "$predicate"
     all+=("${subject[@]}") byproducts+=("${products[@]}")
     [ -n "${annotations+set}" ] || annotations=(
         --annotation "org.opencontainers.image.title=pod-reloader"
@@ -102,8 +102,9 @@ for type in cyclonedx spdxjson; do
     done
     attach "$index" "$media" "${files[@]}"
 done
-statement=$output.documents/pod-reloader-$version.intoto.json
-"$documents" provenance "${arguments[@]}" "${all[@]}" --subject "$name=${index#sha256:}" "${byproducts[@]}" >"$statement"
+statement=$output.documents/pod-reloader-$version.intoto.json predicate=$output.documents/pod-reloader-$version.provenance.json
+"$documents" provenance "${arguments[@]}" "${all[@]}" --subject "$name=${index#sha256:}" "${byproducts[@]}" \
+    --predicate "$predicate" >"$statement"
 attach "$index" application/vnd.in-toto+json "$statement"
-attest "$index" provenance "$statement"
+attest "$index" slsaprovenance1 "$predicate"
 printf '%s:v%s for %s architecture(s): %s, in %s\n' "$name" "$version" $# "$index" "$output"

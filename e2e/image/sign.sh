@@ -43,10 +43,7 @@ image=$registry/pod-reloader
 index=$("$oras" resolve --oci-layout "$layout:v$version")
 "$cosign" sign "${with[@]}" --recursive "$image@$index"
 while read -r digest type file; do
-    what=(--type "$type" --predicate "$file")
-    # That one is a statement already, with more subjects than the image itself.
-    [ "$type" != provenance ] || what=(--statement "$file")
-    "$cosign" attest "${with[@]}" "${what[@]}" "$image@$digest"
+    "$cosign" attest "${with[@]}" --type "$type" --predicate "$file" "$image@$digest"
 done <"$layout.attestations"
 printf 'signed %s@%s and its attachments\n' "$image" "$index"
 

@@ -1,5 +1,7 @@
 //! What an image was built from, by whom and how, as an in-toto statement with SLSA's provenance as its predicate.
 
+use std::path::PathBuf;
+
 use anyhow::ensure;
 use serde_json::{Value, json};
 
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// The date of everything in the image, in seconds since 1970.
     #[arg(long)]
     epoch: u64,
+    /// Where to write the predicate alone, too, for `cosign attest`.
+    #[arg(long)]
+    predicate: Option<PathBuf>,
     /// Who built it: an address that names a service or a workflow.
     #[arg(long, default_value = "")]
     builder: String,
@@ -63,11 +68,15 @@ impl Args {
             ensure!(is_digest, "{name}: '{digest}' is no SHA-256");
         }
         let subjects: Vec<_> = self.subjects.iter().map(|one| descriptor("name", one)).collect();
+        let predicate = json!({"buildDefinition": self.definition(), "runDetails": self.run()});
+        if let Some(file) = &self.predicate {
+            crate::write(file, &predicate)?;
+        }
         Ok(json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": subjects,
             "predicateType": "https://slsa.dev/provenance/v1",
-            "predicate": {"buildDefinition": self.definition(), "runDetails": self.run()},
+            "predicate": predicate,
         }))
     }
 
