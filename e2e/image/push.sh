@@ -25,9 +25,6 @@ fi
 plain=()
 [ -z "${PLAIN_HTTP:-}" ] || plain=(--to-plain-http)
 index=$("$oras" resolve --oci-layout "$layout:v$version")
-# The images before the index that names them, since only what is given is copied with its referrers.
-while read -r digest; do
-    "$oras" cp --no-tty --recursive "${plain[@]}" --from-oci-layout "$layout@$digest" "$registry/pod-reloader@$digest" >/dev/null
-done < <(cut -d' ' -f1 "$layout.attestations" | sort -u | grep -vx "$index")
+# With its images, and with what is attached to any of them.
 "$oras" cp --no-tty --recursive "${plain[@]}" --from-oci-layout "$layout:v$version" "$registry/pod-reloader:v$version" >/dev/null
 printf 'pushed %s/pod-reloader:v%s@%s\n' "$registry" "$version" "$index"

@@ -29,7 +29,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 with=(--yes)
-plain=()
+plain=() attest=()
 [ -z "${PLAIN_HTTP:-}" ] || { with+=(--allow-http-registry); plain=(--plain-http); }
 if [ -n "${COSIGN_KEY:-}" ]; then
     [[ $COSIGN_KEY = *://* ]] || [ -r "$COSIGN_KEY" ] || fail "cannot read the key $COSIGN_KEY"
@@ -37,13 +37,16 @@ if [ -n "${COSIGN_KEY:-}" ]; then
     export COSIGN_PASSWORD=${COSIGN_PASSWORD-}
     printf '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json"}' >"$scratch/signing.json"
     with+=(--key "$COSIGN_KEY" --signing-config "$scratch/signing.json")
+    # Nor is anything asked there: without this, the roots of trust of Sigstore's public instances are.
+    printf '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >"$scratch/root.json"
+    attest+=(--trusted-root "$scratch/root.json")
 fi
 
 image=$registry/pod-reloader
 index=$("$oras" resolve --oci-layout "$layout:v$version")
 "$cosign" sign "${with[@]}" --recursive "$image@$index"
 while read -r digest type file; do
-    "$cosign" attest "${with[@]}" --type "$type" --predicate "$file" "$image@$digest"
+    "$cosign" attest "${with[@]}" "${attest[@]}" --type "$type" --predicate "$file" "$image@$digest"
 done <"$layout.attestations"
 printf 'signed %s@%s and its attachments\n' "$image" "$index"
 

@@ -301,7 +301,8 @@ fn the_licences_of_all_that_is_in_the_binary_are_in_the_image() {
     // The text of a licence has a heading with the packages that have it.
     let rule = "=".repeat(100);
     let sections: Vec<&str> = notices.split(&rule).collect();
-    let headings: String = sections.iter().skip(1).step_by(2).map(|heading| heading.replace('\n', " ")).collect();
+    let headings: String =
+        sections.iter().skip(1).step_by(2).map(|heading| heading.replace('\n', " ")).collect();
     for name in ["ring", "rustls", "kube-client", "tokio", "subtle", "serde"] {
         assert!(headings.contains(&format!("{name} ")), "no licence of {name}");
     }
@@ -351,8 +352,7 @@ fn no_document_or_binary_names_the_folder_it_was_built_in() {
     let folder = folder.to_str().unwrap().as_bytes();
     let home = std::env::var("HOME").unwrap();
     let registry = format!("{home}/.cargo/registry");
-    for file in
-        [image.binary(), image.tar.with_extension("cdx.json"), image.tar.with_extension("spdx.json")]
+    for file in [image.binary(), image.tar.with_extension("cdx.json"), image.tar.with_extension("spdx.json")]
     {
         let bytes = fs::read(&file).unwrap();
         for path in [folder, registry.as_bytes()] {
@@ -374,7 +374,8 @@ fn both_bills_of_materials_name_the_same() {
     assert_eq!(document["spdxVersion"], "SPDX-2.3");
     let packages = document["packages"].as_array().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let packages: Vec<_> = packages.iter().map(|one| (text(&one["name"]), text(&one["versionInfo"]))).collect();
+    let packages: Vec<_> =
+        packages.iter().map(|one| (text(&one["name"]), text(&one["versionInfo"]))).collect();
     let mut components = components(&image.tar);
     components.insert(0, ("pod-reloader".to_owned(), VERSION.to_owned()));
     assert_eq!(packages, components);

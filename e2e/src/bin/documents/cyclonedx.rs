@@ -15,31 +15,35 @@ pub(crate) struct Linked {
 /// The document with the libraries that are linked, with the binary's digest, and without the folder's name.
 pub(crate) fn complete(text: &str, folder: &str, linked: &Linked) -> anyhow::Result<Value> {
     let mut bill: Value = serde_json::from_str(&text.replace(&format!("file://{folder}"), "file:///src"))?;
-    let root = bill["metadata"]["component"].as_object_mut().context("no component is described")?;
+    let root = bill.pointer_mut("/metadata/component").context("no component is described")?;
+    tidy_identity(root);
+    let root = root.as_object_mut().context("the component is no object")?;
     root.insert("hashes".into(), json!([{"alg": "SHA-256", "content": linked.binary}]));
     // The binaries of a package are components within it, which say nothing more.
     root.remove("components");
-    let root = root["bom-ref"].as_str().context("the component has no reference")?.to_owned();
+    let root = root.get("bom-ref").cloned().context("the component has no reference")?;
+
     let Linked { glibc, rust, .. } = linked;
+    let components = array_mut(&mut bill, "components")?;
+    components.iter_mut().for_each(tidy_identity);
     // A scanner for vulnerabilities should know of what else is in the binary.
-    let libraries = [
-        library("glibc", glibc, "LGPL-2.1-or-later", "gnu:glibc"),
-        library("rust-std", rust, "Apache-2.0 OR MIT", "rust-lang:rust"),
-    ];
-    let components = bill["components"].as_array_mut().context("there are no components")?;
-    components.splice(0..0, libraries);
-    for dependency in bill["dependencies"].as_array_mut().context("there are no dependencies")? {
-        if dependency["ref"] == json!(root) {
-            let on = dependency["dependsOn"].as_array_mut().context("the component depends on nothing")?;
-            on.splice(0..0, [json!("glibc"), json!("rust-std")]);
+    components.splice(
+        0..0,
+        [
+            library("glibc", glibc, "LGPL-2.1-or-later", "gnu:glibc"),
+            library("rust-std", rust, "Apache-2.0 OR MIT", "rust-lang:rust"),
+        ],
+    );
+    for dependency in array_mut(&mut bill, "dependencies")? {
+        if dependency["ref"] == root {
+            array_mut(dependency, "dependsOn")?.splice(0..0, [json!("glibc"), json!("rust-std")]);
         }
     }
-    let metadata = bill["metadata"].as_object_mut().context("there is no metadata")?;
-    tidy_identity(metadata.get_mut("component").context("no component is described")?);
-    for component in bill["components"].as_array_mut().into_iter().flatten() {
-        tidy_identity(component);
-    }
     Ok(bill)
+}
+
+fn array_mut<'a>(object: &'a mut Value, key: &str) -> anyhow::Result<&'a mut Vec<Value>> {
+    object.get_mut(key).and_then(Value::as_array_mut).with_context(|| format!("there are no {key}"))
 }
 
 fn library(name: &str, version: &str, licence: &str, cpe: &str) -> Value {

@@ -8,6 +8,7 @@ mod provenance;
 mod spdx;
 
 use std::{
+    fmt::Write as _,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 /// Documents that go with an image.
 #[derive(Debug, Parser)]
 enum Args {
-    /// The bill of materials, in CycloneDX (PREFIX.cdx.json) and SPDX (PREFIX.spdx.json).
+    /// The bill of materials, in `CycloneDX` (PREFIX.cdx.json) and SPDX (PREFIX.spdx.json).
     Materials(Materials),
     /// Where the image comes from: an in-toto statement with SLSA's provenance as predicate, on stdout.
     Provenance(provenance::Args),
@@ -105,5 +106,8 @@ fn sha256_of(file: &Path) -> anyhow::Result<String> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a string does not fail
+        text
+    })
 }

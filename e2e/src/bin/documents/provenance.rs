@@ -154,7 +154,8 @@ mod tests {
         let subject = format!("--subject=registry.example.com/team/pod-reloader={IMAGE}");
         let lock = format!("--file=Cargo.lock={LOCK}");
         let base = format!("--base=docker.io/library/rust:1.95-bookworm={LOCK}");
-        let fixed = ["documents", &subject, &lock, &base, "--architecture=amd64", "--tool=rustc=1.95.0", "--epoch=7"];
+        let fixed =
+            ["documents", &subject, &lock, &base, "--architecture=amd64", "--tool=rustc=1.95.0", "--epoch=7"];
         Cli::try_parse_from(fixed.iter().chain(more))?.args.statement()
     }
 

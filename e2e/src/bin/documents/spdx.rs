@@ -15,8 +15,8 @@ pub(crate) fn convert(bill: &Value, name: &str, created: &str) -> anyhow::Result
     // By the reference of CycloneDX.
     let mut ids = BTreeMap::new();
     let mut packages = vec![];
-    for (component, purpose) in
-        std::iter::once((root, "APPLICATION")).chain(components.iter().map(|component| (component, "LIBRARY")))
+    for (component, purpose) in std::iter::once((root, "APPLICATION"))
+        .chain(components.iter().map(|component| (component, "LIBRARY")))
     {
         let reference = component["bom-ref"].as_str().context("a component has no reference")?;
         let package = package(component, purpose)?;
@@ -27,7 +27,8 @@ pub(crate) fn convert(bill: &Value, name: &str, created: &str) -> anyhow::Result
         let reference = reference.as_str().context("a dependency has no reference")?;
         ids.get(reference).with_context(|| format!("{reference} is no component"))
     };
-    let mut relationships = vec![relationship(&json!("SPDXRef-DOCUMENT"), "DESCRIBES", id(&root["bom-ref"])?)];
+    let mut relationships =
+        vec![relationship(&json!("SPDXRef-DOCUMENT"), "DESCRIBES", id(&root["bom-ref"])?)];
     for dependency in bill["dependencies"].as_array().into_iter().flatten() {
         for on in dependency["dependsOn"].as_array().into_iter().flatten() {
             relationships.push(relationship(id(&dependency["ref"])?, "DEPENDS_ON", id(on)?));
@@ -128,7 +129,9 @@ mod tests {
             .as_array()
             .unwrap()
             .iter()
-            .map(|one| (one["relationshipType"].as_str().unwrap(), one["relatedSpdxElement"].as_str().unwrap()))
+            .map(|one| {
+                (one["relationshipType"].as_str().unwrap(), one["relatedSpdxElement"].as_str().unwrap())
+            })
             .collect();
         assert_eq!(
             relationships,
