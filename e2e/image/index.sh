@@ -74,7 +74,8 @@ for layout; do
         boms+=("${type%:*} $media $file")
         products+=(--byproduct "$(basename "$file")=$(digest_of "$file")")
     done
-    statement=$output.documents/$(basename "$layout").intoto.json predicate=$output.documents/$(basename "$layout").provenance.json
+    statement=$output.documents/$(basename "$layout").intoto.json
+    predicate=$output.documents/$(basename "$layout").provenance.json
     subject=(--architecture "$architecture" --subject "$name=${digest#sha256:}")
     "$documents" provenance "${arguments[@]}" "${subject[@]}" "${products[@]}" --predicate "$predicate" >"$statement"
     attach "$digest" application/vnd.in-toto+json "$statement"
@@ -102,7 +103,8 @@ for type in cyclonedx spdxjson; do
     done
     attach "$index" "$media" "${files[@]}"
 done
-statement=$output.documents/pod-reloader-$version.intoto.json predicate=$output.documents/pod-reloader-$version.provenance.json
+statement=$output.documents/pod-reloader-$version.intoto.json
+predicate=$output.documents/pod-reloader-$version.provenance.json
 "$documents" provenance "${arguments[@]}" "${all[@]}" --subject "$name=${index#sha256:}" "${byproducts[@]}" \
     --predicate "$predicate" >"$statement"
 attach "$index" application/vnd.in-toto+json "$statement"

@@ -39,7 +39,7 @@ add_text() {
     fi
 }
 
-printf 'pod-reloader is licensed under Apache-2.0 (LICENSE, beside this file). Its binary has code of these projects:\n\n'
+printf 'pod-reloader is licensed under Apache-2.0 (LICENSE, beside this file). Its binary has code of these:\n\n'
 while IFS='|' read -r package licence repository; do
     [[ $package != *'(local)' ]] || continue
     name=${package%% *} version=${package#* v} version=${version%% *}
@@ -47,11 +47,13 @@ while IFS='|' read -r package licence repository; do
     folder=$(grep -m 1 "/$name-${version//./\\.}\$" "$scratch/folders" || grep -m 1 "/$name\$" "$scratch/folders") ||
         fail "Cargo does not say where $name $version lies"
     found=
-    for file in "$folder"/{LICEN[SC]E,COPYING,COPYRIGHT,NOTICE,UNLICEN[SC]E,licen[sc]e}*; do
-        [ -f "$file" ] || continue
+    # Wherever they lie: a package may have code of others in it (ring does).
+    while IFS= read -r file; do
         found=1
-        add_text "$name $version" "$file"
-    done
+        add_text "$name $version" "$folder/$file"
+    done < <(cd "$folder" && find . -type f -regextype posix-extended \
+        -iregex '.*/(un)?(licen[sc]e|copying|copyright|notice)[^/]*' \
+        -not -iregex '.*(\.(rs|py|sh|toml|ya?ml)|/(tests?|benches|examples)/.*)' | sort)
     # Some packages leave the text out. Apache-2.0 has no copyright line of the author's in it.
     if [ -z "$found" ]; then
         [[ $licence == *Apache-2.0* ]] || fail "there is no text for the licence ($licence) of $name $version"
