@@ -11,6 +11,7 @@ line=$(grep '^ARG RUST_IMAGE=' "$root/Dockerfile") || fail "the Dockerfile does 
 image=${BASH_REMATCH[1]} digest=${BASH_REMATCH[2]}
 
 # Anything that is taken from elsewhere has to be pinned, be it in a line that is new.
+# shellcheck disable=SC2016
 loose=$(sed -n 's/^FROM \(--platform=[^ ]* \)\{0,1\}\([^ ]*\).*/\2/p' "$root/Dockerfile" |
     grep -vx -e scratch -e '${RUST_IMAGE}' | grep -v '@sha256:' || true)
 [ -z "$loose" ] || fail "the Dockerfile takes $loose without a digest"

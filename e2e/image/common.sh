@@ -40,6 +40,7 @@ product_version() {
 }
 
 # Everything in the image has the date of the last commit, unless it is given.
+# shellcheck disable=SC2034
 set_epoch() {
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
     export SOURCE_DATE_EPOCH

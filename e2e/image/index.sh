@@ -33,7 +33,7 @@ label() { tr ',' '\n' <"$1" | sed -n "s/.*\"org.opencontainers.image.$2\":\"\([^
 arguments=(--epoch "$SOURCE_DATE_EPOCH" --source "${SOURCE_URL:-}" --builder "${BUILDER_ID:-}"
     --invocation "${INVOCATION_ID:-}" --revision "$(source_revision)"
     --file "Cargo.lock=$(digest_of "$root/Cargo.lock")" --file "Dockerfile=$(digest_of "$root/Dockerfile")"
-    --tool "rustc=$(rustc --version | cut -d' ' -f2-)" --tool "cc=$(cc --version | head -n 1)")
+    --tool "rustc=$(rustc --version | cut -d' ' -f2-)")
 if [ -n "${BUILDER_IMAGE:-}" ]; then
     [[ $BUILDER_IMAGE =~ ^(.+)@sha256:([0-9a-f]{64})$ ]] || fail "BUILDER_IMAGE must be NAME@sha256:DIGEST, not $BUILDER_IMAGE"
     arguments+=(--base "${BASH_REMATCH[1]}=${BASH_REMATCH[2]}")
@@ -54,7 +54,15 @@ attach() {
         --annotation "org.opencontainers.image.created=$created" "${files[@]}") >/dev/null
 }
 
-digests=() all=() subjects=() byproducts=() boms=()
+# What is linked in depends on the compiler for the architecture, if there is one: the image may come from elsewhere.
+tools() {
+    local compiler
+    compiler=$(linker "$1")
+    ! command -v "$compiler" >/dev/null ||
+        printf '%s\n' --tool "$1/cc=$("$compiler" --version | head -n 1)" --tool "$1/glibc=$(glibc_version "$1")"
+}
+
+digests=() all=() byproducts=() boms=()
 for layout; do
     digest=$(sed 's/.*"manifests":\[{[^}]*"digest":"\(sha256:[0-9a-f]*\)".*/\1/' "$layout/index.json")
     [[ $digest = sha256:* ]] || fail "$layout is not a layout of pack.sh"
@@ -63,33 +71,33 @@ for layout; do
     "$oras" cp --no-tty --from-oci-layout "$layout@$digest" --to-oci-layout "$output@$digest" >/dev/null
     digests+=("$digest")
     products=()
-    for type in cyclonedx:cdx spdxjson:spdx; do
-        file=$layout.${type#*:}.json
+    for format in "cyclonedx cdx application/vnd.cyclonedx+json" "spdxjson spdx application/spdx+json"; do
+        read -r type suffix media <<<"$format"
+        file=$layout.$suffix.json
         [ -e "$file" ] || fail "$file is missing: run make image"
         cp "$file" "$output.documents/"
         file=$output.documents/$(basename "$file")
-        case $type in cyclonedx:*) media=application/vnd.cyclonedx+json ;; *) media=application/spdx+json ;; esac
         attach "$digest" "$media" "$file"
-        attest "$digest" "${type%:*}" "$file"
-        boms+=("${type%:*} $media $file")
+        attest "$digest" "$type" "$file"
+        boms+=("$type $media $file")
         products+=(--byproduct "$(basename "$file")=$(digest_of "$file")")
     done
     statement=$output.documents/$(basename "$layout").intoto.json
     predicate=$output.documents/$(basename "$layout").provenance.json
-    subject=(--architecture "$architecture" --subject "$name=${digest#sha256:}")
+    mapfile -t subject < <(tools "$architecture")
+    subject+=(--architecture "$architecture" --subject "$name=${digest#sha256:}")
     "$documents" provenance "${arguments[@]}" "${subject[@]}" "${products[@]}" --predicate "$predicate" >"$statement"
     attach "$digest" application/vnd.in-toto+json "$statement"
     attest "$digest" slsaprovenance1 "$predicate"
     all+=("${subject[@]}") byproducts+=("${products[@]}")
-    [ -n "${annotations+set}" ] || annotations=(
-        --annotation "org.opencontainers.image.title=pod-reloader"
-        --annotation "org.opencontainers.image.licenses=Apache-2.0"
-        --annotation "org.opencontainers.image.version=$(label "$manifest" version)"
-        --annotation "org.opencontainers.image.created=$created")
-    [ ${#annotations[@]} -gt 8 ] || [ -z "$(label "$manifest" revision)" ] ||
-        annotations+=(--annotation "org.opencontainers.image.revision=$(label "$manifest" revision)")
+    [ -n "${first:-}" ] || first=$manifest
 done
 
+annotations=(--annotation "org.opencontainers.image.created=$created")
+for key in title description licenses version revision source; do
+    value=$(label "$first" "$key")
+    [ -z "$value" ] || annotations+=(--annotation "org.opencontainers.image.$key=$value")
+done
 "$oras" manifest index create --oci-layout "$output:v$version" "${annotations[@]}" "${digests[@]}" >/dev/null
 index=$("$oras" resolve --oci-layout "$output:v$version")
 for type in cyclonedx spdxjson; do
