@@ -110,6 +110,14 @@ impl Published {
         format!("{}:v{VERSION}", self.repository())
     }
 
+    fn push_chart(&self) {
+        let directory = self.directory.path();
+        let mut package = Command::new(workspace().join("charts/package.sh"));
+        package.env("REGISTRY", format!("{}/team", self.registry.address()));
+        package.env("PUSH", "1").env("PLAIN_HTTP", "1").env("OUT", directory.join("chart"));
+        run(package.env("HELM_CONFIG_HOME", directory.join("helm")));
+    }
+
     /// Makes a key pair and gives the folder that has it.
     fn keys(&self, name: &str) -> PathBuf {
         let folder = self.directory.path().join(name);
@@ -253,8 +261,9 @@ async fn bills_of_materials_and_provenance_are_attached_to_index_and_images() {
 async fn signatures_and_attestations_verify_with_the_public_key_and_no_other() {
     let published = Published::new().await;
     let (ours, other) = (published.keys("ours"), published.keys("other"));
+    published.push_chart();
     let said = published.sign(&ours);
-    assert!(said.contains("the chart is not signed, since it is not there"), "{said}");
+    assert!(said.contains("signed the chart"), "{said}");
 
     let (index, images) = published.digests();
     for digest in images.iter().chain([&index]) {
@@ -268,14 +277,19 @@ async fn signatures_and_attestations_verify_with_the_public_key_and_no_other() {
         }
         assert!(!published.referrers(digest, SIGNATURE).is_empty());
     }
-    run(&mut published.cosign(&["verify"], &ours, &published.tag()));
+    let chart = format!("{}:{VERSION}", published.repository());
+    for reference in [published.tag(), chart] {
+        run(&mut published.cosign(&["verify"], &ours, &reference));
+        fails(&mut published.cosign(&["verify"], &other, &reference));
+    }
 }
 
 #[tokio::test]
 async fn an_image_that_was_put_in_the_place_of_the_signed_one_is_refused() {
     let published = Published::new().await;
     let keys = published.keys("keys");
-    published.sign(&keys);
+    let said = published.sign(&keys);
+    assert!(said.contains("the chart is not signed, since it is not there"), "{said}");
     let signed = published.digests().0;
 
     let elsewhere = TempDir::new().unwrap();
@@ -325,6 +339,9 @@ async fn without_a_key_nothing_is_signed_and_that_is_said() {
     for digest in images.iter().chain([&index]) {
         assert!(published.referrers(digest, SIGNATURE).is_empty());
     }
+    let keys = published.keys("keys");
+    let text = fails(&mut published.cosign(&["verify"], &keys, &published.tag()));
+    assert!(text.contains("no signatures found"), "{text}");
     let missing = published.directory.path().join("missing.key");
     let text = fails(published.script("sign.sh").env("COSIGN_KEY", &missing));
     assert!(text.contains("cannot read the key"), "{text}");
