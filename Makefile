@@ -67,6 +67,7 @@ export PLAIN_HTTP ?= $(if $(filter localhost localhost:% localhost/% 127.0.0.1:%
 publish: tools ## push image, attachments and chart to REGISTRY=registry.example.com/team (COSIGN_KEY=...: signed)
 	@test -n "$(REGISTRY)" || { echo "error: where to? make publish REGISTRY=registry.example.com/team"; exit 1; }
 	@e2e/image/base.sh --check
+	@e2e/image/sign.sh --check
 	@$(MAKE) --no-print-directory advisories
 	@e2e/tools/build.sh helm oras $(if $(COSIGN_KEY)$(COSIGN_KEYLESS),cosign)
 	@ARCHITECTURES="$(or $(ARCHITECTURES),all)" e2e/image/build.sh

@@ -2,6 +2,7 @@
 # Signs what push.sh has pushed, image and attachments, and the chart beside it:
 #
 #   sign.sh REGISTRY [LAYOUT]
+#   sign.sh --check             is there a key? Nobody should wait for a build only to hear that there is none.
 #
 #   COSIGN_KEY       private key: a file of `cosign generate-key-pair` (COSIGN_PASSWORD has its password), or the address
 #                    of a key in a KMS (awskms://, gcpkms://, azurekms://, hashivault://) or in a cluster (k8s://)
@@ -14,13 +15,16 @@ set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 registry=${1:?usage: sign.sh REGISTRY, such as registry.example.com/team} registry=${registry%/}
-version=$(product_version)
-layout=${2:-$root/target/image/pod-reloader-$version}
 
 if [ -z "${COSIGN_KEY:-}" ] && [ "${COSIGN_KEYLESS:-}" != 1 ]; then
     echo "warning: nothing is signed, since there is no key (COSIGN_KEY=..., or COSIGN_KEYLESS=1 in CI; docs/releasing.md)" >&2
     exit 0
 fi
+[ -z "${COSIGN_KEY:-}" ] || [[ $COSIGN_KEY = *://* ]] || [ -r "$COSIGN_KEY" ] || fail "cannot read the key $COSIGN_KEY"
+[ "$registry" != --check ] || exit 0
+
+version=$(product_version)
+layout=${2:-$root/target/image/pod-reloader-$version}
 oras=${ORAS:-$root/e2e/bin/oras} cosign=${COSIGN:-$root/e2e/bin/cosign}
 for tool in "$oras" "$cosign"; do
     command -v "$tool" >/dev/null || fail "$tool is missing: run e2e/tools/build.sh ${tool##*/}"
@@ -32,7 +36,6 @@ with=(--yes)
 plain=() attest=()
 [ -z "${PLAIN_HTTP:-}" ] || { with+=(--allow-http-registry); plain=(--plain-http); }
 if [ -n "${COSIGN_KEY:-}" ]; then
-    [[ $COSIGN_KEY = *://* ]] || [ -r "$COSIGN_KEY" ] || fail "cannot read the key $COSIGN_KEY"
     # Cosign asks for a password even if the key has none.
     export COSIGN_PASSWORD=${COSIGN_PASSWORD-}
     printf '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json"}' >"$scratch/signing.json"
