@@ -33,7 +33,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 with=(--yes)
-plain=() attest=()
+plain=()
 [ -z "${PLAIN_HTTP:-}" ] || { with+=(--allow-http-registry); plain=(--plain-http); }
 if [ -n "${COSIGN_KEY:-}" ]; then
     # Cosign asks for a password even if the key has none.
@@ -42,14 +42,14 @@ if [ -n "${COSIGN_KEY:-}" ]; then
     with+=(--key "$COSIGN_KEY" --signing-config "$scratch/signing.json")
     # Nor is anything asked there: without this, the roots of trust of Sigstore's public instances are.
     printf '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}' >"$scratch/root.json"
-    attest+=(--trusted-root "$scratch/root.json")
+    with+=(--trusted-root "$scratch/root.json")
 fi
 
 image=$registry/pod-reloader
 index=$("$oras" resolve --oci-layout "$layout:v$version")
 "$cosign" sign "${with[@]}" --recursive "$image@$index"
 while read -r digest type file; do
-    "$cosign" attest "${with[@]}" "${attest[@]}" --type "$type" --predicate "$file" "$image@$digest"
+    "$cosign" attest "${with[@]}" --type "$type" --predicate "$file" "$image@$digest"
 done <"$layout.attestations"
 printf 'signed %s@%s and its attachments\n' "$image" "$index"
 
