@@ -6,8 +6,11 @@
 #
 # `make image` makes the same image without an engine: e2e/image/pack.sh reads the last stage.
 
+# Pinned by digest: `make pin-base` asks for the one that the tag has today, and writes it here.
+ARG RUST_IMAGE=rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
+
 # Always on the building machine's own architecture: under emulation the compiler takes many times as long.
-FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
+FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS build
 ARG TARGETARCH
 # Debian names architectures as Docker does. For the machine's own, compiler and libc are there.
 RUN <<'SCRIPT'
@@ -23,11 +26,6 @@ if [ "$TARGETARCH" != "$(dpkg --print-architecture)" ]; then
     apt-get install --yes --no-install-recommends "$gcc" "libc6-dev-$TARGETARCH-cross"
     rm -rf /var/lib/apt/lists/*
 fi
-printf '%s\n' >"$CARGO_HOME/config.toml" \
-    "build.target = '$cpu-unknown-linux-gnu'" \
-    "[target.$cpu-unknown-linux-gnu]" \
-    "linker = '$cpu-linux-gnu-gcc'" \
-    "rustflags = ['-C', 'target-feature=+crt-static']"
 SCRIPT
 
 WORKDIR /src
@@ -35,8 +33,10 @@ COPY . .
 # Caches of its own for each architecture, since two are built at the same time.
 RUN --mount=type=cache,id=cargo-registry-$TARGETARCH,target=/usr/local/cargo/registry \
     --mount=type=cache,id=pod-reloader-target-$TARGETARCH,target=/src/target \
-    cargo build --release --locked --package pod-reloader \
-    && cp target/*-unknown-linux-gnu/release/pod-reloader /pod-reloader
+    --mount=type=cache,id=pod-reloader-tools-$TARGETARCH,target=/root/.cache/pod-reloader \
+    e2e/image/binary.sh "$TARGETARCH" \
+    && cp target/*-unknown-linux-gnu/release/pod-reloader /pod-reloader \
+    && e2e/image/notices.sh "$TARGETARCH" >/THIRD-PARTY.txt
 
 FROM scratch
 ARG VERSION=1.0.0
@@ -44,6 +44,7 @@ ARG REVISION
 ARG CREATED
 COPY --from=build --chmod=755 /pod-reloader /pod-reloader
 COPY --chmod=644 LICENSE /licenses/LICENSE
+COPY --from=build --chmod=644 /THIRD-PARTY.txt /licenses/THIRD-PARTY.txt
 LABEL org.opencontainers.image.title="pod-reloader" \
       org.opencontainers.image.description="Rolls out workloads when the ConfigMaps and Secrets they use change" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -17,8 +17,12 @@ tools: ## check that what is needed is installed
 	done
 
 .PHONY: build
-build: tools ## the release binary: target/release/pod-reloader
-	$(CARGO) build --release --locked -p pod-reloader
+build: tools ## the release binary, static and reproducible: target/release/pod-reloader
+	@e2e/image/binary.sh
+
+.PHONY: reproduce
+reproduce: tools ## build the release binary in two places, and compare
+	@e2e/image/reproduce.sh
 
 .PHONY: control-plane
 control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in e2e/bin
@@ -54,15 +58,27 @@ manifests: ## plain manifests and a Kustomize base, in target/manifests (IMAGE=.
 	@charts/manifests.sh
 
 .PHONY: image
-image: tools ## the image and its bill of materials, in target/image, without a container engine
+image: tools ## the image and its bills of materials, in target/image, without a container engine (ARCHITECTURES=...)
 	@e2e/image/build.sh
 
+# A registry on this machine has no TLS, as other tools take it, too.
+export PLAIN_HTTP ?= $(if $(filter localhost localhost:% localhost/% 127.0.0.1:%,$(REGISTRY)),1)
 .PHONY: publish
-publish: image ## push image and chart to REGISTRY=registry.example.com/team
+publish: tools ## push image, attachments and chart to REGISTRY=registry.example.com/team (COSIGN_KEY=...: signed)
 	@test -n "$(REGISTRY)" || { echo "error: where to? make publish REGISTRY=registry.example.com/team"; exit 1; }
-	@e2e/tools/build.sh helm crane
+	@e2e/image/base.sh --check
+	@e2e/image/sign.sh --check
+	@$(MAKE) --no-print-directory advisories
+	@e2e/tools/build.sh helm oras $(if $(COSIGN_KEY)$(COSIGN_KEYLESS),cosign)
+	@ARCHITECTURES="$(or $(ARCHITECTURES),all)" e2e/image/build.sh
 	@e2e/image/push.sh "$(REGISTRY)"
 	@REGISTRY="$(REGISTRY)" PUSH=1 charts/package.sh
+	@e2e/image/sign.sh "$(REGISTRY)"
+
+.PHONY: pin-base
+pin-base: ## write the digest that the build image's tag has today into the Dockerfile (needs Docker Hub)
+	@e2e/tools/build.sh crane
+	@e2e/image/base.sh
 
 .PHONY: demo
 override REAL := $(filter-out 0 no false,$(REAL))
@@ -169,15 +185,18 @@ fips: tools ## the release binary with aws-lc-rs in FIPS mode: target/fips/relea
 doc: ## documentation of all crates, with warnings as errors
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
-.PHONY: deny
-deny: ## licences and sources of all dependencies, and duplicates among those of the default build
+.PHONY: cargo-deny
+cargo-deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(CARGO_DENY_VERSION) --locked
+
+.PHONY: deny
+deny: cargo-deny ## licences and sources of all dependencies, and duplicates among those of the default build
 	$(CARGO) deny --config .cargo/deny.toml check --hide-inclusion-graph bans
 	$(CARGO) deny --all-features --config .cargo/deny.toml check --hide-inclusion-graph licenses sources
 
 .PHONY: advisories
-advisories: ## security advisories of dependencies (needs the advisory database)
-	$(CARGO) deny --config .cargo/deny.toml check advisories
+advisories: cargo-deny ## security advisories of dependencies, from the RustSec database or a copy (ADVISORIES=warn)
+	@e2e/advisories/check.sh
 
 .PHONY: clean
 clean: ## remove what was built here

@@ -7,28 +7,30 @@
 # and `skopeo copy oci-archive:` all take it. The same binary at the same commit gives the same bytes.
 #
 #   IMAGE              name of the image, with its registry if it has one (pod-reloader)
+#   NOTICES            file with the licences of what is in the binary (made by notices.sh)
 #   SOURCE_URL         where the source is published, for the labels (left out if empty)
 #   SOURCE_DATE_EPOCH  date of everything in the image (that of the last commit)
 set -euo pipefail
 umask 022
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 binary=$1 architecture=$2 output=$3
 image=${IMAGE:-pod-reloader}
-
-fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 layout=$scratch/layout rootfs=$scratch/rootfs
 mkdir -p "$layout/blobs/sha256" "$rootfs"
 
-version=$(cd "$root" && "${CARGO:-cargo}" pkgid --package pod-reloader) version=${version##*[#@]}
-revision=$(git -C "$root" rev-parse HEAD 2>/dev/null) || revision=
-epoch=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
-created=$(date --utc --date="@$epoch" +%Y-%m-%dT%H:%M:%SZ)
-# A commit that the binary may differ from must not be named as what it was built from.
-[ -z "$revision" ] || git -C "$root" diff --quiet HEAD -- || revision+=-dirty
+version=$(product_version)
+revision=$(source_revision)
+set_epoch
+notices=${NOTICES:-}
+if [ -z "$notices" ]; then
+    notices=$scratch/notices
+    "$root/e2e/image/notices.sh" "$architecture" >"$notices"
+fi
 
 # One instruction a line, without comments.
 last_stage() {
@@ -58,8 +60,13 @@ add_labels() {
 
 add_file() {
     [[ $1 =~ ^(--from=build )?--chmod=([0-7]+)\ ([^ ]+)\ (/[^ ]+[^/ ])$ ]] || fail "Dockerfile: cannot read COPY $1"
-    local source=$root/${BASH_REMATCH[3]}
-    [ -z "${BASH_REMATCH[1]}" ] || source=$binary
+    local source=${BASH_REMATCH[1]}${BASH_REMATCH[3]}
+    case $source in
+    --from=build*/pod-reloader) source=$binary ;;
+    --from=build*/THIRD-PARTY.txt) source=$notices ;;
+    --from=*) fail "Dockerfile: $0 does not know how to make ${BASH_REMATCH[3]}" ;;
+    *) source=$root/$source ;;
+    esac
     install -D --mode="${BASH_REMATCH[2]}" "$source" "$rootfs${BASH_REMATCH[4]}"
 }
 
@@ -77,7 +84,7 @@ while read -r instruction rest; do
 done < <(last_stage)
 add_label org.opencontainers.image.source "${SOURCE_URL:-}"
 
-archive() { (cd "$1" && tar --create --sort=name --format=ustar --mtime="@$epoch" --owner=0 --group=0 --numeric-owner -- *); }
+archive() { (cd "$1" && tar --create --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -- *); }
 
 # Moves a file to the blobs, and sets `digest` and `size`.
 keep() {

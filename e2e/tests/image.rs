@@ -64,8 +64,11 @@ impl Image {
     /// Packs a file that stands for the operator's binary.
     fn pack(binary: &Path, directory: &Path) -> Self {
         let output = directory.join("image");
-        let script = workspace().join("e2e/image/pack.sh");
-        run(Command::new(script).arg(binary).arg("amd64").arg(&output).env_remove("SOURCE_DATE_EPOCH"));
+        let notices = directory.join("notices");
+        fs::write(&notices, "stands for the licences").unwrap();
+        let mut pack = Command::new(workspace().join("e2e/image/pack.sh"));
+        pack.env("NOTICES", notices).env_remove("SOURCE_DATE_EPOCH");
+        run(pack.arg(binary).arg("amd64").arg(&output));
         Self::open(directory.join("image.tar"))
     }
 
@@ -162,7 +165,7 @@ fn it_runs_as_a_user_that_kubernetes_sees_is_not_root() {
 }
 
 #[test]
-fn it_holds_the_binary_and_the_licence_and_nothing_else() {
+fn it_holds_the_binary_and_the_licences_and_nothing_else() {
     let (_directory, image) = stand_in();
     let manifest = image.manifest();
     let layer = image.blob(&manifest["layers"][0]);
@@ -181,6 +184,7 @@ fn it_holds_the_binary_and_the_licence_and_nothing_else() {
         [
             ("drwxr-xr-x", "0/0", "licenses/"),
             ("-rw-r--r--", "0/0", "licenses/LICENSE"),
+            ("-rw-r--r--", "0/0", "licenses/THIRD-PARTY.txt"),
             ("-rwxr-xr-x", "0/0", "pod-reloader"),
         ]
     );
@@ -283,4 +287,102 @@ fn the_bill_of_materials_has_what_is_locked() {
     for name in ["proptest", "tempfile", "pod-reloader-e2e", "cc"] {
         assert!(!listed.contains_key(name), "{name} is not in the binary");
     }
+}
+
+/// What the bill of materials has, by name and version.
+fn components(tar: &Path) -> Vec<(String, String)> {
+    let bill: Value = serde_json::from_slice(&fs::read(tar.with_extension("cdx.json")).unwrap()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let components = bill["components"].as_array().unwrap();
+    components.iter().map(|one| (text(&one["name"]), text(&one["version"]))).collect()
+}
+
+#[test]
+fn the_licences_of_all_that_is_in_the_binary_are_in_the_image() {
+    let Some(image) = Image::built() else { return };
+    let notices = fs::read_to_string(image.rootfs.path().join("licenses/THIRD-PARTY.txt")).unwrap();
+    // The text of a licence has a heading with the packages that have it.
+    let rule = "=".repeat(100);
+    let sections: Vec<&str> = notices.split(&rule).collect();
+    let headings: String =
+        sections.iter().skip(1).step_by(2).map(|heading| heading.replace('\n', " ")).collect();
+    for name in ["ring", "rustls", "kube-client", "tokio", "subtle", "serde"] {
+        assert!(headings.contains(&format!("{name} ")), "no licence of {name}");
+    }
+    assert!(!notices.contains("proptest"), "proptest is not in the binary");
+    for text in [
+        "Permission is hereby granted, free of charge",
+        "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION",
+        "Copyright notices for The Rust Standard Library",
+        "GNU LESSER GENERAL PUBLIC LICENSE",
+        // In ring there is code of others.
+        "Copyright 2015-2025 Brian Smith.",
+        "the fiat-crypto authors",
+    ] {
+        assert!(notices.contains(text), "there is no '{text}'");
+    }
+}
+
+/// The list that `cargo auditable` puts in, which is there in the stripped, static binary, too.
+#[test]
+fn the_binary_itself_lists_its_crates() {
+    let Some(image) = Image::built() else { return };
+    let tool = workspace().join("e2e/bin/rust-audit-info");
+    let list: Value = serde_json::from_str(&run(Command::new(tool).arg(image.binary()))).unwrap();
+    let listed: BTreeMap<&str, &str> = list["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|package| package["kind"].is_null() || package["kind"] == "runtime")
+        .map(|package| (package["name"].as_str().unwrap(), package["version"].as_str().unwrap()))
+        .collect();
+    assert_eq!(listed["pod-reloader"], VERSION);
+    let lock = fs::read_to_string(workspace().join("Cargo.lock")).unwrap();
+    for (name, version) in &listed {
+        let locked = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert!(lock.contains(&locked), "{name} {version} is not in Cargo.lock");
+    }
+    // Nothing that runs is missing from it. (A bill of materials has crates that only derive macros use as well.)
+    let bill = components(&image.tar);
+    for name in ["kube", "rustls", "ring", "tokio", "k8s-openapi"] {
+        assert!(bill.contains(&(name.to_owned(), listed[name].to_owned())), "{name}");
+    }
+}
+
+#[test]
+fn no_document_or_binary_names_the_folder_it_was_built_in() {
+    let Some(image) = Image::built() else { return };
+    let folder = workspace().canonicalize().unwrap();
+    let folder = folder.to_str().unwrap().as_bytes();
+    let home = std::env::var("HOME").unwrap();
+    let registry = format!("{home}/.cargo/registry");
+    for file in [image.binary(), image.tar.with_extension("cdx.json"), image.tar.with_extension("spdx.json")]
+    {
+        let bytes = fs::read(&file).unwrap();
+        for path in [folder, registry.as_bytes()] {
+            assert!(
+                !bytes.windows(path.len()).any(|window| window == path),
+                "{} has {}",
+                file.display(),
+                String::from_utf8_lossy(path)
+            );
+        }
+    }
+}
+
+#[test]
+fn both_bills_of_materials_name_the_same() {
+    let Some(image) = Image::built() else { return };
+    let document: Value =
+        serde_json::from_slice(&fs::read(image.tar.with_extension("spdx.json")).unwrap()).unwrap();
+    assert_eq!(document["spdxVersion"], "SPDX-2.3");
+    let packages = document["packages"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let packages: Vec<_> =
+        packages.iter().map(|one| (text(&one["name"]), text(&one["versionInfo"]))).collect();
+    let mut components = components(&image.tar);
+    components.insert(0, ("pod-reloader".to_owned(), VERSION.to_owned()));
+    assert_eq!(packages, components);
+    // They describe this binary and no other.
+    assert_eq!(document["packages"][0]["checksums"][0]["checksumValue"], sha256(&image.binary()));
 }

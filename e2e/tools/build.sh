@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$here/../bin
 caches=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/pod-reloader/tools
-all=(coredns helm helm-unittest helm-docs helm-values-schema registry crane cert-manager helm3)
+all=(coredns helm helm-unittest helm-docs helm-values-schema registry crane oras cosign cert-manager helm3)
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -66,6 +66,15 @@ describe() {
     crane)
         module=github.com/google/go-containerregistry package=$module/cmd/crane version=$(pinned "$1" $module)
         flags="-X $module/cmd/crane/cmd.Version=${version#v} -X $module/pkg/v1/remote/transport.Version=${version#v}"
+        ;;
+    oras)
+        module=oras.land/oras package=$module/cmd/oras version=$(pinned "$1" $module)
+        flags="-X $module/internal/version.Version=${version#v} -X $module/internal/version.GitTreeState=clean"
+        ;;
+    cosign)
+        # It reads its version from Go's build information.
+        module=github.com/sigstore/cosign/v3 package=$module/cmd/cosign version=$(pinned "$1" $module)
+        flags=
         ;;
     cert-manager)
         module=github.com/cert-manager/cert-manager package=. version=$(pinned "$1" $module)
