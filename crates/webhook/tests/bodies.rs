@@ -172,6 +172,19 @@ async fn c4_6_a_client_that_sends_its_body_slowly_is_given_up_soon() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c4_6_what_a_client_sent_fast_earns_it_no_long_silence() {
+    let webhook = Webhook::new();
+    let text = Bytes::from(large(7 << 20));
+    let pieces = [text.slice(..100_000), text.slice(100_000..6 << 20)];
+    let body = stream::iter(pieces.map(Ok::<_, Infallible>)).chain(stream::pending());
+    let begin = Instant::now();
+    let body = Sized { body: Body::from_stream(body), length: text.len() as u64 };
+    let (status, _) = webhook.send(Body::new(body)).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(begin.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c4_6_waiting_for_room_is_not_counted_against_the_client() {
     let webhook = Webhook::new();
     let text = large(7 << 20);
