@@ -195,6 +195,9 @@ async fn exercise_self_made_certificates(world: &World, release: &Release) -> an
     eventually("new certificates", PATIENCE, || async {
         let data = secrets.get(CAS).await?.data.unwrap_or_default();
         ensure!(data.contains_key("ca-next.crt"), "not yet");
+        // The certificate follows the CAs.
+        let annotations = secrets.get(CERTIFICATES).await?.metadata.annotations.unwrap_or_default();
+        ensure!(annotations.is_empty(), "{annotations:?}");
         Ok(())
     })
     .await

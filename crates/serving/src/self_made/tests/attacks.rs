@@ -46,8 +46,13 @@ async fn c4_7_a_compromised_ca_is_replaced_at_once_and_trusted_for_a_day_at_most
 
 #[tokio::test(start_paused = true)]
 async fn c4_7_trust_in_a_compromised_ca_is_removed_at_once_where_that_is_asked_for() {
-    let (server, replicas) = trusted(1).await;
+    // So is that in others, whoever they are.
+    let server = Server::default();
+    register_with(&server, &Authority::create(now(), &lifetimes()).unwrap().bundle());
+    let replicas = [start_replica(&server)];
+    until("the CA's publication", || is_published(&server) && is_trusted(&server, &replicas[0])).await;
     let before = state(&server).unwrap();
+    assert_eq!(before.authority.former.len(), 1);
     annotate(&server, CAS, "compromised-now");
     watch_over(&server, &[&replicas[0]], Duration::from_secs(90), Duration::from_millis(50)).await;
     let after = state(&server).unwrap();
