@@ -242,7 +242,7 @@ pub(super) fn is_trusted(server: &Server, replica: &Replica) -> bool {
     for certificate in CertificateDer::pem_slice_iter(published(server).as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = crate::provider::provider();
     let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build() else {
         return false;
     };
