@@ -75,6 +75,10 @@ publish: tools ## push image, attachments and chart to REGISTRY=registry.example
 	@REGISTRY="$(REGISTRY)" PUSH=1 charts/package.sh
 	@e2e/image/sign.sh "$(REGISTRY)"
 
+.PHONY: archives
+archives: image ## archives to download, with manifests for krew and Homebrew, in target/archives (DOWNLOADS=https://...)
+	@e2e/image/archives.sh
+
 .PHONY: pin-base
 pin-base: ## write the digest that the build image's tag has today into the Dockerfile (needs Docker Hub)
 	@e2e/tools/build.sh crane

@@ -21,6 +21,7 @@ if [ -n "${REGISTRY:-}" ]; then
     esac
     sed -i "s|^  repository: pod-reloader\$|  repository: ${REGISTRY%/}/pod-reloader|" "$chart/values.yaml"
     sed -i "s|^  pod-reloader/image-repository: .*|  pod-reloader/image-repository: ${REGISTRY%/}/pod-reloader|" "$chart/Chart.yaml"
+    sed -i "s|^      image: pod-reloader:|      image: ${REGISTRY%/}/pod-reloader:|" "$chart/Chart.yaml"
     for file in values.yaml Chart.yaml; do
         grep -q "${REGISTRY%/}/pod-reloader" "$chart/$file" \
             || { echo "error: $file has no place for the image's repository" >&2; exit 1; }

@@ -138,3 +138,58 @@ fn an_advisory_blocks_what_is_published_and_is_a_warning_elsewhere() {
     let (succeeded, text) = check("");
     assert!(succeeded && !text.contains("RUSTSEC-2025-9999"), "{text}");
 }
+
+#[test]
+fn archives_to_download_have_manifests_that_name_their_digests() {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path();
+    let scripts = root.join("e2e/image");
+    fs::create_dir_all(&scripts).unwrap();
+    for file in ["archives.sh", "common.sh"] {
+        fs::copy(workspace().join("e2e/image").join(file), scripts.join(file)).unwrap();
+    }
+    for file in ["LICENSE", "Cargo.toml"] {
+        fs::copy(workspace().join(file), root.join(file)).unwrap();
+    }
+    // What is packed is not what this is about.
+    fs::write(scripts.join("notices.sh"), "#!/bin/sh\necho notices for $1\n").unwrap();
+    run(Command::new("chmod").arg("+x").arg(scripts.join("notices.sh")));
+    fs::create_dir_all(root.join("target/image")).unwrap();
+    for cpu in ["x86_64", "aarch64"] {
+        let release = root.join(format!("target/{cpu}-unknown-linux-gnu/release"));
+        fs::create_dir_all(&release).unwrap();
+        fs::write(release.join("pod-reloader"), format!("a binary for {cpu}")).unwrap();
+    }
+    let pack = |downloads: &str| {
+        let mut pack = Command::new(scripts.join("archives.sh"));
+        pack.env_remove("CARGO_TARGET_DIR").env_remove("HOMEPAGE");
+        output(pack.env("SOURCE_DATE_EPOCH", "1700000000").env("DOWNLOADS", downloads))
+    };
+    let at = "https://git.example.com/team/pod-reloader/releases/download/v1";
+    assert!(pack(at).1.contains("nothing was built yet: make image"));
+    fs::write(root.join("target/image/architectures"), "amd64\narm64\n").unwrap();
+    assert!(pack("").1.contains("where will the archives be?"));
+    assert!(pack("ftp://x").1.contains("must be an address"));
+    let (succeeded, text) = pack(at);
+    assert!(succeeded, "{text}");
+
+    let archives = root.join("target/archives");
+    run(Command::new("sha256sum").args(["--check", "checksums.txt"]).current_dir(&archives));
+    let checksums = fs::read_to_string(archives.join("checksums.txt")).unwrap();
+    let krew = fs::read_to_string(archives.join("krew/pod-reloader.yaml")).unwrap();
+    let homebrew = fs::read_to_string(archives.join("homebrew/pod-reloader.rb")).unwrap();
+    assert_eq!(checksums.lines().count(), 2);
+    for line in checksums.lines() {
+        let (digest, name) = line.split_once("  ").unwrap();
+        for manifest in [&krew, &homebrew] {
+            assert!(manifest.contains(digest) && manifest.contains(&format!("{at}/{name}")), "{manifest}");
+        }
+        let mut list = Command::new("tar");
+        let (_, files) = output(list.args(["--list", "--gzip", "--file", name]).current_dir(&archives));
+        assert_eq!(files, "LICENSE\nTHIRD-PARTY.txt\npod-reloader\n");
+    }
+    assert!(krew.contains("homepage: https://git.example.com/team/pod-reloader\n"), "{krew}");
+    // The same once more, byte for byte.
+    assert!(pack(at).0);
+    assert_eq!(fs::read_to_string(archives.join("checksums.txt")).unwrap(), checksums);
+}
