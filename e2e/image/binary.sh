@@ -70,10 +70,12 @@ environment=(
     'CARGO_AUDITABLE_ORIG_ARGS={"offline":false,"locked":true,"frozen":false,"config":[]}'
     CARGO_INCREMENTAL=0
     "CFLAGS_${target//-/_}=${cflags# }"
-    "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")_LINKER=$linker"
     # With a target, even the machine's own, the flags are not for build scripts and derive macros, which must be dynamic.
     "RUSTFLAGS=$rustflags"
 )
+# Named for this machine, it would be that of build scripts and derive macros as well, and these would be built anew at
+# each turn from one architecture to the other.
+[ "$architecture" = "$machine" ] || environment+=("CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")_LINKER=$linker")
 env --unset=CARGO_ENCODED_RUSTFLAGS --unset=CARGO_BUILD_TARGET "${environment[@]}" \
     "$cargo" build --release --locked --package pod-reloader --target "$target" --target-dir "$output"
 
