@@ -15,6 +15,7 @@ mod memory;
 pub mod metrics;
 pub mod objects;
 pub mod reader;
+mod reads;
 mod requests;
 pub mod scan;
 pub mod scope;

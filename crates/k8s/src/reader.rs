@@ -16,6 +16,7 @@ use crate::fetch::{Fetch, Version};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::objects::ConfigContent;
+pub use crate::reads::Reads;
 use crate::selected::Selected;
 pub use crate::unreadable::Unreadable;
 
@@ -51,34 +52,6 @@ pub enum Depth {
     Content,
     /// Uid and resource version only.
     Version,
-}
-
-/// What was found of several objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reads {
-    /// The answer for each; [`Lookup::Unknown`] for those that could not be read.
-    pub lookups: Lookups,
-    /// Those that could not be read, and why, in a few words.
-    pub unreadable: Vec<(ConfigName, String)>,
-    /// How many of these may be readable soon.
-    passing: usize,
-}
-
-impl Reads {
-    /// Whether all that could not be read stays unreadable until somebody does something about it.
-    pub fn only_lasting(&self) -> bool {
-        self.passing == 0
-    }
-
-    /// Adds the answer for one object.
-    pub fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
-        let lookup = answer.unwrap_or_else(|error| {
-            self.unreadable.push((name.clone(), error.to_string()));
-            self.passing += usize::from(!error.is_lasting());
-            Lookup::Unknown
-        });
-        self.lookups.insert(name, lookup);
-    }
 }
 
 /// What lists said.
