@@ -26,6 +26,10 @@ const MIB: usize = 1024 * KIB;
 /// Requests up to this size have a share of their own, so that they never wait behind large ones.
 pub const SMALL_BYTES: usize = 256 * KIB;
 
+/// Bodies up to this size are read before they ask for room, and have half of the small ones' share: whoever sends a
+/// larger one slowly holds none of theirs.
+pub const EARLY_BYTES: usize = 16 * KIB;
+
 /// Where no limit is found: the limit that the chart sets.
 const DEFAULT_LIMIT: u64 = 128 * MIB as u64;
 
@@ -47,6 +51,8 @@ struct Shares {
 
 #[derive(Debug)]
 struct Pool {
+    /// For bodies alone.
+    early: Option<FairSemaphore>,
     small: FairSemaphore,
     large: FairSemaphore,
     labels: [&'static str; 2],
@@ -55,15 +61,29 @@ struct Pool {
 impl Pool {
     fn new(units: usize, labels: [&'static str; 2]) -> Self {
         let small = (units / 8).max(1);
-        Self { small: FairSemaphore::new(small), large: FairSemaphore::new((units - small).max(1)), labels }
+        Self {
+            early: None,
+            small: FairSemaphore::new(small),
+            large: FairSemaphore::new((units - small).max(1)),
+            labels,
+        }
+    }
+
+    fn of_bodies(units: usize) -> Self {
+        let small = units / 8;
+        Self {
+            early: Some(FairSemaphore::new(small / 2)),
+            small: FairSemaphore::new(small - small / 2),
+            ..Self::new(units, ["small_bodies", "large_bodies"])
+        }
     }
 
     fn share(&self, bytes: usize) -> (&FairSemaphore, ShareLabels) {
         let [small, large] = self.labels;
-        if bytes <= SMALL_BYTES {
-            (&self.small, ShareLabels { share: small })
-        } else {
-            (&self.large, ShareLabels { share: large })
+        match &self.early {
+            Some(early) if bytes <= EARLY_BYTES => (early, ShareLabels { share: "early_bodies" }),
+            _ if bytes <= SMALL_BYTES => (&self.small, ShareLabels { share: small }),
+            _ => (&self.large, ShareLabels { share: large }),
         }
     }
 }
@@ -87,7 +107,7 @@ impl Budget {
         Self(Arc::new(Shares {
             total: units * KIB,
             reads: Pool::new(units / 2, ["small_reads", "large_reads"]),
-            bodies: Pool::new(units - units / 2, ["small_bodies", "large_bodies"]),
+            bodies: Pool::of_bodies(units - units / 2),
             reserved: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             reserved_gauge: Gauge::default(),
@@ -123,7 +143,7 @@ impl Budget {
         );
         registry.register(
             "memory_budget_waits",
-            "Reservations that had to wait for room, by share (small ones are of up to 256 KiB)",
+            "Reservations that had to wait for room, by share (small ones are of up to 256 KiB, early ones of up to 16 KiB)",
             self.0.waits.clone(),
         );
         registry.register(
@@ -360,6 +380,7 @@ mod tests {
         let soon = || Instant::now() + Duration::from_millis(1);
         for i in 0..4000 {
             bodies.extend(budget.reserve_body_until(&i.to_string(), 8 * KIB, soon()).await);
+            bodies.extend(budget.reserve_body_until(&i.to_string(), 64 * KIB, soon()).await);
             bodies.extend(budget.reserve_body_until(&i.to_string(), 512 * KIB, soon()).await);
         }
         assert_eq!(budget.reserved(), budget.total() / 2);
