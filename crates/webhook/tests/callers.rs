@@ -77,6 +77,15 @@ async fn c4_10_a_review_leads_to_nothing_outside_its_namespace() {
     assert!(admitted.hash().is_some());
 }
 
+/// Names that somebody made up cost the API server one request, and not one each.
+#[tokio::test(start_paused = true)]
+async fn c4_10_hundreds_of_names_of_which_none_exists_cause_one_request() {
+    let webhook = Webhook::new();
+    let names: Vec<_> = (0..500).map(|i| format!("n{i}")).collect();
+    webhook.review(&review("CREATE", &deployment(&names.join(","), &reading(&[])), None)).await;
+    assert_eq!(webhook.stub.take_requests().len(), 1);
+}
+
 /// No caller is believed to be us for more than leaving a write alone: the answer shows nothing.
 #[tokio::test(start_paused = true)]
 async fn c4_10_whoever_claims_to_be_the_operator_is_told_nothing() {
