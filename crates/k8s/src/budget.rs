@@ -26,6 +26,10 @@ const MIB: usize = 1024 * KIB;
 /// Requests up to this size have a share of their own, so that they never wait behind large ones.
 pub const SMALL_BYTES: usize = 256 * KIB;
 
+/// Bodies up to this size are read before they ask for room, and have half of the small ones' share: whoever sends a
+/// larger one slowly holds none of theirs.
+pub const EARLY_BYTES: usize = 16 * KIB;
+
 /// Where no limit is found: the limit that the chart sets.
 const DEFAULT_LIMIT: u64 = 128 * MIB as u64;
 
@@ -47,6 +51,8 @@ struct Shares {
 
 #[derive(Debug)]
 struct Pool {
+    /// For bodies alone.
+    early: Option<FairSemaphore>,
     small: FairSemaphore,
     large: FairSemaphore,
     labels: [&'static str; 2],
@@ -55,15 +61,29 @@ struct Pool {
 impl Pool {
     fn new(units: usize, labels: [&'static str; 2]) -> Self {
         let small = (units / 8).max(1);
-        Self { small: FairSemaphore::new(small), large: FairSemaphore::new((units - small).max(1)), labels }
+        Self {
+            early: None,
+            small: FairSemaphore::new(small),
+            large: FairSemaphore::new((units - small).max(1)),
+            labels,
+        }
+    }
+
+    fn of_bodies(units: usize) -> Self {
+        let small = units / 8;
+        Self {
+            early: Some(FairSemaphore::new(small / 2)),
+            small: FairSemaphore::new(small - small / 2),
+            ..Self::new(units, ["small_bodies", "large_bodies"])
+        }
     }
 
     fn share(&self, bytes: usize) -> (&FairSemaphore, ShareLabels) {
         let [small, large] = self.labels;
-        if bytes <= SMALL_BYTES {
-            (&self.small, ShareLabels { share: small })
-        } else {
-            (&self.large, ShareLabels { share: large })
+        match &self.early {
+            Some(early) if bytes <= EARLY_BYTES => (early, ShareLabels { share: "early_bodies" }),
+            _ if bytes <= SMALL_BYTES => (&self.small, ShareLabels { share: small }),
+            _ => (&self.large, ShareLabels { share: large }),
         }
     }
 }
@@ -87,7 +107,7 @@ impl Budget {
         Self(Arc::new(Shares {
             total: units * KIB,
             reads: Pool::new(units / 2, ["small_reads", "large_reads"]),
-            bodies: Pool::new(units - units / 2, ["small_bodies", "large_bodies"]),
+            bodies: Pool::of_bodies(units - units / 2),
             reserved: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             reserved_gauge: Gauge::default(),
@@ -123,7 +143,7 @@ impl Budget {
         );
         registry.register(
             "memory_budget_waits",
-            "Reservations that had to wait for room, by share (small ones are of up to 256 KiB)",
+            "Reservations that had to wait for room, by share (small ones are of up to 256 KiB, early ones of up to 16 KiB)",
             self.0.waits.clone(),
         );
         registry.register(
@@ -288,109 +308,4 @@ fn read_limit(file: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn c5_2_the_budget_follows_from_the_memory_limit() {
-        let mib = |bytes: u64| bytes * MIB as u64;
-        for (limit, expected) in [
-            (None, mib(24)),
-            (Some(mib(128)), mib(24)),
-            (Some(mib(64)), mib(12)),
-            (Some(mib(16)), mib(8)),
-            (Some(0), mib(8)),
-            (Some(mib(512)), mib(96)),
-            (Some(mib(64 * 1024)), mib(256)),
-            (Some(u64::MAX), mib(256)),
-        ] {
-            assert_eq!(in_flight_bytes(limit), expected, "{limit:?}");
-        }
-    }
-
-    #[test]
-    fn c5_2_the_lowest_limit_along_the_cgroups_path_counts() {
-        let mount = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let file = mount.path().join(path);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, text).unwrap();
-        };
-        write("memory.max", "max\n");
-        write("pods/memory.max", "1000\n");
-        write("pods/one/memory.max", "2000\n");
-        write("free/memory.max", "max\n");
-        write("memory/memory.limit_in_bytes", "9223372036854771712\n");
-        write("memory/box/memory.limit_in_bytes", "3000\n");
-        for (groups, expected) in [
-            ("0::/pods/one\n", Some(1000)),
-            ("0::/free/not/mounted\n", None),
-            ("0::/\n", None),
-            ("", None),
-            ("nonsense", None),
-            ("4:cpu,memory:/box/inner\n3:pids:/\n0::/free\n", Some(3000)),
-            ("4:memory:/\n", None),
-        ] {
-            assert_eq!(cgroup_limit(groups, mount.path()), expected, "{groups:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn c5_2_small_requests_never_wait_behind_large_ones() {
-        let budget = Budget::new(16 * MIB);
-        let mut large = budget.reserve("a", 64 * MIB).await;
-        assert_eq!(large.bytes(), budget.largest());
-        let deadline = || Instant::now() + Duration::from_secs(1);
-        assert!(budget.reserve_until("b", SMALL_BYTES + 1, deadline()).await.is_none());
-        let small = budget.reserve_until("b", SMALL_BYTES, deadline()).await.unwrap();
-        assert_eq!(budget.reserved(), large.bytes() + SMALL_BYTES);
-        large.shrink(MIB);
-        let other = budget.reserve_until("b", 2 * MIB, deadline()).await.unwrap();
-        assert_eq!(budget.reserved(), 3 * MIB + SMALL_BYTES);
-        drop((large, small, other));
-        assert_eq!(budget.reserved(), 0);
-        assert!(budget.peak() <= budget.total());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn c5_2_bodies_leave_room_for_the_reads_that_they_wait_for() {
-        let budget = Budget::new(8 * MIB);
-        let mut bodies = vec![];
-        let soon = || Instant::now() + Duration::from_millis(1);
-        for i in 0..4000 {
-            bodies.extend(budget.reserve_body_until(&i.to_string(), 8 * KIB, soon()).await);
-            bodies.extend(budget.reserve_body_until(&i.to_string(), 512 * KIB, soon()).await);
-        }
-        assert_eq!(budget.reserved(), budget.total() / 2);
-        assert!(budget.reserve_until("a", 100 * KIB, soon()).await.is_some());
-        assert!(budget.reserve_until("a", 2 * MIB, soon()).await.is_some());
-        assert!(budget.peak() <= budget.total());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn c5_2_what_is_reserved_never_passes_the_budget() {
-        let budget = Budget::new(8 * MIB);
-        let tasks: Vec<_> = (0..200_usize)
-            .map(|i| {
-                let budget = budget.clone();
-                tokio::spawn(async move {
-                    let namespace = (i % 5).to_string();
-                    let never = Instant::now() + Duration::from_hours(1);
-                    let mut held = match i % 2 {
-                        0 => budget.reserve(&namespace, i * 40 * KIB).await,
-                        _ => budget.reserve_body_until(&namespace, i * 40 * KIB, never).await.unwrap(),
-                    };
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    held.shrink(held.bytes() / 2);
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert!(budget.peak() <= budget.total() && budget.peak() > 5 * MIB, "{}", budget.peak());
-        assert_eq!(budget.reserved(), 0);
-    }
-}
+mod tests;

@@ -121,11 +121,8 @@ impl ConfigReader {
         deadline: Instant,
     ) -> Reads {
         let names: BTreeSet<ConfigName> = names.into_iter().collect();
-        let by_version = |name: &&ConfigName| {
-            let object = ConfigRef::new(namespace, (*name).clone());
-            depth == Depth::Version || self.recall(key, &object).is_some()
-        };
-        let mut listed = self.list(namespace, names.iter().filter(by_version), deadline).await;
+        // Also those of which nothing is remembered: whoever lists hundreds of which none exists causes one request.
+        let mut listed = self.list(namespace, names.iter(), deadline).await;
         let reads = names.into_iter().map(|name| {
             let listed = listed.remove(&name);
             async move {

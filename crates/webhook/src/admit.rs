@@ -139,7 +139,7 @@ impl Admitter {
             return undecided("the digest key is not known");
         };
         let names: Vec<_> = new.references.names().into_iter().cloned().collect();
-        let Some(_turn) = self.turns.take(caller, names.len()).await else {
+        let Some(_turn) = self.turns.take(caller, namespace, names.len()).await else {
             return undecided("too many requests at once from one address");
         };
         let depth = if needs_content(self.mode, hash, observed) { Depth::Content } else { Depth::Version };

@@ -12,7 +12,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use pod_reloader_k8s::budget::{Budget, Reservation, SMALL_BYTES};
+use pod_reloader_k8s::budget::{Budget, EARLY_BYTES, Reservation, SMALL_BYTES};
 use pod_reloader_k8s::fair::Party;
 use pod_reloader_k8s::scan::{Path, Scalar, Scanner, Visitor};
 use tokio::time::{Instant, timeout_at};
@@ -62,7 +62,9 @@ pub(crate) async fn receive(mut body: Body, budget: &Budget, caller: &Caller) ->
     }
     let mut pace = Pace::new(SMALL_RATE);
     let mut head = Head::default();
-    while !head.is_read() {
+    // As most reviews are. A slow one so waits with what its window holds anyway, and not with the room of others.
+    let is_early = length.is_some_and(|length| length <= EARLY_BYTES);
+    while is_early || !head.is_read() {
         match next_data(&mut body, &mut pace).await? {
             Some(data) => head.add(data),
             None => break,

@@ -1,6 +1,6 @@
 //! Who asks, and how much of our attention they may take (4.10).
 
-use pod_reloader_k8s::fair::{FairSemaphore, Permit};
+use pod_reloader_k8s::fair::{FairSemaphore, Party, Permit};
 use pod_reloader_k8s::reader::CONCURRENT_READS;
 use tokio::time::{Instant, timeout_at};
 
@@ -27,12 +27,14 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for a turn to look up so many references; `None` if there is none in time.
-    pub(crate) async fn take(&self, caller: &Caller, references: usize) -> Option<Permit> {
+    /// Waits for a turn to look up so many references in that namespace; `None` if there is none in time. Within an
+    /// address, which may be the API server's and so everybody's, namespaces take turns.
+    pub(crate) async fn take(&self, caller: &Caller, namespace: &str, references: usize) -> Option<Permit> {
+        let party = Party { key: &caller.peer, caller: namespace };
         let permits = references.clamp(1, CONCURRENT_READS);
         // Some time has to be left for the reads themselves.
         let now = Instant::now();
         let until = now + caller.deadline.saturating_duration_since(now) / 4 * 3;
-        timeout_at(until, self.0.acquire(caller.peer.as_str(), permits)).await.ok()
+        timeout_at(until, self.0.acquire(party, permits)).await.ok()
     }
 }

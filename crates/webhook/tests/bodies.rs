@@ -171,6 +171,29 @@ async fn c4_6_a_client_that_sends_its_body_slowly_is_given_up_soon() {
     }
 }
 
+/// As many bodies as there may be, each as slow as it may be, and each about a namespace of its own.
+#[tokio::test(start_paused = true)]
+async fn c4_6_ordinary_reviews_do_not_wait_for_the_room_of_slow_bodies() {
+    for bytes in [12 << 10, 200 << 10] {
+        let webhook = Webhook::new();
+        webhook.stub.put("configmaps/a", "1");
+        let text = large(bytes);
+        let mut slow = tokio::task::JoinSet::new();
+        for i in 0..300 {
+            let text = text.replace("\"shop\"", &format!("\"made-up-{i}\""));
+            let (webhook, piece) = (webhook.clone(), (33 << 10).min(text.len() / 2));
+            let body = trickling(text, piece, Duration::from_secs(1));
+            slow.spawn(async move { webhook.send(body).await });
+        }
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let begin = Instant::now();
+        let admitted = webhook.review(&review("CREATE", &deployment("a", &reading(&["a"])), None)).await;
+        assert_eq!(admitted.hash().map(str::len), Some(64));
+        assert!(begin.elapsed() < Duration::from_millis(100), "{bytes}: {:?}", begin.elapsed());
+        slow.abort_all();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn c4_6_what_a_client_sent_fast_earns_it_no_long_silence() {
     let webhook = Webhook::new();

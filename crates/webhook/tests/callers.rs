@@ -41,6 +41,28 @@ async fn c4_10_one_callers_reads_leave_room_for_those_of_others() {
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
+/// The API server's address is everybody's: a tenant whose workloads list very much does not keep the others waiting.
+#[tokio::test(start_paused = true)]
+async fn c4_10_namespaces_take_turns_within_one_callers_reads() {
+    let webhook = Webhook::new();
+    webhook.stub.put("configmaps/good", "1");
+    webhook.stub.slow_down(Duration::from_millis(100));
+    let listed: Vec<_> = (0..8).map(|i| format!("listed{i}")).collect();
+    let mut many = review("CREATE", &deployment(&listed.join(","), &reading(&[])), None);
+    many["request"]["namespace"] = json!("crowded");
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let (webhook, many) = (webhook.clone(), many.to_string());
+        crowd.spawn(async move { webhook.send(many).await });
+    }
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    let begin = Instant::now();
+    let admitted = webhook.review(&review("CREATE", &deployment("good", &reading(&["good"])), None)).await;
+    assert_eq!(admitted.hash().map(str::len), Some(64));
+    assert!(begin.elapsed() < Duration::from_millis(650), "{:?}", begin.elapsed());
+    crowd.abort_all();
+}
+
 /// What is asked for on behalf of a caller is in the namespace that the API server would name, and among the names on
 /// the lists; what the objects say of themselves leads nowhere else.
 #[tokio::test(start_paused = true)]
@@ -53,6 +75,15 @@ async fn c4_10_a_review_leads_to_nothing_outside_its_namespace() {
     // The stub asserts the namespace.
     assert_eq!(webhook.stub.take_requests(), ["content configmaps/good"]);
     assert!(admitted.hash().is_some());
+}
+
+/// Names that somebody made up cost the API server one request, and not one each.
+#[tokio::test(start_paused = true)]
+async fn c4_10_hundreds_of_names_of_which_none_exists_cause_one_request() {
+    let webhook = Webhook::new();
+    let names: Vec<_> = (0..500).map(|i| format!("n{i}")).collect();
+    webhook.review(&review("CREATE", &deployment(&names.join(","), &reading(&[])), None)).await;
+    assert_eq!(webhook.stub.take_requests().len(), 1);
 }
 
 /// No caller is believed to be us for more than leaving a write alone: the answer shows nothing.

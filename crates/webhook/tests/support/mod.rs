@@ -90,6 +90,10 @@ impl Stub {
     fn answer(&self, request: &Request<kube::client::Body>) -> Option<(StatusCode, Value)> {
         let state = &mut *self.0.lock().unwrap();
         let uri = request.uri();
+        // Another namespace, where there is nothing.
+        if uri.path().starts_with("/api/v1/namespaces/crowded/") {
+            return Some((StatusCode::NOT_FOUND, json!({"kind": "Status", "code": 404})));
+        }
         let path = uri.path().strip_prefix("/api/v1/namespaces/shop/").expect("the workload's namespace");
         let accept = request.headers().get("accept").map_or("", |accept| accept.to_str().unwrap());
         let is_metadata = accept.contains("PartialObjectMetadata");
