@@ -41,7 +41,7 @@ struct Table {
     /// How many of these each peer has.
     peers: HashMap<Peer, usize>,
     /// Those that were asked to end, first the one that was asked first.
-    leaving: VecDeque<(u64, CancellationToken)>,
+    leaving: VecDeque<(u64, Open)>,
 }
 
 struct Open {
@@ -88,12 +88,12 @@ impl Connections {
         Entry { connections: self.clone(), id, load: Arc::new(load), leave, cut }
     }
 
-    /// Makes room where there is no descriptor for another connection: cuts off what was asked to end first or, if
-    /// there is nothing of that kind, asks one to end.
+    /// Makes room where there is no descriptor for another connection: cuts off what was asked to end first and may be
+    /// cut off, or asks one to end.
     pub(super) fn make_room(&self) {
         let mut table = self.table();
-        if let Some((_, cut)) = table.leaving.pop_front() {
-            cut.cancel();
+        if let Some((_, open)) = table.dispensable().and_then(|index| table.leaving.remove(index)) {
+            open.cut.cancel();
         } else {
             self.evict(&mut table);
         }
@@ -105,7 +105,7 @@ impl Connections {
         let Some(open) = table.open.remove(&id) else { return false };
         table.forget(open.peer);
         open.leave.cancel();
-        table.leaving.push_back((id, open.cut));
+        table.leaving.push_back((id, open));
         self.metrics.count_evicted(reason);
         true
     }
@@ -132,6 +132,20 @@ impl Table {
         };
         let victim = self.open.iter().filter_map(candidate).min()?;
         Some((victim.0.3, victim.1))
+    }
+
+    /// Which of those that are leaving can be cut off: a client that did not hear yet that it should leave may have sent
+    /// requests, and these have the same time as any.
+    fn dispensable(&self) -> Option<usize> {
+        let now = Instant::now();
+        let class = |open: &Open| match open.load.borrow().running_since() {
+            None => Some(0),
+            Some(since) if now.saturating_duration_since(since) >= YOUNG_REQUEST => Some(1),
+            Some(_) => None,
+        };
+        let candidates =
+            self.leaving.iter().enumerate().filter_map(|(index, (_, open))| Some((class(open)?, index)));
+        candidates.min().map(|(_, index)| index)
     }
 
     /// One connection of that peer less.
@@ -259,5 +273,28 @@ mod tests {
         entries.clear();
         let table = connections.table();
         assert!(table.open.is_empty() && table.peers.is_empty() && table.leaving.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c4_9_requests_that_came_before_a_client_heard_that_it_should_leave_are_not_cut_off() {
+        let (connections, mut entries) = fill(3, 1).await;
+        for _ in 0..3 {
+            entries.push(admit(&connections, 1).await);
+        }
+        assert_eq!(leaving(&entries), [0, 1, 2]);
+        let running = Running::new(entries[0].load.clone());
+        let _other = Running::new(entries[2].load.clone());
+        connections.make_room();
+        assert_eq!(cut(&entries), [1], "the only one without a request");
+        connections.make_room();
+        assert_eq!((cut(&entries), leaving(&entries)), (vec![1], vec![0, 1, 2, 3]));
+        connections.make_room();
+        assert_eq!(cut(&entries), [1, 3]);
+        drop(running);
+        advance(YOUNG_REQUEST).await;
+        connections.make_room();
+        assert_eq!(cut(&entries), [0, 1, 3]);
+        connections.make_room();
+        assert_eq!(cut(&entries), [0, 1, 2, 3], "its request has had its time");
     }
 }
