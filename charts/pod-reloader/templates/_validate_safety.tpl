@@ -110,8 +110,9 @@ to itself, nor is SAP's of the same name and namespace, which this chart takes t
 {{- range default list (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "").items }}
 {{- include "pod-reloader.refuseRegistration" (list $ .) }}
 {{- $instance := index (default dict .metadata.labels) "app.kubernetes.io/instance" | default "" }}
+{{- $theirs := index (default dict .metadata.annotations) "meta.helm.sh/release-namespace" }}
 {{- range .webhooks }}
-{{- $registered = append $registered (printf "%s/%s" (default "" (default dict .clientConfig.service).namespace) $instance) }}
+{{- $registered = append $registered (printf "%s/%s" (default "" (default $theirs (default dict .clientConfig.service).namespace)) $instance) }}
 {{- end }}
 {{- end }}
 {{- range default list (lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items }}
@@ -153,8 +154,9 @@ to itself, nor is SAP's of the same name and namespace, which this chart takes t
 {{- $labels := default dict $configuration.metadata.labels }}
 {{- $instance := index $labels "app.kubernetes.io/instance" | default "" }}
 {{- range $configuration.webhooks }}
-{{- $service := default dict .clientConfig.service }}
-{{- $isOurs := and (eq $instance $root.Release.Name) (eq (default "" $service.namespace) $root.Release.Namespace) }}
+{{- /* One that is called by a URL has no Service. */}}
+{{- $namespace := default (index (default dict $configuration.metadata.annotations) "meta.helm.sh/release-namespace") (default dict .clientConfig.service).namespace | default "" }}
+{{- $isOurs := and (eq $instance $root.Release.Name) (eq $namespace $root.Release.Namespace) }}
 {{- $isReloader := or (eq .name "pod-reloader.cs.sap.com") (hasPrefix "pod-reloader-" (index $labels "helm.sh/chart" | default "")) }}
 {{- if and $isReloader (not $isOurs) }}
 {{- $theirs := list }}
@@ -181,7 +183,7 @@ to itself, nor is SAP's of the same name and namespace, which this chart takes t
 {{- $theySelect := or $others (default dict .namespaceSelector).matchLabels (include "pod-reloader.selects" (default dict .objectSelector)) }}
 {{- $weSelect := or (include "pod-reloader.selects" $root.Values.webhook.namespaceSelector) (include "pod-reloader.selects" $root.Values.webhook.objectSelector) }}
 {{- if and $overlaps (not $theySelect) (not $weSelect) }}
-{{- include "pod-reloader.refuseOverlap" (list $root $instance (default "" $service.namespace) $shared) }}
+{{- include "pod-reloader.refuseOverlap" (list $root $instance $namespace $shared) }}
 {{- end }}
 {{- end }}
 {{- end }}
