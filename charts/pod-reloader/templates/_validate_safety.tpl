@@ -98,26 +98,52 @@
 
 {{/*
 Two installations over one workload reload it twice, and take its annotations from each other until one stands down. They
-are found by their webhooks' registrations and by their Roles, as far as Helm can look: `helm template` cannot. A release is
-not another one to itself, nor is SAP's of the same name and namespace, which this chart takes the place of.
+are found by their webhooks' registrations or, if they have none, by their rights, as far as Helm can look: `helm template`
+cannot, and nor can an installation without rights in the cluster outside of its namespaces. A release is not another one
+to itself, nor is SAP's of the same name and namespace, which this chart takes the place of.
 */}}
 {{- define "pod-reloader.validateOtherReleases" -}}
 {{- if ne (toString .Values.otherReleases.refuse) "false" }}
-{{- if not (include "pod-reloader.isNamespaced" .) }}
+{{- $registered := list (printf "%s/%s" .Release.Namespace .Release.Name) }}
+{{- $isNamespaced := include "pod-reloader.isNamespaced" . }}
+{{- if not $isNamespaced }}
 {{- range default list (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "").items }}
 {{- include "pod-reloader.refuseRegistration" (list $ .) }}
+{{- $instance := index (default dict .metadata.labels) "app.kubernetes.io/instance" | default "" }}
+{{- $theirs := index (default dict .metadata.annotations) "meta.helm.sh/release-namespace" }}
+{{- range .webhooks }}
+{{- $registered = append $registered (printf "%s/%s" (default "" (default $theirs (default dict .clientConfig.service).namespace)) $instance) }}
 {{- end }}
 {{- end }}
-{{- range $namespace := .Values.namespaces }}
+{{- range default list (lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items }}
+{{- include "pod-reloader.refuseRights" (list $ . $registered) }}
+{{- end }}
+{{- end }}
+{{- /* Without `namespaces`, those of all. */}}
+{{- range $namespace := default (list "") .Values.namespaces }}
 {{- range default list (lookup "rbac.authorization.k8s.io/v1" "Role" $namespace "").items }}
-{{- $labels := default dict .metadata.labels }}
-{{- $theirs := index (default dict .metadata.annotations) "meta.helm.sh/release-namespace" | default "" }}
-{{- $isOurs := and (eq (index $labels "app.kubernetes.io/instance" | default "") $.Release.Name) (or (not $theirs) (eq $theirs $.Release.Namespace)) }}
-{{- if and (hasSuffix "-workloads" .metadata.name) (hasPrefix "pod-reloader-" (index $labels "helm.sh/chart" | default "")) (not $isOurs) }}
-{{- include "pod-reloader.refuseOverlap" (list $ (index $labels "app.kubernetes.io/instance") $theirs $namespace) }}
+{{- include "pod-reloader.refuseRights" (list $ . $registered) }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Takes a list of the root, a Role or ClusterRole, and the releases that are judged by their registrations. */}}
+{{- define "pod-reloader.refuseRights" -}}
+{{- $root := first . }}
+{{- $role := index . 1 }}
+{{- $labels := default dict $role.metadata.labels }}
+{{- $instance := index $labels "app.kubernetes.io/instance" | default "" }}
+{{- $theirs := index (default dict $role.metadata.annotations) "meta.helm.sh/release-namespace" | default "" }}
+{{- $isOurs := and (eq $instance $root.Release.Name) (not $theirs) }}
+{{- $isKnown := has (printf "%s/%s" $theirs $instance) (index . 2) }}
+{{- $patches := false }}
+{{- range $role.rules }}
+{{- if and (has "apps" (default list .apiGroups)) (has "patch" (default list .verbs)) }}{{ $patches = true }}{{ end }}
+{{- end }}
+{{- $weSelect := or (include "pod-reloader.selects" $root.Values.webhook.namespaceSelector) (include "pod-reloader.selects" $root.Values.webhook.objectSelector) }}
+{{- if and $patches (hasPrefix "pod-reloader-" (index $labels "helm.sh/chart" | default "")) (not $isOurs) (not $isKnown) (not $weSelect) }}
+{{- include "pod-reloader.refuseOverlap" (list $root $instance $theirs (default "every namespace" $role.metadata.namespace)) }}
 {{- end }}
 {{- end }}
 
@@ -128,8 +154,9 @@ not another one to itself, nor is SAP's of the same name and namespace, which th
 {{- $labels := default dict $configuration.metadata.labels }}
 {{- $instance := index $labels "app.kubernetes.io/instance" | default "" }}
 {{- range $configuration.webhooks }}
-{{- $service := default dict .clientConfig.service }}
-{{- $isOurs := and (eq $instance $root.Release.Name) (eq (default "" $service.namespace) $root.Release.Namespace) }}
+{{- /* One that is called by a URL has no Service. */}}
+{{- $namespace := default (index (default dict $configuration.metadata.annotations) "meta.helm.sh/release-namespace") (default dict .clientConfig.service).namespace | default "" }}
+{{- $isOurs := and (eq $instance $root.Release.Name) (eq $namespace $root.Release.Namespace) }}
 {{- $isReloader := or (eq .name "pod-reloader.cs.sap.com") (hasPrefix "pod-reloader-" (index $labels "helm.sh/chart" | default "")) }}
 {{- if and $isReloader (not $isOurs) }}
 {{- $theirs := list }}
@@ -156,7 +183,7 @@ not another one to itself, nor is SAP's of the same name and namespace, which th
 {{- $theySelect := or $others (default dict .namespaceSelector).matchLabels (include "pod-reloader.selects" (default dict .objectSelector)) }}
 {{- $weSelect := or (include "pod-reloader.selects" $root.Values.webhook.namespaceSelector) (include "pod-reloader.selects" $root.Values.webhook.objectSelector) }}
 {{- if and $overlaps (not $theySelect) (not $weSelect) }}
-{{- include "pod-reloader.refuseOverlap" (list $root $instance (default "" $service.namespace) $shared) }}
+{{- include "pod-reloader.refuseOverlap" (list $root $instance $namespace $shared) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -128,11 +128,12 @@ pub fn decide(question: &Question<'_>) -> Decision {
 }
 
 fn by_content(question: &Question<'_>, facts: &Facts<'_>, key_was_replaced: &mut bool) -> Verdict {
+    // Without anything to follow it is as if it had not opted in: a write would be for nothing, and be refused by the
+    // chart's policies. A rollout may carry a hash.
+    if question.occasion == Occasion::Standing && facts.follows_nothing() {
+        return Verdict::Keep;
+    }
     let Some(hash) = question.hash else {
-        // A reload for a hash that covers nothing would be for nothing; a rollout may carry it.
-        if question.occasion == Occasion::Standing && facts.follows_nothing() {
-            return Verdict::Keep;
-        }
         return reload(question, facts, facts.records_now(), vec![Cause::NoHash]);
     };
     let Some(observed) = valid_observed(question.hash, question.observed) else {

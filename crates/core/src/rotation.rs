@@ -62,18 +62,16 @@ fn by_former(question: &Question<'_>, former: &DigestKey, live: &Lookups) -> Dec
             Some(records) => Verdict::Record(anew(&before.hash, records)),
             None => Verdict::Record(Some(before)),
         },
-        Verdict::Reload { observed: Some(before), causes, .. } => {
-            let records: Records = before
-                .records
-                .iter()
-                .map(|(name, record)| {
-                    (name.clone(), translation.of(name, *record).unwrap_or(Record::Uncompared))
-                })
-                .collect();
-            let hash = ConfigHash::of_content(question.key, question.namespace, &records);
-            let observed = anew(hash.as_str(), records);
-            Verdict::Reload { hash, observed, causes }
-        }
+        Verdict::Reload { hash, observed: Some(before), causes } => match translation.of_all(&before.records)
+        {
+            Some(records) => {
+                let hash = ConfigHash::of_content(question.key, question.namespace, &records);
+                let observed = anew(hash.as_str(), records);
+                Verdict::Reload { hash, observed, causes }
+            }
+            // What cannot be read would otherwise be reloaded for once it can be.
+            None => Verdict::Reload { hash, observed: Some(before), causes },
+        },
         other => other,
     };
     Decision { verdict, ..decision }

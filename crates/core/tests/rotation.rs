@@ -111,6 +111,39 @@ fn c2_2_what_is_gone_stays_comparable_while_the_former_key_is_kept() {
     assert!(matches!(other.verdict, Verdict::Reload { .. }), "{other:?}");
 }
 
+/// A reload of another reference does not make it incomparable: it would be reloaded for again when it can be read.
+#[test]
+fn c2_2_what_cannot_be_read_stays_comparable_across_a_reload_during_a_rotation() {
+    let before = recorded(&key(), &[("a", Some("1")), ("b", Some("1"))]);
+    for present in [key(), rotated()] {
+        let references = References::parse(Some("a,b"), None);
+        let unreadable = |key: &DigestKey| {
+            let mut lookups = lookups(key, &[("a", Some("2"))]);
+            lookups.insert(ConfigName::configmap("b"), Lookup::Unknown);
+            lookups
+        };
+        let live = unreadable(&present);
+        let question = Question {
+            mode: HashMode::Content,
+            key: &present,
+            namespace: "ns",
+            references: &references,
+            uses: &TemplateUses::default(),
+            hash: Some(&before.hash),
+            observed: Some(&before.to_annotation()),
+            live: &live,
+            superseded: &BTreeSet::new(),
+            tolerates_unknown: true,
+            occasion: Occasion::Standing,
+        };
+        let decision = decide_rotating(&question, unreadable);
+        let Verdict::Reload { observed: Some(after), .. } = decision.verdict else { panic!("{decision:?}") };
+        let contents = [("a", Some("2")), ("b", Some("1"))];
+        let again = ask(&present, &contents, Some(&after.hash), Some(&after.to_annotation()));
+        assert!(matches!(again.verdict, Verdict::Keep | Verdict::Record(_)), "{again:?}");
+    }
+}
+
 #[test]
 fn c2_2_a_hash_of_the_former_key_is_known_without_observed_config() {
     let contents = [("a", Some("1"))];

@@ -173,6 +173,30 @@ fn c5_9_opted_in_by_secrets_alone_there_is_nothing_to_do() {
     mixed.expect_one_reload(Standing, &[NoHash]);
 }
 
+/// Neither what SAP left, nor what was recorded with a key that was lost, nor what somebody damaged.
+#[test]
+fn c5_9_nothing_is_written_of_what_lists_secrets_alone() {
+    let alone = || {
+        let mut world = World::listing("");
+        world.list("", "s");
+        world.with(&secret("s"), "1")
+    };
+    let mut damaged = alone().created();
+    damaged.observed = None;
+    let mut lost = alone().created();
+    lost.key = another_key();
+    for world in [alone().created(), alone().left_by_sap(), damaged, lost] {
+        without_secrets(world).expect_nothing();
+    }
+
+    // Who lists no ConfigMap any longer has opted out; which is seen once Secrets are followed.
+    let mut world = without_secrets(shop()).created();
+    world.list("", "s");
+    world.expect_nothing();
+    world.without_secrets = false;
+    world.expect_one_reload(Standing, &[Unlisted(cm("a"))]);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Toggle,

@@ -203,12 +203,9 @@ impl Keeper {
         configuration: Option<MutatingWebhookConfiguration>,
     ) -> Result<(), Error> {
         let now = (self.clock)();
-        let theirs = secret::earlier_authority(stored).ok().flatten();
-        let ours = ours.or_else(|| {
-            theirs.map(|theirs| theirs.also_trusting(secret::bundle(stored), now, &self.lifetimes))
-        });
-        let Some(ours) = ours else { return Ok(()) };
         let published = configuration.as_ref().map(registration::bundle).unwrap_or_default();
+        let theirs = || secret::earlier_authority(stored, &published);
+        let Some(ours) = ours.or_else(|| self.held.clone()).or_else(theirs) else { return Ok(()) };
         let is_untrusted = configuration
             .as_ref()
             .is_some_and(|found| !registration::all_trust(found, &ours.signer.certificate));
@@ -277,13 +274,13 @@ impl Keeper {
             return Ok(held.clone());
         }
         let now = (self.clock)();
-        let earlier = stored.and_then(|stored| secret::earlier_authority(stored).ok().flatten());
+        let published = configuration.map(registration::bundle).unwrap_or_default();
+        let earlier = stored.and_then(|stored| secret::earlier_authority(stored, &published));
         let authority = match (signer.map(Authority::of), earlier) {
             (Some(authority), _) | (None, Some(authority)) => authority,
             (None, None) => Authority::create(now, &self.lifetimes)?,
         };
         // Other replicas still serve what was trusted before.
-        let published = configuration.map(registration::bundle).unwrap_or_default();
         Ok(authority.also_trusting(&published, now, &self.lifetimes))
     }
 

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::authority::{Authority, Former, Lifetimes, Request};
-use super::pair::{AuthorityError, Pair};
+use super::pair::{AuthorityError, Pair, split_bundle};
 
 const LEAF: (&str, &str) = ("tls.crt", "tls.key");
 const SIGNER: (&str, &str) = ("ca-signing.crt", "ca-signing.key");
@@ -137,10 +137,15 @@ pub(crate) fn is_tidy(stored: &Secret, wanted: &Secret) -> bool {
     stored.data == wanted.data
 }
 
-/// The CAs of an earlier release, which kept them beside the certificate.
-pub(crate) fn earlier_authority(secret: &Secret) -> Result<Option<Authority>, AuthorityError> {
-    let Some(signer) = pair(secret, SIGNER)? else { return Ok(None) };
-    Ok(Some(Authority { next: pair(secret, NEXT)?, ..Authority::of(signer) }))
+/// The CAs of an earlier release, which kept them beside the certificate. Only what is published is taken for such: who
+/// may write here must not have a CA trusted by that.
+pub(crate) fn earlier_authority(secret: &Secret, published: &str) -> Option<Authority> {
+    let published = split_bundle(published);
+    let trusted =
+        |pair: &Pair| split_bundle(&pair.certificate).first().is_some_and(|it| published.contains(it));
+    let signer = pair(secret, SIGNER).ok().flatten().filter(trusted)?;
+    let next = pair(secret, NEXT).ok().flatten().filter(trusted);
+    Some(Authority { next, ..Authority::of(signer) })
 }
 
 /// Whether keys of CAs lie beside the certificate.

@@ -170,6 +170,44 @@ async fn c4_7_a_ca_that_is_planted_beside_the_certificate_is_never_trusted() {
     }
 }
 
+fn plant(server: &Server, planted: &Authority) {
+    let leaf = make_leaf(&planted.signer, &["localhost".to_owned()].into(), now(), &lifetimes()).unwrap();
+    let mut data = secret::leaf_secret("", &leaf, planted).data.unwrap();
+    data.extend(secret::ca_secret("", planted).data.unwrap());
+    let mut fake = server.lock().unwrap();
+    let mut secret = fake.objects[CERTIFICATE].clone();
+    secret["data"] = json!(data);
+    fake.put(CERTIFICATE, secret);
+}
+
+/// Nor if the Secret with the CAs is gone or damaged meanwhile, whether or not a replica knows what it held.
+#[tokio::test(start_paused = true)]
+async fn c4_7_a_ca_that_is_planted_is_not_trusted_for_want_of_another() {
+    for (is_running, is_damaged) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (server, mut replicas) = trusted(2).await;
+        if !is_running {
+            replicas.drain(..).for_each(|replica| replica.shutdown.cancel());
+            sleep(Duration::from_secs(1)).await;
+        }
+        let planted = Authority::create(now(), &lifetimes()).unwrap();
+        plant(&server, &planted);
+        {
+            let mut fake = server.lock().unwrap();
+            if is_damaged {
+                fake.objects.get_mut(CAS).unwrap()["data"]["ca-signing.key"] = json!("");
+            } else {
+                fake.objects.remove(CAS);
+            }
+        }
+        let _restarted = (!is_running).then(|| start_replica(&server));
+        for _ in 0..600 {
+            sleep(Duration::from_millis(200)).await;
+            assert!(!published(&server).contains(&planted.bundle()), "{is_running} {is_damaged}");
+        }
+        assert!(is_published(&server));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn c4_7_a_configuration_full_of_cas_does_not_keep_ours_from_being_stored() {
     let server = Server::default();

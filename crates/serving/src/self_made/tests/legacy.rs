@@ -105,7 +105,7 @@ impl Legacy {
 
 fn read(secret: &Secret) -> Option<Held> {
     let leaf = secret::leaf(secret).ok()?;
-    let mut authority = secret::earlier_authority(secret).ok().flatten()?;
+    let mut authority = secret::earlier_authority(secret, secret::bundle(secret))?;
     authority = authority.also_trusting(secret::bundle(secret), now(), &earlier_lifetimes());
     assert!(split_bundle(&authority.bundle()).len() < 10, "it grows");
     Some(Held { leaf, authority })
