@@ -76,7 +76,8 @@ environment=(
 # Named for this machine, it would be that of build scripts and derive macros as well, and these would be built anew at
 # each turn from one architecture to the other.
 [ "$architecture" = "$machine" ] || environment+=("CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")_LINKER=$linker")
-env --unset=CARGO_ENCODED_RUSTFLAGS --unset=CARGO_BUILD_TARGET "${environment[@]}" \
+# Build scripts run again when the date of the image is another; nothing of it is in the binary.
+env --unset=SOURCE_DATE_EPOCH --unset=CARGO_ENCODED_RUSTFLAGS --unset=CARGO_BUILD_TARGET "${environment[@]}" \
     "$cargo" build --release --locked --package pod-reloader --target "$target" --target-dir "$output"
 
 if [ "$architecture" = "$machine" ]; then
