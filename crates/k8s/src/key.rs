@@ -27,7 +27,7 @@ mod rotation;
 mod secret;
 mod stand_down;
 
-use secret::{FormerKey, former, from_secret, is_rotation_asked, to_secret, with_former};
+use secret::{FormerKey, former, from_secret, is_rotation_asked, repaired, to_secret, with_former};
 
 /// The Secret's name, in the operator's namespace.
 pub const SECRET_NAME: &str = "pod-reloader-key";
@@ -273,9 +273,7 @@ impl KeyKeeper {
 
     /// Puts the key that is held back into a Secret that was damaged.
     async fn repair(&mut self, stored: &Secret, held: Arc<DigestKey>) -> Result<(), KeyError> {
-        let mut repaired = with_former(to_secret(&held), &self.former);
-        repaired.metadata.resource_version = stored.resource_version();
-        repaired.type_.clone_from(&stored.type_);
+        let repaired = repaired(stored, &held, &self.former);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &repaired)).await??;
         tracing::warn!(id = held.id(), "repaired the digest key: its Secret had been damaged");

@@ -50,6 +50,16 @@ pub(super) fn to_secret(key: &DigestKey) -> Secret {
     }
 }
 
+/// What is to take the place of a damaged Secret. Its annotations stay: that this installation stands down, say, or that
+/// somebody asks for another key.
+pub(super) fn repaired(damaged: &Secret, held: &DigestKey, former: &[FormerKey]) -> Secret {
+    let mut repaired = with_former(to_secret(held), former);
+    repaired.metadata.resource_version.clone_from(&damaged.metadata.resource_version);
+    repaired.metadata.annotations.clone_from(&damaged.metadata.annotations);
+    repaired.type_.clone_from(&damaged.type_);
+    repaired
+}
+
 /// The Secret with those former keys.
 pub(super) fn with_former(mut secret: Secret, former: &[FormerKey]) -> Secret {
     let stored: Vec<_> = former

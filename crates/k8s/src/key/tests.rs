@@ -69,3 +69,17 @@ fn c2_2_former_keys_are_kept_with_their_times_and_end() {
     assert_eq!(former(&damaged, now), (vec![], true));
     assert!(from_secret(&damaged).unwrap().former().is_empty());
 }
+
+#[test]
+fn c2_5_a_key_that_is_repaired_stands_down_as_before() {
+    let key = new_key().unwrap();
+    let mut damaged = to_secret(&key);
+    let until = Timestamp::now() + STAND_DOWN;
+    damaged.annotations_mut().insert(STANDING_DOWN.into(), until.to_string());
+    damaged.metadata.resource_version = Some("7".into());
+    damaged.data = None;
+    let repaired = repaired(&damaged, &key, &[]);
+    assert_eq!(from_secret(&repaired), Some(key));
+    assert!(standing_down_until(&repaired).is_some());
+    assert_eq!(repaired.metadata.resource_version.as_deref(), Some("7"));
+}
