@@ -55,7 +55,22 @@ variables:
   expression: |-
     variables.podAnnotations[?'pod-reloader.cs.sap.com/config-hash'] ==
       variables.oldPodAnnotations[?'pod-reloader.cs.sap.com/config-hash']
+# Who applied which fields, on the server's side. An entry that has one of our annotations changes when we write that.
+- name: appliers
+  expression: dyn(object).metadata.?managedFields.orValue([]).filter(entry, entry.?operation.orValue('') == 'Apply')
+- name: oldAppliers
+  expression: dyn(oldObject).metadata.?managedFields.orValue([]).filter(entry, entry.?operation.orValue('') == 'Apply')
 validations:
+- reason: Forbidden
+  message: pod-reloader may not change who applied which fields of a workload (managedFields)
+  expression: |-
+    size(variables.appliers) == size(variables.oldAppliers) &&
+    variables.oldAppliers.all(old, variables.appliers.exists(entry,
+      entry.?manager == old.?manager && entry.?subresource == old.?subresource &&
+      (entry.?fieldsV1 == old.?fieldsV1 ||
+        old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/observed-config'].hasValue() ||
+        old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue() ||
+        old.?fieldsV1[?'f:spec'][?'f:template'][?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue())))
 - reason: Forbidden
   message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
   expression: |-

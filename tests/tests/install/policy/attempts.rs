@@ -120,6 +120,15 @@ pub(super) fn attempts_on_workloads(kind: Kind, namespace: &str) -> Vec<Attempt>
             "spec": {"template": {"spec": {"containers": [{"name": "main", "env": [{"name": "A", "value": "b"}]}]}}}
         }),
     );
+    // Nothing changes but who owns it: the owner's next apply would be a conflict.
+    push(
+        "claimed by another applier",
+        Method::PATCH,
+        path(kind, namespace, "/bare?fieldManager=evil&force=true"),
+        APPLY,
+        json!({"apiVersion": "apps/v1", "kind": kind.name(), "metadata": {
+            "name": "bare", "annotations": {CONFIGMAPS: "settings"}}}),
+    );
     let mut whole = workload(kind, "app", &json!({CONFIGMAPS: "settings"}));
     whole["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.invalid/evil:1");
     push("image, PUT", Method::PUT, app.clone(), JSON, whole);

@@ -59,6 +59,7 @@ pub(super) fn merges() -> Vec<(&'static str, Value)> {
         ("SAP's trigger", json!({"metadata": {"annotations": {CONFIG_HASH: HASH}}})),
         ("finalizers", json!({"metadata": {"finalizers": ["example.com/evil"]}})),
         ("owners", json!({"metadata": {"ownerReferences": owner}})),
+        ("nobody who applied", json!({"metadata": {"managedFields": [{}]}})),
         (
             "a change behind an allowed one",
             json!({

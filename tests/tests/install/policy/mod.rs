@@ -60,7 +60,8 @@ async fn furnish(world: &World, space: &Space<'_>) -> anyhow::Result<()> {
             "name": name, "namespace": "pod-reloader"}}));
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    world.kubectl().run_with_input(["apply", "-f", "-"], &list.to_string()).await?;
+    // As GitOps tools do, so that there is somebody who applied the fields.
+    world.kubectl().run_with_input(["apply", "--server-side", "-f", "-"], &list.to_string()).await?;
     Ok(())
 }
 
