@@ -14,8 +14,10 @@
 pub mod admin;
 pub mod allocator;
 pub mod args;
+mod certificates;
 mod connection;
 mod go_flags;
+mod identity;
 mod logging;
 mod ports;
 mod proxy;
@@ -23,6 +25,7 @@ mod readiness;
 mod run;
 mod self_test;
 mod serving;
+mod signals;
 mod tasks;
 mod terms;
 

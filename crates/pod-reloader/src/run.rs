@@ -5,37 +5,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::Client;
 use pod_reloader_controller::controller::Settings;
 use pod_reloader_controller::leader::{self, Election};
 use pod_reloader_core::reference::{ConfigName, ConfigRef};
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
-use pod_reloader_k8s::identity::own_user_name;
 use pod_reloader_k8s::key::KeyKeeper;
 use pod_reloader_k8s::reader::ConfigReader;
 use pod_reloader_serving::certificate::Certificates;
-use pod_reloader_serving::directory;
 use pod_reloader_serving::provider::IS_FIPS;
-use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
 use pod_reloader_serving::server::{self, Stop, Transport};
 use pod_reloader_webhook::admit::Admitter;
 use pod_reloader_webhook::caller::Turns;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::admin::auth::Gate;
 use crate::args::{Args, BindAddress};
+use crate::certificates::Keeping;
 use crate::connection::api_config;
+use crate::identity::{find_own_user, instance_name};
 use crate::logging::LineLimit;
 use crate::ports::Ports;
 use crate::readiness::{Readiness, WebhookNeeds};
 use crate::self_test::{self, SelfTest};
 use crate::serving;
+use crate::signals::StopSignals;
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
 
@@ -65,15 +63,7 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, fips = IS_FIPS, "pod-reloader starts");
 
     let mut registry = Registry::with_prefix("pod_reloader");
-    registry.register(
-        "build",
-        "The version that runs",
-        Info::new(vec![
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("rust_version", env!("CARGO_PKG_RUST_VERSION")),
-            ("fips", if IS_FIPS { "true" } else { "false" }),
-        ]),
-    );
+    register_build(&mut registry);
     let budget = Budget::detect(args.memory_budget);
     budget.register(&mut registry);
     line_limit.register(&mut registry);
@@ -113,29 +103,10 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
         tasks.spawn("identity", stoppable(find, stop_serving.clone()));
     }
 
-    if !has_webhook {
-        // No certificate is made or needed.
-    } else if let Some(directory) = args.webhook_tls_directory.clone() {
-        let follow = directory::follow(directory, certificates.clone(), stop_serving.clone());
-        tasks.spawn("certificate directory", follow);
-    } else {
-        let self_made = SelfMade {
-            client: client.clone(),
-            namespace: namespace.clone(),
-            secret_name: args.certificates_secret(),
-            ca_secret_name: args.ca_secret(),
-            webhook_configuration: args.webhook_configuration_name.clone(),
-            default_hosts: vec![
-                format!("pod-reloader.{namespace}.svc"),
-                "localhost".into(),
-                "127.0.0.1".into(),
-                "::1".into(),
-            ],
-            lifetimes: Lifetimes::default(),
-        };
-        // Not while it winds down: whatever comes after it, another way to the certificates or another release, may have
-        // the configuration trust another CA.
-        tasks.spawn("self-made certificates", self_made.run(certificates.clone(), stop.clone()));
+    if has_webhook {
+        let keeping =
+            Keeping { args: &args, client: &client, namespace: &namespace, certificates: &certificates };
+        keeping.spawn(&mut tasks, &stop, &stop_serving);
     }
 
     let readiness = Readiness {
@@ -162,13 +133,12 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     }
 
     let scope = args.scope();
-    let mut reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone())
-        .keeping(args.own_secrets().map(|name| ConfigRef::new(&namespace, ConfigName::secret(name))));
     if !scope.secrets {
         tracing::info!("Secrets are not followed: the hash covers ConfigMaps alone");
-        reader = reader.without_secrets();
     }
-    let reader = Arc::new(reader);
+    let own = args.own_secrets().map(|name| ConfigRef::new(&namespace, ConfigName::secret(name)));
+    let reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()).keeping(own);
+    let reader = Arc::new(if scope.secrets { reader } else { reader.without_secrets() });
     let admitter = Admitter {
         reader: reader.clone(),
         key: key.clone(),
@@ -230,63 +200,22 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Names this replica: the pod's name in a cluster, and something random for replicas that share a host name.
-fn instance_name() -> anyhow::Result<String> {
-    let host = std::env::var("HOSTNAME")
-        .ok()
-        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "pod-reloader".to_owned());
-    let random = getrandom::u32().context("the system gave no random bytes")?;
-    Ok(format!("{host}-{random:08x}"))
+/// Says in the metrics which build runs.
+fn register_build(registry: &mut Registry) {
+    registry.register(
+        "build",
+        "The version that runs",
+        Info::new(vec![
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("rust_version", env!("CARGO_PKG_RUST_VERSION")),
+            ("fips", if IS_FIPS { "true" } else { "false" }),
+        ]),
+    );
 }
 
 async fn stoppable(task: impl Future<Output = ()>, stop: CancellationToken) {
     tokio::select! {
         () = task => {}
         () = stop.cancelled() => {}
-    }
-}
-
-/// Asks the API server until it says who we are, and then keeps that.
-async fn find_own_user(client: Client, own_user: watch::Sender<Option<String>>) {
-    loop {
-        match own_user_name(&client).await {
-            Ok(Some(name)) => {
-                tracing::info!(user = name, "known to the API server");
-                own_user.send_replace(Some(name));
-                return std::future::pending().await;
-            }
-            Ok(None) => {
-                tracing::error!("the API server names no user for our requests: are they authenticated?");
-            }
-            Err(error) => {
-                tracing::warn!(error = format!("{:#}", anyhow::Error::new(error)), "cannot ask who we are");
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-struct StopSignals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl StopSignals {
-    fn install() -> anyhow::Result<Self> {
-        let install = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

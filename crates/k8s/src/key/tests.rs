@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::secret::standing_down_until;
 use super::*;
