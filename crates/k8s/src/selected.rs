@@ -7,9 +7,9 @@ use std::time::Duration;
 use kube::Resource;
 use kube::api::GetParams;
 use pod_reloader_core::selector::Selector;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::fair::FairSemaphore;
 use crate::fetch::{Fetch, Read};
 use crate::objects::NamespaceMeta;
 use crate::reader::ConfigReader;
@@ -30,7 +30,8 @@ const MAX_NAMESPACE_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Selected {
     known: Mutex<HashMap<String, Known>>,
-    turns: Semaphore,
+    /// By caller.
+    turns: FairSemaphore,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ impl Known {
 
 impl Default for Selected {
     fn default() -> Self {
-        Self { known: Mutex::default(), turns: Semaphore::new(CONCURRENT_QUESTIONS) }
+        Self { known: Mutex::default(), turns: FairSemaphore::new(CONCURRENT_QUESTIONS) }
     }
 }
 
@@ -56,14 +57,15 @@ impl Selected {
     pub(crate) async fn get_or_ask(
         &self,
         namespace: &str,
+        caller: &str,
         deadline: Instant,
         ask: impl Future<Output = Result<bool, Unreadable>>,
     ) -> Result<bool, Unreadable> {
         if let Some(known) = self.recall(namespace) {
             return Ok(known);
         }
-        // Never closed.
-        let turn = timeout_at(deadline, self.turns.acquire()).await.map_err(|_| Unreadable::TimedOut)?;
+        let turn = timeout_at(deadline, self.turns.acquire(caller, 1)).await;
+        let turn = turn.map_err(|_| Unreadable::TimedOut)?;
         if let Some(known) = self.recall(namespace) {
             return Ok(known);
         }
@@ -73,6 +75,10 @@ impl Selected {
         let mut known = self.known();
         if known.len() >= MAX_KNOWN {
             known.retain(|_, known| known.is_fresh());
+        }
+        // Made-up names are not selected.
+        if known.len() >= MAX_KNOWN {
+            known.retain(|_, known| known.is_selected);
         }
         if known.len() >= MAX_KNOWN {
             known.clear();
@@ -107,7 +113,7 @@ impl ConfigReader {
             return Ok(true);
         }
         let question = self.is_selected_now(namespace, selector, deadline);
-        self.selected.get_or_ask(namespace, deadline, question).await
+        self.selected.get_or_ask(namespace, &self.fetch.caller, deadline, question).await
     }
 
     /// Whether the namespace has such labels now.
@@ -171,7 +177,7 @@ mod tests {
                 asked.set(asked.get() + 1);
                 answer
             };
-            selected.get_or_ask(namespace, deadline, question).await
+            selected.get_or_ask(namespace, "", deadline, question).await
         };
         for (wait, answer, expected, questions) in [
             (0, Ok(false), Ok(false), 1),
@@ -189,28 +195,33 @@ mod tests {
             ask(&format!("made-up-{i}"), Ok(false)).await.unwrap();
         }
         assert!(selected.known().len() <= MAX_KNOWN);
+        assert_eq!(selected.recall("shop"), Some(true), "what is selected outlasts made-up names");
     }
 
     #[tokio::test(start_paused = true)]
     async fn c1_6_what_is_known_does_not_wait_behind_questions_and_questions_are_few() {
         let (selected, asked) = (Selected::default(), Cell::new(0));
         let deadline = Instant::now() + Duration::from_secs(3);
-        assert_eq!(selected.get_or_ask("shop", deadline, async { Ok(true) }).await, Ok(true));
+        assert_eq!(selected.get_or_ask("shop", "", deadline, async { Ok(true) }).await, Ok(true));
         let names: Vec<_> = (0..100).map(|i| format!("hangs-{i}")).collect();
         let hang = async || {
             asked.set(asked.get() + 1);
             std::future::pending().await
         };
-        let questions = names.iter().map(|name| selected.get_or_ask(name, deadline, hang()));
+        let questions = names.iter().map(|name| selected.get_or_ask(name, "attacker", deadline, hang()));
         let known = async {
             sleep(Duration::from_millis(1)).await;
             let began = Instant::now();
-            let answer = selected.get_or_ask("shop", deadline, async { unreachable!("it is known") }).await;
+            let known = async { unreachable!("it is known") };
+            let answer = selected.get_or_ask("shop", "", deadline, known).await;
+            assert_eq!((answer, began.elapsed()), (Ok(true), Duration::ZERO));
+            // Nor do questions of others wait behind those of one caller.
+            let answer = selected.get_or_ask("stock", "server", deadline, async { Ok(true) }).await;
             assert_eq!((answer, began.elapsed()), (Ok(true), Duration::ZERO));
         };
         let all = timeout_at(deadline, futures::future::join_all(questions));
         let (answers, ()) = tokio::join!(all, known);
         assert!(answers.is_err());
-        assert_eq!(asked.get(), CONCURRENT_QUESTIONS);
+        assert_eq!(asked.get(), CONCURRENT_QUESTIONS / 4 * 3, "of one caller");
     }
 }

@@ -83,7 +83,8 @@ impl Admitter {
         let Open { new, old, .. } = open;
         // Another namespace is left alone, as one that is not among `--namespaces`; whatever it holds is not read.
         let selector = &self.scope.namespace_selector;
-        let is_selected = self.reader.is_selected(&open.namespace, selector, caller.deadline).await;
+        let reader = self.reader.on_behalf_of(&caller.peer);
+        let is_selected = reader.is_selected(&open.namespace, selector, caller.deadline).await;
         if is_selected == Ok(false) {
             return (Response::default(), Outcome::LeftAlone);
         }
