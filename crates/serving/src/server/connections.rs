@@ -5,7 +5,8 @@
 //! 1. Peers that have less than half of what the largest has are spared, so that nobody pays for a crowd that somebody
 //!    else makes.
 //! 2. Of the others, a connection without a request goes first: of the peer that has most, the one that has had none for
-//!    the longest time. A connection that has not got as far as a request is idle since it was accepted.
+//!    the longest time. A connection that has not got as far as a request is idle since it was accepted, but has a second
+//!    for that.
 //! 3. If requests are under way on all of them, the one goes whose request has been under way longest, if that is some
 //!    time: an honest client is answered before. If none is that old, the newcomer may stay as long as there are
 //!    descriptors, and those after it wait until something ends.
@@ -25,6 +26,10 @@ use crate::metrics::PortMetrics;
 
 /// A request that has been under way for a shorter time than this is not ended for a newcomer.
 const YOUNG_REQUEST: Duration = Duration::from_secs(2);
+
+/// Nor is a connection that has had no request yet and is younger than this: clients of Go's dial one for each of many
+/// requests at once, and send all of these over those that are ready first.
+const YOUNG_CONNECTION: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Connections {
@@ -115,6 +120,7 @@ impl Table {
     fn choose(&self) -> Option<(u64, &'static str)> {
         let largest = self.peers.values().max().copied().unwrap_or_default();
         let now = Instant::now();
+        let mut will_be_idle = false;
         let candidate = |(id, open): (&u64, &Open)| {
             let of_peer = self.peers.get(&open.peer).copied().unwrap_or_default();
             if of_peer * 2 < largest {
@@ -125,13 +131,18 @@ impl Table {
                 Some(since) if now.saturating_duration_since(since) < YOUNG_REQUEST => return None,
                 Some(since) => (1, since, "busy"),
                 None if load.has_begun() => (0, load.idle_since(), "idle"),
+                None if now.saturating_duration_since(load.idle_since()) < YOUNG_CONNECTION => {
+                    will_be_idle = true;
+                    return None;
+                }
                 None => (0, load.idle_since(), "unused"),
             };
             // Of those that began at the same moment the one that was accepted first.
             Some(((class, Reverse(of_peer), since, *id), reason))
         };
-        let victim = self.open.iter().filter_map(candidate).min()?;
-        Some((victim.0.3, victim.1))
+        let ((class, _, _, id), reason) = self.open.iter().filter_map(candidate).min()?;
+        // No request is ended while there is one without in a moment.
+        (class == 0 || !will_be_idle).then_some((id, reason))
     }
 
     /// Which of those that are leaving can be cut off: a client that did not hear yet that it should leave may have sent
@@ -193,6 +204,7 @@ mod tests {
         for _ in 0..limit {
             entries.push(admit(&connections, last).await);
         }
+        advance(YOUNG_CONNECTION).await;
         (connections, entries)
     }
 
@@ -265,6 +277,7 @@ mod tests {
         assert_eq!(cut(&entries), [0]);
         // The second has ended by itself; then another is asked, and has some time before it is cut off.
         entries.remove(1);
+        advance(YOUNG_CONNECTION).await;
         connections.make_room();
         assert_eq!(leaving(&entries), [0, 1]);
         assert_eq!(cut(&entries), [0]);
@@ -282,6 +295,7 @@ mod tests {
             entries.push(admit(&connections, 1).await);
         }
         assert_eq!(leaving(&entries), [0, 1, 2]);
+        advance(YOUNG_CONNECTION).await;
         let running = Running::new(entries[0].load.clone());
         let _other = Running::new(entries[2].load.clone());
         connections.make_room();
@@ -296,5 +310,20 @@ mod tests {
         assert_eq!(cut(&entries), [0, 1, 3]);
         connections.make_room();
         assert_eq!(cut(&entries), [0, 1, 2, 3], "its request has had its time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c4_9_a_burst_of_connections_has_time_to_send_what_it_came_for() {
+        let connections = Connections::new(4, PortMetrics::default());
+        let mut entries: Vec<_> = (0..6).map(|_| connections.admit(peer(1))).collect();
+        assert_eq!(leaving(&entries), [0; 0]);
+        let _running = Running::new(entries[0].load.clone());
+        advance(YOUNG_CONNECTION).await;
+        entries.push(admit(&connections, 1).await);
+        assert_eq!(
+            leaving(&entries),
+            [1, 2, 3],
+            "as many as there are too many, and not the one that is in use"
+        );
     }
 }
