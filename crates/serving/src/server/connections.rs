@@ -93,14 +93,16 @@ impl Connections {
         Entry { connections: self.clone(), id, load: Arc::new(load), leave, cut }
     }
 
-    /// Makes room where there is no descriptor for another connection: cuts off what was asked to end first and may be
-    /// cut off, or asks one to end.
+    /// Makes room where there is no descriptor for another connection: cuts off what was asked to end first and has no
+    /// request; or asks another to end; or cuts off what has had its time.
     pub(super) fn make_room(&self) {
         let mut table = self.table();
-        if let Some((_, open)) = table.dispensable().and_then(|index| table.leaving.remove(index)) {
+        let dispensable = table.dispensable();
+        if dispensable.is_none_or(|(class, _)| class > 0) && self.evict(&mut table) {
+            return;
+        }
+        if let Some((_, open)) = dispensable.and_then(|(_, index)| table.leaving.remove(index)) {
             open.cut.cancel();
-        } else {
-            self.evict(&mut table);
         }
     }
 
@@ -147,7 +149,7 @@ impl Table {
 
     /// Which of those that are leaving can be cut off: a client that did not hear yet that it should leave may have sent
     /// requests, and these have the same time as any.
-    fn dispensable(&self) -> Option<usize> {
+    fn dispensable(&self) -> Option<(u8, usize)> {
         let now = Instant::now();
         let class = |open: &Open| match open.load.borrow().running_since() {
             None => Some(0),
@@ -156,7 +158,7 @@ impl Table {
         };
         let candidates =
             self.leaving.iter().enumerate().filter_map(|(index, (_, open))| Some((class(open)?, index)));
-        candidates.min().map(|(_, index)| index)
+        candidates.min()
     }
 
     /// One connection of that peer less.
@@ -308,8 +310,10 @@ mod tests {
         advance(YOUNG_REQUEST).await;
         connections.make_room();
         assert_eq!(cut(&entries), [0, 1, 3]);
+        (0..4).for_each(|_| connections.make_room());
+        assert_eq!(cut(&entries), [0, 1, 3, 4, 5], "all that have no request come first");
         connections.make_room();
-        assert_eq!(cut(&entries), [0, 1, 2, 3], "its request has had its time");
+        assert_eq!(cut(&entries), [0, 1, 2, 3, 4, 5], "its request has had its time");
     }
 
     #[tokio::test(start_paused = true)]
