@@ -96,7 +96,7 @@ impl Admitter {
                 Answer::keep(baseline, Outcome::Undecided, Some(warning))
             }
             Admission::Decide(baseline, occasion) => {
-                self.decide(&open.namespace, new, baseline, occasion, caller).await
+                self.decide(&reader, &open.namespace, new, baseline, occasion, caller).await
             }
         };
         let (target, left_out) = answer.target.fitted_to(new);
@@ -126,6 +126,7 @@ impl Admitter {
 
     async fn decide(
         &self,
+        reader: &ConfigReader,
         namespace: &str,
         new: &Workload,
         baseline: Baseline<'_>,
@@ -144,10 +145,9 @@ impl Admitter {
             return undecided("too many requests at once from one address");
         };
         let depth = if needs_content(self.mode, hash, observed) { Depth::Content } else { Depth::Version };
-        let reader = self.reader.on_behalf_of(&caller.peer);
         let mut reads = reader.read_all(&key, namespace, names, depth, deadline).await;
         if hash.is_some() && self.mode == HashMode::Content {
-            let missing = self.required_beside(&reader, namespace, new, &reads.lookups, deadline).await;
+            let missing = self.required_beside(reader, namespace, new, &reads.lookups, deadline).await;
             reads.lookups.extend(missing);
         }
         // Another key may have come into force meanwhile; what was made with the old one must not be told.
