@@ -7,14 +7,17 @@
     reason = "clippy knows #[test] functions only, not what they share"
 )]
 
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
 use pod_reloader_e2e::Registry;
 use serde_json::{Value, json};
+use support::{fails, output, run, workspace};
 use tempfile::TempDir;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -24,10 +27,6 @@ const SPDX: &str = "application/spdx+json";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 const SIGNATURE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
 fn script(name: &str) -> Command {
     let mut command = Command::new(workspace().join("e2e/image").join(name));
     command.env("DOCUMENTS", env!("CARGO_BIN_EXE_documents"));
@@ -35,23 +34,6 @@ fn script(name: &str) -> Command {
         command.env_remove(variable);
     }
     command
-}
-
-fn output(command: &mut Command) -> (bool, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    (status.success(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
-}
-
-fn run(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap()
-}
-
-fn fails(command: &mut Command) -> String {
-    let (succeeded, text) = output(command);
-    assert!(!succeeded, "{command:?} succeeded: {text}");
-    text
 }
 
 /// Packs what stands for a binary as the image of an architecture, with what stands for its documents.

@@ -6,37 +6,15 @@
     reason = "clippy knows #[test] functions only, not what they share"
 )]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+mod support;
 
+use std::{fs, process::Command};
+
+use support::{fails, output, run, workspace};
 use tempfile::TempDir;
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 fn script(name: &str) -> Command {
     Command::new(workspace().join("e2e/image").join(name))
-}
-
-/// Did it succeed, and what did it say?
-fn output(command: &mut Command) -> (bool, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    (status.success(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
-}
-
-fn run(command: &mut Command) {
-    let (succeeded, text) = output(command);
-    assert!(succeeded, "{command:?}: {text}");
-}
-
-fn fails(command: &mut Command) -> String {
-    let (succeeded, text) = output(command);
-    assert!(!succeeded, "{command:?} succeeded: {text}");
-    text
 }
 
 #[test]
