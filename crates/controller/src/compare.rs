@@ -4,9 +4,10 @@
 //! namespaces take turns.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pod_reloader_core::reference::ConfigRef;
+use pod_reloader_core::name::ConfigRef;
 use tokio::time::Instant;
 
 /// Between two reads of one object.
@@ -27,9 +28,9 @@ pub(crate) struct Comparison {
 pub(crate) struct Comparisons {
     states: HashMap<ConfigRef, State>,
     running: usize,
-    waiting: HashMap<String, VecDeque<ConfigRef>>,
+    waiting: HashMap<Arc<str>, VecDeque<ConfigRef>>,
     /// Namespaces with objects that wait; the first is next.
-    turns: VecDeque<String>,
+    turns: VecDeque<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -99,10 +100,9 @@ impl Comparisons {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::reference::ConfigName;
 
     fn object(namespace: &str, i: usize) -> ConfigRef {
-        ConfigRef::new(namespace, ConfigName::configmap(format!("object-{i}")))
+        ConfigRef::configmap(namespace, format!("object-{i}"))
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         for read in running {
             comparisons.done(&read.object);
             reads += 1;
-            if comparisons.next(now).is_some_and(|next| next.object.namespace == "small") {
+            if comparisons.next(now).is_some_and(|next| &*next.object.namespace == "small") {
                 break;
             }
         }

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::reference::{WorkloadKind, WorkloadRef};
 use pod_reloader_core::workload::{SettleWindow, Workload};
 use tokio::time::Instant;
 
@@ -30,21 +32,14 @@ pub(crate) struct View {
 /// What is known of a config object without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    Version(Version),
+    Version(ConfigVersion),
     Absent,
-}
-
-/// One version of a config object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) uid: String,
-    pub(crate) resource_version: String,
 }
 
 /// What the index knows of one reference.
 #[derive(Clone, Debug)]
 pub(crate) struct ReferenceState {
-    pub(crate) name: ConfigName,
+    pub(crate) object: ConfigRef,
     /// `None` while nothing was seen of it since it was first referred to.
     pub(crate) presence: Option<Presence>,
     /// Whether it is on the workload's lists, or only required by its template.
@@ -52,7 +47,7 @@ pub(crate) struct ReferenceState {
     /// Whether a change was seen that has not been reconciled yet.
     pub(crate) is_recent: bool,
     /// The version in which it was seen first since it was unknown or absent.
-    pub(crate) first_seen: Option<Version>,
+    pub(crate) first_seen: Option<ConfigVersion>,
 }
 
 /// All that the index knows of a workload.
@@ -107,7 +102,7 @@ pub(crate) struct Index {
     /// Objects that are referred to: how many at most, and how many in each namespace now. Nobody who may write in one
     /// namespace can take more than a third of the memory that there is for them.
     max_objects: usize,
-    objects_of: HashMap<String, usize>,
+    objects_of: HashMap<Arc<str>, usize>,
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
     objects: HashMap<ConfigRef, ObjectEntry>,
     /// What a relist under way has not listed yet; what is left at its end is gone.
@@ -166,28 +161,24 @@ impl Index {
             return (Applied::NoRoom, self.delete_workload(reference));
         }
         let mut has_new = false;
-        for (name, is_listed) in &after {
-            let object = ConfigRef::new(&reference.namespace, name.clone());
-            let entry = self.objects.entry(object).or_insert_with(|| {
+        for (object, is_listed) in &after {
+            let entry = self.objects.entry(object.clone()).or_insert_with(|| {
                 has_new |= *is_listed;
-                *self.objects_of.entry(reference.namespace.clone()).or_default() += 1;
+                *self.objects_of.entry(object.namespace.clone()).or_default() += 1;
                 ObjectEntry::new(now)
             });
             entry.users.insert(id.clone(), *is_listed);
         }
-        let dropped = before.into_iter().filter(|(name, _)| !after.contains_key(name));
-        let orphans = self.release(reference, dropped.map(|(name, _)| name).collect());
+        let dropped = before.into_iter().filter(|(object, _)| !after.contains_key(object));
+        let orphans = self.release(reference, dropped.map(|(object, _)| object).collect());
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
         self.workloads.insert(reference.clone(), WorkloadEntry { id, view, unsettled_since });
         (Applied::Managed, orphans)
     }
 
-    fn has_room<'a>(&self, namespace: &str, names: impl Iterator<Item = &'a ConfigName>) -> bool {
+    fn has_room<'a>(&self, namespace: &str, objects: impl Iterator<Item = &'a ConfigRef>) -> bool {
         let of_namespace = self.objects_of.get(namespace).copied().unwrap_or_default();
-        let is_new = |name: &&ConfigName| {
-            !self.objects.contains_key(&ConfigRef::new(namespace, ConfigName::clone(name)))
-        };
-        let new = names.filter(is_new).count();
+        let new = objects.filter(|object| !self.objects.contains_key(*object)).count();
         new == 0
             || (of_namespace + new <= (self.max_objects / 3).max(1)
                 && self.objects.len() + new <= self.max_objects)
@@ -202,14 +193,13 @@ impl Index {
     /// A workload is gone, or no longer ours. Returns the objects that nothing refers to any more.
     pub(crate) fn delete_workload(&mut self, reference: &WorkloadRef) -> Vec<ConfigRef> {
         let Some(entry) = self.workloads.remove(reference) else { return vec![] };
-        let names = interests(&entry.view).into_keys().collect();
-        self.release(reference, names)
+        let objects = interests(&entry.view).into_keys().collect();
+        self.release(reference, objects)
     }
 
-    fn release(&mut self, reference: &WorkloadRef, names: Vec<ConfigName>) -> Vec<ConfigRef> {
+    fn release(&mut self, reference: &WorkloadRef, objects: Vec<ConfigRef>) -> Vec<ConfigRef> {
         let mut orphans = vec![];
-        for name in names {
-            let object = ConfigRef::new(&reference.namespace, name);
+        for object in objects {
             let Some(entry) = self.objects.get_mut(&object) else { continue };
             entry.users.remove(reference);
             entry.unrecorded_by.remove(reference);
@@ -240,19 +230,19 @@ impl Index {
         let entry = self.workloads.get(reference)?;
         let mut references = vec![];
         let mut changed_at = None;
-        for (name, is_listed) in interests(&entry.view) {
-            let object = self.objects.get(&ConfigRef::new(&reference.namespace, name.clone()))?;
+        for (object, is_listed) in interests(&entry.view) {
+            let known = self.objects.get(&object)?;
             if is_listed {
-                changed_at = changed_at.max(object.changed_at);
+                changed_at = changed_at.max(known.changed_at);
             }
             let is_recent =
-                object.changed_at.is_some_and(|at| entry.unsettled_since.is_some_and(|since| at >= since));
+                known.changed_at.is_some_and(|at| entry.unsettled_since.is_some_and(|since| at >= since));
             references.push(ReferenceState {
-                name,
-                presence: object.presence.clone(),
+                object,
+                presence: known.presence.clone(),
                 is_listed,
                 is_recent,
-                first_seen: object.first_seen.clone(),
+                first_seen: known.first_seen.clone(),
             });
         }
         Some(Snapshot {
@@ -274,9 +264,8 @@ impl Index {
 
     fn settled_at(&self, entry: &WorkloadEntry) -> Instant {
         let view = &entry.view;
-        let names = view.workload.references.names().into_iter();
-        let objects = names
-            .filter_map(|name| self.objects.get(&ConfigRef::new(&view.reference.namespace, name.clone())));
+        let references = view.workload.references.objects().into_iter();
+        let objects = references.filter_map(|object| self.objects.get(object));
         // Content that has not been compared yet may have moved.
         let moved_at = |object: &ObjectEntry| object.uncompared_since.max(Some(object.moved_at));
         let Some(moved_at) = objects.filter_map(moved_at).max() else { return view.received };
@@ -293,9 +282,9 @@ impl Index {
 }
 
 /// The objects that matter to a workload, and whether each is on its lists or only required by its template.
-fn interests(view: &View) -> BTreeMap<ConfigName, bool> {
-    let required = view.workload.template.uses.required().map(|name| (name.clone(), false));
-    let listed = view.workload.references.names().into_iter().map(|name| (name.clone(), true));
+fn interests(view: &View) -> BTreeMap<ConfigRef, bool> {
+    let required = view.workload.template.uses.required().map(|object| (object.clone(), false));
+    let listed = view.workload.references.objects().into_iter().map(|object| (object.clone(), true));
     required.chain(listed).collect()
 }
 

@@ -27,6 +27,7 @@ mod queue;
 mod reconcile;
 mod rivals;
 mod selection;
+mod sources;
 mod tidings;
 mod unanswered;
 mod warn;

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use pod_reloader_core::decide::Lookup;
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_core::lookup::{Lookup, Query};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
-use pod_reloader_k8s::reader::{ConfigReader, Depth, Reads, Unreadable};
+use pod_reloader_k8s::reader::{ConfigReader, Reads, Unreadable};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -20,9 +19,8 @@ const CONCURRENT_READS: usize = 8;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ReadKey {
-    object: ConfigRef,
-    needs_content: bool,
-    key_id: String,
+    query: Query,
+    key_id: Arc<str>,
 }
 
 type Answer = Result<Lookup, Unreadable>;
@@ -46,45 +44,24 @@ impl LiveReads {
 
     /// Looks the objects up. Every answer is from a read that began at `not_before` or later, so it has seen what
     /// whoever caused this question saw.
-    pub(crate) async fn read_all(
-        &self,
-        key: &DigestKey,
-        namespace: &str,
-        names: Vec<ConfigName>,
-        depth: Depth,
-        not_before: Instant,
-    ) -> Reads {
-        let reads = names.into_iter().map(|name| async move {
-            let object = ConfigRef::new(namespace, name);
-            let answer = self.read(key, &object, depth, not_before).await;
-            (object.object, answer)
+    pub(crate) async fn read_all(&self, key: &DigestKey, queries: Vec<Query>, not_before: Instant) -> Reads {
+        let reads = queries.into_iter().map(|query| async move {
+            let answer = self.read(key, &query, not_before).await;
+            (query.object, answer)
         });
         let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         let mut found = Reads::default();
-        while let Some((name, answer)) = reads.next().await {
-            found.add(name, answer);
+        while let Some((object, answer)) = reads.next().await {
+            found.add(object, answer);
         }
         found
     }
 
     /// Looks one object up, likewise.
-    pub(crate) async fn read(
-        &self,
-        key: &DigestKey,
-        object: &ConfigRef,
-        depth: Depth,
-        not_before: Instant,
-    ) -> Answer {
-        let read = self.shared(
-            ReadKey {
-                object: object.clone(),
-                needs_content: depth == Depth::Content,
-                key_id: key.id().to_owned(),
-            },
-            not_before,
-        );
+    pub(crate) async fn read(&self, key: &DigestKey, query: &Query, not_before: Instant) -> Answer {
+        let read = self.shared(ReadKey { query: query.clone(), key_id: key.shared_id() }, not_before);
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        read.answer.get_or_init(|| self.reader.try_read(key, object, depth, deadline)).await.clone()
+        read.answer.get_or_init(|| self.reader.try_read(key, query, deadline)).await.clone()
     }
 
     fn shared(&self, key: ReadKey, not_before: Instant) -> Read {

@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::{Cause, Decision, Lookup, Verdict};
+use pod_reloader_core::decide::{Cause, Decision, Verdict};
 use pod_reloader_core::digest::{Digest, DigestKey};
+use pod_reloader_core::lookup::{ConfigVersion, Depth, Lookup, Query};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::observed::Observed;
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::reference::{ConfigRef, WorkloadRef};
+use pod_reloader_core::reference::{Keys, WorkloadRef};
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::WorkloadObject;
-use pod_reloader_k8s::reader::{ConfigReader, Depth};
+use pod_reloader_k8s::reader::ConfigReader;
 use tokio::time::Instant;
 
-use crate::evaluate::deferral;
+use crate::evaluate::{deferral, learned};
 use crate::events::{Reason, Recorder};
-use crate::index::{Presence, Snapshot, Version, View};
+use crate::index::{Presence, Snapshot, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::rivals::{Claim, Rivals};
@@ -75,7 +78,7 @@ pub(crate) enum Learned {
     /// It was there in that version, or was absent.
     Read(ConfigRef, Presence, Option<Digest>),
     /// That version lacks a key that a template requires.
-    NotStartable(ConfigRef, Version),
+    NotStartable(ConfigRef, ConfigVersion),
 }
 
 impl Reconciler {
@@ -103,8 +106,9 @@ impl Reconciler {
     /// What the content of an object is now, after a watch told of another version at `not_before`.
     pub(crate) async fn read_digest(&self, object: &ConfigRef, not_before: Instant) -> Option<Digest> {
         let key = self.key.get()?;
-        match self.live.read(&key, object, Depth::Content, not_before).await {
-            Ok(Lookup::Known(live)) => live.digest,
+        let query = Query { object: object.clone(), depth: Depth::Content(Keys::All) };
+        match self.live.read(&key, &query, not_before).await {
+            Ok(Lookup::Found(found)) => found.digest(&key, &Keys::All),
             Ok(Lookup::Absent | Lookup::Unknown | Lookup::Unfollowed) | Err(_) => None,
         }
     }
@@ -159,8 +163,8 @@ impl Reconciler {
             not_before = not_before.max(snapshot.settled_at);
         }
         for _ in 0..MAX_CONFLICTS {
-            let evaluation =
-                self.evaluate_live(key, &view, snapshot, not_before, failures, &mut report.learned).await;
+            let evaluation = self.evaluate_live(key, &view, snapshot, not_before, failures).await;
+            report.learned.extend(learned(&view, key, &evaluation));
             // Another replica may have recorded it with a key that this one has not heard of yet.
             if evaluation.decision.key_was_replaced && !self.key.is_confirmed(view.received).await {
                 return (Outcome::Failed, vec![]);
@@ -175,7 +179,7 @@ impl Reconciler {
             }
             self.warn_of_references(&view, &evaluation);
             match self.apply(&view, snapshot, &evaluation.decision, guarding, report).await {
-                Step::End(Outcome::Done, tidings) if !evaluation.unreadable.is_empty() => {
+                Step::End(Outcome::Done, tidings) if evaluation.reads.unreadable().len() > 0 => {
                     return (Outcome::Partial, tidings);
                 }
                 Step::End(outcome, tidings) => return (outcome, tidings),
@@ -214,7 +218,7 @@ impl Reconciler {
         report: &mut Report,
     ) -> Step {
         let workload = &view.workload;
-        let (target, causes) = match &decision.verdict {
+        match &decision.verdict {
             Verdict::Undecided(_) => return Step::End(Outcome::Failed, vec![]),
             Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
                 return Step::End(Outcome::SettleUntil(snapshot.settled_at), vec![]);
@@ -223,26 +227,11 @@ impl Reconciler {
                 let note = deferral(missing, causes);
                 return Step::End(Outcome::Done, vec![Tiding::new(view, Reason::ReloadDeferred, note)]);
             }
-            Verdict::Keep => {
-                self.report_unconfirmed(view);
-                let (hash, observed) = (workload.template.config_hash.clone(), workload.observed.clone());
-                (Target { hash, observed }, &[][..])
-            }
-            Verdict::Record(observed) => (
-                Target {
-                    hash: workload.template.config_hash.clone(),
-                    observed: observed.as_ref().map(Observed::to_annotation),
-                },
-                &[][..],
-            ),
-            Verdict::Reload { hash, observed, causes } => (
-                Target {
-                    hash: Some(hash.as_str().to_owned()),
-                    observed: observed.as_ref().map(Observed::to_annotation),
-                },
-                &causes[..],
-            ),
-        };
+            Verdict::Keep => self.report_unconfirmed(view),
+            Verdict::Observe(_) | Verdict::Reload { .. } => {}
+        }
+        let target = decision.verdict.target(&view.reference.namespace, Baseline::of(workload));
+        let causes = decision.verdict.reload_causes();
         let (target, left_out) = target.fitted_to(workload);
         let tidings: Vec<_> = left_out.into_iter().map(|no_room| Tiding::no_room(view, no_room)).collect();
         let written = self.writer.write(view, &target, guarding).await;
@@ -367,7 +356,8 @@ struct Attempt<'a> {
 /// What is recorded of the workload with another key than ours.
 fn foreign_record(view: &View, key: &DigestKey) -> Option<Observed> {
     let workload = &view.workload;
-    let observed = Observed::parse(workload.observed.as_deref()?, workload.template.config_hash.as_deref()?)?;
+    let hash = workload.template.config_hash.as_deref();
+    let observed = Observed::parse(workload.observed.as_deref()?, &view.reference.namespace, hash)?;
     (!observed.is_comparable(key)).then_some(observed)
 }
 
@@ -378,7 +368,7 @@ fn change_to_patch(causes: &[Cause], snapshot: &Snapshot) -> Option<Duration> {
             && snapshot
                 .references
                 .iter()
-                .any(|reference| Some(&reference.name) == cause.reference() && reference.is_recent)
+                .any(|reference| Some(&reference.object) == cause.reference() && reference.is_recent)
     };
     causes.iter().any(is_of_content).then(|| snapshot.changed_at.map(|at| at.elapsed())).flatten()
 }
@@ -386,7 +376,7 @@ fn change_to_patch(causes: &[Cause], snapshot: &Snapshot) -> Option<Duration> {
 fn log_reload(view: &View, old_hash: Option<&str>, new_hash: Option<&str>, note: &str) {
     tracing::info!(
         workload = %view.reference,
-        references = join(view.workload.references.names()),
+        references = join(view.workload.references.objects()),
         old_hash = old_hash.unwrap_or("none"),
         new_hash = new_hash.unwrap_or("none"),
         "reloaded: {note}"

@@ -39,7 +39,7 @@ impl Tiding {
 /// Names what changed. Where the annotations cannot tell, what the watches saw can.
 pub(crate) fn reload_note(causes: &[Cause], snapshot: &Snapshot) -> String {
     let seen: Vec<_> =
-        snapshot.references.iter().filter(|r| r.is_listed && r.is_recent).map(|r| &r.name).collect();
+        snapshot.references.iter().filter(|r| r.is_listed && r.is_recent).map(|r| &r.object).collect();
     let is_vague = causes.iter().all(|cause| *cause == Cause::Unwatched);
     if is_vague && !seen.is_empty() { format!("{} changed", join(seen)) } else { join(causes) }
 }

@@ -1,11 +1,14 @@
 //! Warnings about what users wrote, and about what cannot be read: each is told once, while it stands.
 
 use pod_reloader_core::annotation::SETTLE_WINDOW;
-use pod_reloader_core::observed::{Observed, Record};
-use pod_reloader_core::reference::{ConfigName, MAX_REFERENCES};
+use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::observed::{Observed, Seen};
+use pod_reloader_core::reference::MAX_REFERENCES;
 use pod_reloader_core::workload::SettleWindow;
 
-use crate::evaluate::Evaluation;
+use pod_reloader_k8s::evaluate::Evaluation;
+
+use crate::evaluate::not_found;
 use crate::events::Reason;
 use crate::index::View;
 use crate::reconcile::Reconciler;
@@ -64,11 +67,12 @@ impl Reconciler {
         if self.reader.follows_secrets() || secrets.is_empty() {
             return self.warn_of_secrets(view);
         }
-        let (observed, hash) =
-            (view.workload.observed.as_deref(), view.workload.template.config_hash.as_deref());
-        let recorded = observed.zip(hash).and_then(|(observed, hash)| Observed::parse(observed, hash));
-        let is_known = |name: &&ConfigName| {
-            recorded.as_ref().and_then(|it| it.records.get(*name)) == Some(&Record::Unfollowed)
+        let hash = view.workload.template.config_hash.as_deref();
+        let observed = view.workload.observed.as_deref();
+        let recorded = observed.and_then(|text| Observed::parse(text, &view.reference.namespace, hash));
+        let is_known = |object: &&ConfigRef| {
+            let record = recorded.as_ref().and_then(|recorded| recorded.records.get(*object));
+            record.is_some_and(|record| record.seen == Seen::Unfollowed)
         };
         if !secrets.iter().all(is_known) {
             self.warn_of_secrets(view);
@@ -77,20 +81,24 @@ impl Reconciler {
 
     /// Warns of references that cannot be read, once it is clear that it stays so, and of those that may be typos.
     pub(crate) fn warn_of_references(&self, view: &View, evaluation: &Evaluation) {
-        if evaluation.unreadable.is_empty() {
+        let unreadable = || evaluation.reads.unreadable();
+        if unreadable().len() == 0 {
             self.recorder.resolve(&view.reference, &[Reason::ReferenceUnreadable]);
-        } else if evaluation.is_lasting {
-            let names = join(evaluation.unreadable.iter().map(|(name, _)| name));
-            let unreadable = evaluation.unreadable.iter().map(|(name, why)| format!("{name}: {why}"));
-            let note = format!("cannot be read: {}", join(unreadable));
+        } else if evaluation.is_tolerant {
+            let names = join(unreadable().map(|(object, _)| object));
+            let note = format!(
+                "cannot be read: {}",
+                join(unreadable().map(|(object, why)| format!("{object}: {why}")))
+            );
             self.recorder.warn_about(view, Reason::ReferenceUnreadable, names, note);
         }
-        if evaluation.not_found.is_empty() {
+        let not_found = not_found(view, evaluation);
+        if not_found.is_empty() {
             self.recorder.resolve(&view.reference, &[Reason::ReferenceNotFound]);
         } else {
             let note = format!(
                 "listed, but not there, and the pod template does not use it either; is the name right? {}",
-                join(&evaluation.not_found)
+                join(not_found)
             );
             self.recorder.warn_once(view, Reason::ReferenceNotFound, note);
         }

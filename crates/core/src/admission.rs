@@ -1,9 +1,7 @@
 //! What an admission request asks of us, told from the old and the new object alone (section 4).
 
-use std::collections::BTreeSet;
-
 use crate::config_hash::HashMode;
-use crate::decide::Occasion;
+use crate::decide::Context;
 use crate::workload::Workload;
 
 /// What to do with a write.
@@ -14,7 +12,7 @@ pub enum Admission<'a> {
     /// Both annotations become what is given here, without a look at the configuration.
     Restore(Baseline<'a>),
     /// The configuration is read, and [`crate::decide::decide`] says.
-    Decide(Baseline<'a>, Occasion),
+    Decide(Baseline<'a>, Context),
 }
 
 /// The annotations that count, whatever the request carries.
@@ -47,7 +45,7 @@ pub fn classify<'a>(
     let Some(old) = old else {
         // Annotations copied from elsewhere do not count on a CREATE.
         return if new.is_cared_for() {
-            Admission::Decide(Baseline::default(), Occasion::OwnersRollout)
+            Admission::Decide(Baseline::default(), Context::Rollout)
         } else {
             Admission::LeaveAlone
         };
@@ -62,7 +60,7 @@ pub fn classify<'a>(
         // Opting out restarts nothing.
         (true, false) => Admission::Restore(Baseline { observed: None, ..before }),
         (_, true) if lists_differ(mode, old, new) || template_changed() => {
-            Admission::Decide(before, Occasion::OwnersRollout)
+            Admission::Decide(before, Context::Rollout)
         }
         // Reloading is the reconciler's business, after the settle window.
         (_, true) => Admission::Restore(before),
@@ -71,11 +69,8 @@ pub fn classify<'a>(
 
 fn lists_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
     match mode {
-        HashMode::Content => {
-            let (old, new): (BTreeSet<_>, BTreeSet<_>) = (old.references.names(), new.references.names());
-            old != new
-        }
+        HashMode::Content => old.references.objects() != new.references.objects(),
         // Order and repetition are part of SAP's hash.
-        HashMode::Version => old.references.listed() != new.references.listed(),
+        HashMode::Version => old.references.listed().ne(new.references.listed()),
     }
 }

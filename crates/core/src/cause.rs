@@ -2,46 +2,46 @@
 
 use std::fmt;
 
-use crate::reference::ConfigName;
+use crate::name::ConfigRef;
 
 /// Why a reload is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// Its content is another than the running pods saw.
-    Changed(ConfigName),
+    Changed(ConfigRef),
     /// It appeared, and nothing in the template requires it.
-    Appeared(ConfigName),
+    Appeared(ConfigRef),
     /// It went, and every use of it is optional.
-    Disappeared(ConfigName),
+    Disappeared(ConfigRef),
     /// It was added to the lists.
-    Listed(ConfigName),
+    Listed(ConfigRef),
     /// It was taken off the lists.
-    Unlisted(ConfigName),
+    Unlisted(ConfigRef),
     /// The template has no config hash.
     NoHash,
     /// The hash matches nothing that is there now: the configuration changed while nobody watched (2.5).
     Unwatched,
     /// The owner's own rollout takes the proper hash along, in place of one that was adopted from another maker or
     /// kept while an object appeared or went (section 3).
-    Proper,
+    Adopted,
 }
 
 impl Cause {
     /// The reference that changed, where it is known.
-    pub fn reference(&self) -> Option<&ConfigName> {
+    pub fn reference(&self) -> Option<&ConfigRef> {
         match self {
             Self::Changed(name)
             | Self::Appeared(name)
             | Self::Disappeared(name)
             | Self::Listed(name)
             | Self::Unlisted(name) => Some(name),
-            Self::NoHash | Self::Unwatched | Self::Proper => None,
+            Self::NoHash | Self::Unwatched | Self::Adopted => None,
         }
     }
 
     /// Whether it is the owner's doing: such a reload is not deferred.
     pub(crate) fn is_the_owners(&self) -> bool {
-        matches!(self, Self::Listed(_) | Self::Unlisted(_) | Self::NoHash | Self::Proper)
+        matches!(self, Self::Listed(_) | Self::Unlisted(_) | Self::NoHash | Self::Adopted)
     }
 
     /// A short constant word, for metrics and logs.
@@ -54,7 +54,7 @@ impl Cause {
             Self::Unlisted(_) => "unlisted",
             Self::NoHash => "no_hash",
             Self::Unwatched => "unwatched",
-            Self::Proper => "adopted",
+            Self::Adopted => "adopted",
         }
     }
 }
@@ -69,7 +69,7 @@ impl fmt::Display for Cause {
             Self::Unlisted(name) => write!(f, "{name} is no longer listed"),
             Self::NoHash => f.write_str("the pod template had no config hash"),
             Self::Unwatched => f.write_str("the configuration changed while it was not watched"),
-            Self::Proper => f.write_str("the config hash was brought up to date along with a rollout"),
+            Self::Adopted => f.write_str("the config hash was brought up to date along with a rollout"),
         }
     }
 }
@@ -78,7 +78,7 @@ impl fmt::Display for Cause {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Missing {
     /// The object.
-    pub object: ConfigName,
+    pub object: ConfigRef,
     /// The key that the object lacks; `None` if the object itself is missing.
     pub key: Option<String>,
 }

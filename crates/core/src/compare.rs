@@ -2,20 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::{Cause, Lookup, Missing, Question};
-use crate::observed::{Observed, Record};
-use crate::reference::ConfigName;
+use crate::cause::{Cause, Missing};
+use crate::config_hash::ConfigHash;
+use crate::decide::{Input, OrLacking, Verdict};
+use crate::digest::Digest;
+use crate::lookup::{Depth, Lookup, Lookups, Query};
+use crate::name::ConfigRef;
+use crate::observed::{Observed, Record, Records, Seen};
+use crate::reference::{Keys, Origin, Reference};
 use crate::template::Need;
-
-pub(crate) type Records = BTreeMap<ConfigName, Record>;
 
 /// What follows from the lookups alone.
 pub(crate) struct Facts<'a> {
-    question: &'a Question<'a>,
+    input: &'a Input<'a>,
+    known: &'a Lookups,
+    references: BTreeMap<&'a ConfigRef, &'a Reference>,
     /// References that could not be read.
-    pub(crate) unknown: BTreeSet<ConfigName>,
+    pub(crate) unknown: BTreeSet<ConfigRef>,
+    /// What the template requires and nobody asked for yet.
+    unasked: Vec<&'a ConfigRef>,
     /// What the template requires and nobody could ask for.
-    pub(crate) unknown_required: Vec<&'a ConfigName>,
+    pub(crate) unknown_required: Vec<&'a ConfigRef>,
     /// What the template requires and is known not to be there.
     pub(crate) missing: Vec<Missing>,
 }
@@ -23,7 +30,7 @@ pub(crate) struct Facts<'a> {
 /// What is there of one reference.
 enum Now {
     /// It has that content, and all keys that the template requires.
-    There(Record),
+    There(Seen),
     /// It lacks a required key: pods can start with it no more than without it.
     Incomplete,
     /// It is not there.
@@ -35,33 +42,63 @@ enum Now {
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn new(question: &'a Question<'a>, needs_digest: bool) -> Self {
-        let is_unknown = |name: &&ConfigName| match question.live.get(*name) {
-            None | Some(Lookup::Unknown) => true,
-            Some(Lookup::Known(live)) => needs_digest && live.digest.is_none(),
-            Some(Lookup::Absent | Lookup::Unfollowed) => false,
+    /// The facts about all references; the error says which of them have to be asked for.
+    pub(crate) fn new(
+        input: &'a Input<'a>,
+        known: &'a Lookups,
+        observed: Option<&Observed>,
+        needs_content: bool,
+    ) -> OrLacking<Self> {
+        let references = input.references.all();
+        let lacking = lacking(input, known, &references, observed.filter(|_| needs_content), needs_content);
+        if !lacking.is_empty() {
+            return Err(lacking);
+        }
+        let is_unknown = |object: &&&ConfigRef| known.get(**object) == Some(&Lookup::Unknown);
+        let unknown = references.keys().filter(is_unknown).map(|object| (*object).clone()).collect();
+        let mut facts = Self {
+            input,
+            known,
+            references,
+            unknown,
+            unasked: vec![],
+            unknown_required: vec![],
+            missing: vec![],
         };
-        let unknown = question.references.names().into_iter().filter(is_unknown).cloned().collect();
-        let mut facts = Self { question, unknown, unknown_required: vec![], missing: vec![] };
-        for (name, keys) in question.uses.required_keys() {
-            let missing = |key| Missing { object: name.clone(), key };
-            match question.live.get(name) {
+        for (object, keys) in input.uses.required_keys() {
+            let missing = |key| Missing { object: object.clone(), key };
+            match known.get(object) {
+                None => facts.unasked.push(object),
                 Some(Lookup::Absent) => facts.missing.push(missing(None)),
-                Some(Lookup::Unknown) => facts.unknown_required.push(name),
-                Some(Lookup::Known(live)) => {
-                    let present = live.keys.as_ref();
+                Some(Lookup::Unknown) => facts.unknown_required.push(object),
+                Some(Lookup::Found(found)) => {
+                    let present = found.keys.as_ref();
                     let is_missing = |key: &&str| present.is_some_and(|present| !present.contains(key));
                     facts.missing.extend(keys.filter(is_missing).map(|key| missing(Some(key.to_owned()))));
                 }
                 // What is not followed is taken to be there: nobody may ask for it.
-                Some(Lookup::Unfollowed) | None => {}
+                Some(Lookup::Unfollowed) => {}
             }
         }
-        facts
+        Ok(facts)
+    }
+
+    /// Whether what the template requires is there, beside the references, has to be known.
+    pub(crate) fn ask_for_required(&self) -> OrLacking<()> {
+        if self.unasked.is_empty() {
+            return Ok(());
+        }
+        let query = |object: &&ConfigRef| Query { object: (*object).clone(), depth: Depth::Exists };
+        Err(self.unasked.iter().map(query).collect())
+    }
+
+    /// Nothing can be said without what could not be read.
+    pub(crate) fn undecided(&self) -> Verdict {
+        Verdict::Undecided(self.unknown.iter().cloned().collect())
     }
 
     /// The required references that are there, but lack a required key.
-    pub(crate) fn incomplete(&self) -> impl Iterator<Item = &ConfigName> {
+    pub(crate) fn incomplete(&self) -> impl Iterator<Item = &ConfigRef> {
         let names: BTreeSet<_> = self
             .missing
             .iter()
@@ -71,68 +108,98 @@ impl<'a> Facts<'a> {
         names.into_iter()
     }
 
-    pub(crate) fn is_superseded(&self, name: &ConfigName) -> bool {
-        self.question.superseded.contains(name)
+    /// Whether it is there in another version than the one that was seen first.
+    pub(crate) fn is_superseded(&self, object: &ConfigRef) -> bool {
+        match (self.input.first_seen.get(object), self.known.get(object)) {
+            (Some(first), Some(Lookup::Found(found))) => *first != found.version,
+            _ => false,
+        }
     }
 
-    fn is_incomplete(&self, name: &ConfigName) -> bool {
+    fn is_incomplete(&self, object: &ConfigRef) -> bool {
         // They are in the order of their names.
         self.missing
-            .binary_search_by(|missing| missing.object.cmp(name))
+            .binary_search_by(|missing| missing.object.cmp(object))
             .is_ok_and(|found| self.missing[found].key.is_some())
     }
 
-    fn now(&self, name: &ConfigName) -> Now {
-        if self.unknown.contains(name) {
-            return Now::Unknown;
-        }
-        match self.question.live.get(name) {
-            Some(Lookup::Known(_)) if self.is_incomplete(name) => Now::Incomplete,
-            Some(Lookup::Known(live)) => Now::There(live.digest.map_or(Record::Uncompared, Record::Digest)),
+    fn now(&self, reference: &Reference) -> Now {
+        match self.known.get(&reference.object) {
+            Some(Lookup::Found(_)) if self.is_incomplete(&reference.object) => Now::Incomplete,
+            Some(Lookup::Found(_)) => Now::There(self.seen(reference)),
             Some(Lookup::Absent) => Now::Absent,
             Some(Lookup::Unfollowed) => Now::Unfollowed,
             Some(Lookup::Unknown) | None => Now::Unknown,
         }
     }
 
+    fn digest(&self, object: &ConfigRef, keys: &Keys) -> Option<Digest> {
+        match self.known.get(object) {
+            Some(Lookup::Found(found)) => found.digest(self.input.key, keys),
+            _ => None,
+        }
+    }
+
+    fn seen(&self, reference: &Reference) -> Seen {
+        self.digest(&reference.object, &reference.keys).map_or(Seen::Uncompared, Seen::Digest)
+    }
+
+    /// Whether that is the hash that SAP's pod-reloader would have set for what is there now: it takes the lists as they
+    /// are written, we leave out what is no name (2.4).
+    pub(crate) fn is_saps(&self, hash: &str) -> bool {
+        let Input { namespace, references, .. } = self.input;
+        ConfigHash::of_versions(namespace, references.listed(), self.known).is_some_and(|saps| saps == *hash)
+            || ConfigHash::of_versions_as_written(namespace, references, self.known)
+                .is_some_and(|saps| saps == *hash)
+    }
+
+    /// Whether no reference is on a list.
+    pub(crate) fn lists_nothing(&self) -> bool {
+        !self.references.is_empty()
+            && self.references.values().all(|reference| reference.origin == Origin::Followed)
+    }
+
+    fn is_unfollowed(&self, object: &ConfigRef) -> bool {
+        self.known.get(object) == Some(&Lookup::Unfollowed)
+    }
+
     /// Whether some references are not followed.
     pub(crate) fn has_unfollowed(&self) -> bool {
-        self.question.references.names().into_iter().any(|name| matches!(self.now(name), Now::Unfollowed))
+        self.references.keys().any(|object| self.is_unfollowed(object))
     }
 
     /// Whether there are references, and none of them is followed.
     pub(crate) fn follows_nothing(&self) -> bool {
-        self.has_unfollowed()
-            && self
-                .question
-                .references
-                .names()
-                .into_iter()
-                .all(|name| matches!(self.now(name), Now::Unfollowed))
+        self.has_unfollowed() && self.references.keys().all(|object| self.is_unfollowed(object))
     }
 
     /// The records of references that nothing was recorded of.
     pub(crate) fn records_now(&self) -> Records {
-        let names = self.question.references.names().into_iter();
-        names.map(|name| (name.clone(), self.record_now(name))).collect()
+        self.references
+            .iter()
+            .map(|(object, reference)| ((*object).clone(), self.record_now(reference)))
+            .collect()
     }
 
-    fn record_now(&self, name: &ConfigName) -> Record {
-        match self.now(name) {
-            Now::There(record) => record,
+    fn record_now(&self, reference: &Reference) -> Record {
+        let seen = match self.now(reference) {
+            Now::There(seen) => seen,
             // No pod can have started with it.
-            Now::Incomplete | Now::Absent => Record::Absent,
-            Now::Unknown => Record::Uncompared,
-            Now::Unfollowed => Record::Unfollowed,
-        }
+            Now::Incomplete | Now::Absent => Seen::Absent,
+            Now::Unknown => Seen::Uncompared,
+            Now::Unfollowed => Seen::Unfollowed,
+        };
+        Record { seen, keys: reference.keys.clone(), origin: reference.origin }
     }
 
     /// The same, with the digests of those, too, that lack a required key.
     pub(crate) fn contents_now(&self) -> Records {
         let mut records = self.records_now();
-        for (name, record) in &mut records {
-            if let Some(Lookup::Known(live)) = self.question.live.get(name) {
-                *record = live.digest.map_or(Record::Uncompared, Record::Digest);
+        for (object, record) in &mut records {
+            if let (Some(Lookup::Found(_)), Some(reference)) =
+                (self.known.get(object), self.references.get(object))
+            {
+                record.seen = self.seen(reference);
             }
         }
         records
@@ -140,67 +207,86 @@ impl<'a> Facts<'a> {
 
     /// Holds what is there now against what was recorded: the new records, and why a reload is due.
     pub(crate) fn compare(&self, observed: &Observed) -> (Records, Vec<Cause>) {
-        let is_comparable = observed.is_comparable(self.question.key);
+        let is_comparable = observed.is_comparable(self.input.key);
         let mut causes = vec![];
-        let mut records = BTreeMap::new();
-        for name in self.question.references.names() {
-            let need = self.question.uses.need(name);
-            let Some(&before) = observed.records.get(name) else {
-                let record = self.record_now(name);
-                // The hash does not cover what is not followed: listing it changes nothing.
-                if record != Record::Unfollowed {
-                    causes.push(Cause::Listed(name.clone()));
-                }
-                records.insert(name.clone(), record);
-                continue;
+        let mut records = Records::new();
+        for (&object, reference) in &self.references {
+            let (record, cause) = match observed.records.get(object) {
+                Some(before) => self.compare_one(reference, before, is_comparable),
+                None => self.new_one(reference),
             };
-            // Under another key a digest says nothing any more.
-            let now = self.now(name);
-            let kept = match (before, &now) {
-                (Record::Absent | Record::Unfollowed, _) => before,
-                _ if is_comparable => before,
-                // It cannot be compared, and nobody is going to.
-                (_, Now::Unfollowed) => Record::Unfollowed,
-                _ => Record::Uncompared,
-            };
-            let (record, cause) = match (before, now) {
-                (Record::Digest(before), Now::There(now)) => {
-                    let is_same = !is_comparable || Record::Digest(before) == now;
-                    (now, (!is_same).then(|| Cause::Changed(name.clone())))
-                }
-                (Record::Uncompared, Now::There(now)) => (now, Some(Cause::Changed(name.clone()))),
-                (Record::Absent, Now::There(now)) => (now, self.appearance(name, need)),
-                // It is followed again: what pods saw is not known, and turning that on restarts nothing.
-                (Record::Unfollowed, Now::There(now)) => (now, None),
-                (Record::Unfollowed, Now::Absent | Now::Incomplete) => (Record::Absent, None),
-
-                (Record::Digest(_) | Record::Uncompared, Now::Absent) if need == Some(Need::Optional) => {
-                    // New pods run without it, so should the old.
-                    (Record::Absent, Some(Cause::Disappeared(name.clone())))
-                }
-                // Running pods are left alone, and what they saw is remembered; no pod can have started since. What
-                // could not be asked for, or is not followed, may be anything.
-                (_, Now::Absent | Now::Incomplete | Now::Unknown | Now::Unfollowed) => (kept, None),
-            };
-            records.insert(name.clone(), record);
+            records.insert(object.clone(), record);
             causes.extend(cause);
         }
-        let is_unlisted = |(name, record): &(&ConfigName, &Record)| {
-            !records.contains_key(*name) && **record != Record::Unfollowed
+        // What is no longer followed for any other reason than a list goes silently.
+        let is_unlisted = |(object, record): &(&ConfigRef, &Record)| {
+            !records.contains_key(*object)
+                && record.seen != Seen::Unfollowed
+                && record.origin == Origin::Listed
         };
         let unlisted = observed.records.iter().filter(is_unlisted);
-        causes.extend(unlisted.map(|(name, _)| Cause::Unlisted(name.clone())));
+        causes.extend(unlisted.map(|(object, _)| Cause::Unlisted(object.clone())));
         (records, causes)
     }
 
+    fn new_one(&self, reference: &Reference) -> (Record, Option<Cause>) {
+        let record = self.record_now(reference);
+        // The hash does not cover what is not followed: listing it changes nothing.
+        let is_cause = record.seen != Seen::Unfollowed && reference.origin == Origin::Listed;
+        (record, is_cause.then(|| Cause::Listed(reference.object.clone())))
+    }
+
+    fn compare_one(
+        &self,
+        reference: &Reference,
+        before: &Record,
+        is_comparable: bool,
+    ) -> (Record, Option<Cause>) {
+        let object = &reference.object;
+        let now = self.now(reference);
+        // Under another key a digest says nothing any more.
+        let kept = match (before.seen, &now) {
+            (Seen::Absent | Seen::Unfollowed, _) => before.seen,
+            _ if is_comparable => before.seen,
+            // It cannot be compared, and nobody is going to.
+            (_, Now::Unfollowed) => Seen::Unfollowed,
+            _ => Seen::Uncompared,
+        };
+        let (seen, cause) = match (before.seen, now) {
+            (Seen::Digest(digest), Now::There(now)) => {
+                let is_same = !is_comparable || self.digest(object, &before.keys) == Some(digest);
+                (now, (!is_same).then(|| Cause::Changed(object.clone())))
+            }
+            (Seen::Uncompared, Now::There(now)) => (now, Some(Cause::Changed(object.clone()))),
+            (Seen::Absent, Now::There(now)) => (now, self.appearance(reference)),
+            // It is followed again: what pods saw is not known, and turning that on restarts nothing.
+            (Seen::Unfollowed, Now::There(now)) => (now, None),
+            (Seen::Unfollowed, Now::Absent | Now::Incomplete) => (Seen::Absent, None),
+
+            (Seen::Digest(_) | Seen::Uncompared, Now::Absent) if reference.need == Some(Need::Optional) => {
+                // New pods run without it, so should the old.
+                (Seen::Absent, Some(Cause::Disappeared(object.clone())))
+            }
+            // Running pods are left alone, and what they saw is remembered; no pod can have started since. What
+            // could not be asked for, or is not followed, may be anything.
+            (_, Now::Absent | Now::Incomplete | Now::Unknown | Now::Unfollowed) => {
+                // A digest goes on covering the keys that it was made over.
+                let record = Record { seen: kept, keys: before.keys.clone(), origin: reference.origin };
+                return (record, None);
+            }
+        };
+        (Record { seen, keys: reference.keys.clone(), origin: reference.origin }, cause)
+    }
+
     /// What it means that an object is there which was recorded as absent.
-    fn appearance(&self, name: &ConfigName, need: Option<Need>) -> Option<Cause> {
-        match need {
+    fn appearance(&self, reference: &Reference) -> Option<Cause> {
+        let object = &reference.object;
+        match reference.need {
             // Pods may have started with what it held before.
-            Some(Need::Required) if self.is_superseded(name) => Some(Cause::Changed(name.clone())),
+            Some(Need::Required) if self.is_superseded(object) => Some(Cause::Changed(object.clone())),
             // No pod can have started without it.
             Some(Need::Required) => None,
-            Some(Need::Optional) | None => Some(Cause::Appeared(name.clone())),
+            Some(Need::Optional) | None => Some(Cause::Appeared(object.clone())),
         }
     }
 
@@ -208,17 +294,49 @@ impl<'a> Facts<'a> {
     /// longer what running pods saw. While they have to wait for something that the template requires, the digests
     /// are kept, so that a rollout that is undone meanwhile finds the earlier revision and what its pods saw. Whether
     /// they have to wait for what could not be asked for is not known; then one reload too many is the lesser harm.
-    pub(crate) fn as_new_pods_see(&self, mut records: Records) -> Records {
-        if self.missing.is_empty() {
-            for (name, record) in &mut records {
-                match self.question.live.get(name) {
-                    Some(Lookup::Absent) => *record = Record::Absent,
-                    // They start with whatever it holds, at which nobody looks.
-                    Some(Lookup::Unfollowed) => *record = Record::Unfollowed,
-                    _ => {}
-                }
+    pub(crate) fn as_new_pods_see(&self, mut records: Records) -> OrLacking<Records> {
+        if !self.missing.is_empty() {
+            return Ok(records);
+        }
+        for (object, record) in &mut records {
+            let seen = match self.known.get(object) {
+                Some(Lookup::Absent) => Seen::Absent,
+                // They start with whatever it holds, at which nobody looks.
+                Some(Lookup::Unfollowed) => Seen::Unfollowed,
+                _ => continue,
+            };
+            if record.seen != seen {
+                self.ask_for_required()?;
+                record.seen = seen;
             }
         }
-        records
+        Ok(records)
     }
+}
+
+/// What has to be known of the references and is not.
+fn lacking(
+    input: &Input<'_>,
+    known: &Lookups,
+    references: &BTreeMap<&ConfigRef, &Reference>,
+    observed: Option<&Observed>,
+    needs_content: bool,
+) -> Vec<Query> {
+    let mut lacking = vec![];
+    for (&object, reference) in references {
+        // A digest over other keys than those that count now has to be compared once more.
+        let before = observed.and_then(|observed| observed.records.get(object)).map(|record| &record.keys);
+        let also = before.filter(|keys| **keys != reference.keys);
+        let depths = if needs_content {
+            [Some(Depth::Content(reference.keys.clone())), also.cloned().map(Depth::Content)]
+        } else {
+            [Some(Depth::Version), None]
+        };
+        for depth in depths.into_iter().flatten() {
+            if !known.get(object).is_some_and(|lookup| lookup.answers(&depth, input.key)) {
+                lacking.push(Query { object: object.clone(), depth });
+            }
+        }
+    }
+    lacking
 }

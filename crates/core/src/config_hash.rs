@@ -1,12 +1,13 @@
 //! The config hash: one value over all references, in our form (2.1) and in SAP's (2.4).
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::digest::DigestKey;
 use crate::lookup::{Lookup, Lookups};
-use crate::observed::Record;
-use crate::reference::{ConfigKind, ConfigName, References, is_valid_name};
+use crate::name::{ConfigKind, ConfigRef, is_valid_name};
+use crate::observed::{Records, Seen};
+use crate::reference::References;
 use crate::sha::Sha256;
 
 /// How the config hash is made (`--hash`).
@@ -29,25 +30,21 @@ impl ConfigHash {
         &self.0
     }
 
-    /// Our hash: a pure function of the references as observed-config records them, whatever their order. What is not
-    /// followed it does not cover.
-    pub fn of_content(key: &DigestKey, namespace: &str, records: &BTreeMap<ConfigName, Record>) -> Self {
+    /// Our hash: a pure function of the references as observed-config records them, whatever their order and wherever they
+    /// come from. What is not followed it does not cover.
+    pub fn of_content(key: &DigestKey, namespace: &str, records: &Records) -> Self {
         let mut sum = key.sum("pod-reloader config hash 1");
         sum.field(namespace.as_bytes());
-        let is_covered = |record: &Record| *record != Record::Unfollowed;
-        let covered = records.values().filter(|record| is_covered(record)).count();
-        sum.field(&(covered as u64).to_be_bytes());
-        for (name, record) in records.iter().filter(|(_, record)| is_covered(record)) {
-            sum.field(match name.kind {
-                ConfigKind::ConfigMap => b"ConfigMap",
-                ConfigKind::Secret => b"Secret",
-            });
-            sum.field(name.name.as_bytes());
-            match record {
-                Record::Absent => sum.field(b"absent"),
+        let covered = || records.iter().filter(|(_, record)| record.seen != Seen::Unfollowed);
+        sum.field(&(covered().count() as u64).to_be_bytes());
+        for (object, record) in covered() {
+            sum.field(object.kind.as_str().as_bytes());
+            sum.field(name_beside(namespace, object).as_bytes());
+            match record.seen {
+                Seen::Absent => sum.field(b"absent"),
                 // There are none of the latter.
-                Record::Uncompared | Record::Unfollowed => sum.field(b"uncompared"),
-                Record::Digest(digest) => {
+                Seen::Uncompared | Seen::Unfollowed => sum.field(b"uncompared"),
+                Seen::Digest(digest) => {
                     sum.field(b"digest");
                     sum.field(digest.as_bytes());
                 }
@@ -56,11 +53,15 @@ impl ConfigHash {
         Self(hex(&sum.finish()))
     }
 
-    /// SAP's hash over the names as listed; `None` while an object could not be looked up.
-    pub fn of_versions(namespace: &str, listed: &[ConfigName], live: &Lookups) -> Option<Self> {
+    /// SAP's hash over the objects as listed; `None` while one could not be looked up.
+    pub fn of_versions<'l>(
+        namespace: &str,
+        listed: impl IntoIterator<Item = &'l ConfigRef>,
+        known: &Lookups,
+    ) -> Option<Self> {
         let mut sum = VersionSum::new(namespace);
-        for name in listed {
-            sum.line(name.kind, &name.name, Some(live.get(name)?))?;
+        for object in listed {
+            sum.line(object.kind, &object.name, Some(known.get(object)?))?;
         }
         Some(sum.finish())
     }
@@ -68,17 +69,26 @@ impl ConfigHash {
     /// The hash that SAP's pod-reloader makes of lists that are not tidy: it splits at commas and takes what it gets,
     /// blanks and all. What is no name, it does not find. `None` where the lists are tidy, or too long to have been
     /// kept, or while an object could not be looked up.
-    pub fn of_versions_as_written(namespace: &str, references: &References, live: &Lookups) -> Option<Self> {
+    pub fn of_versions_as_written(namespace: &str, references: &References, known: &Lookups) -> Option<Self> {
         let mut sum = VersionSum::new(namespace);
         for (kind, entry) in references.as_written()? {
             let lookup = if is_valid_name(entry) {
-                Some(live.get(&ConfigName { kind, name: entry.to_owned() })?)
+                Some(known.get(&ConfigRef::new(kind, namespace, entry))?)
             } else {
                 None
             };
             sum.line(kind, entry, lookup)?;
         }
         Some(sum.finish())
+    }
+}
+
+/// The object's name as seen from that namespace: `namespace/name` if it is in another.
+pub(crate) fn name_beside<'o>(namespace: &str, object: &'o ConfigRef) -> Cow<'o, str> {
+    if *object.namespace == *namespace {
+        Cow::Borrowed(&object.name)
+    } else {
+        Cow::Owned(format!("{}/{}", object.namespace, object.name))
     }
 }
 
@@ -98,7 +108,9 @@ impl<'a> VersionSum<'a> {
         let version = match lookup {
             Some(Lookup::Unknown | Lookup::Unfollowed) => return None,
             Some(Lookup::Absent) | None => String::new(),
-            Some(Lookup::Known(live)) => format!("{}.{}", live.uid, live.resource_version),
+            Some(Lookup::Found(found)) => {
+                format!("{}.{}", found.version.uid, found.version.resource_version)
+            }
         };
         self.sum.update(format!("{}/{}/{name}/{version}\n", kind.singular(), self.namespace));
         Some(())

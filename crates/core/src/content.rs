@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use crate::reference::Keys;
 use crate::sha::Sha256;
 
-/// A collision-resistant sum of one object's `data`, `binaryData` and `type`; of nothing else (2.1).
+/// A collision-resistant sum of one object's `data`, `binaryData` and `type`, or of chosen keys of the former two; of
+/// nothing else (2.1).
 ///
 /// It is not keyed and must stay inside the process: only [`crate::digest::Digest`], made from it, is shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,26 +23,60 @@ impl ContentSum {
     }
 
     /// The sum of that content. Secret values are taken as the API shows them, in base64, which is one to one.
-    fn of(content: &Content<'_>) -> Self {
-        let mut sum = Sha256::new();
-        let mut field = |bytes: &[u8]| {
-            sum.update((bytes.len() as u64).to_be_bytes());
-            sum.update(bytes);
-        };
-        for (tag, map) in [(b"data", &content.data), (b"bina", &content.binary_data)] {
-            // No map and an empty map are the same to a pod.
-            let entries = || map.iter().flatten();
-            field(tag);
-            field(&(entries().count() as u64).to_be_bytes());
-            for (name, value) in entries() {
-                field(name.0.as_bytes());
-                field(value.as_ref().map_or(&b""[..], |value| value.0.as_bytes()));
-            }
+    fn of(content: &Content<'_>, keys: &Keys) -> Self {
+        let mut sum = Fields(Sha256::new());
+        match keys {
+            Keys::All => sum.all(content),
+            Keys::Only(keys) => sum.selected(content, keys),
         }
-        field(content.kind.as_ref().map_or(&b""[..], |kind| kind.0.as_bytes()));
-        Self(sum.finish())
+        Self(sum.0.finish())
     }
 }
+
+/// A sum over fields with their lengths, so that no two lists of fields give the same input.
+struct Fields(Sha256);
+
+impl Fields {
+    fn field(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn all(&mut self, content: &Content<'_>) {
+        for (tag, map) in [(DATA, &content.data), (BINARY_DATA, &content.binary_data)] {
+            // No map and an empty map are the same to a pod.
+            let entries = || map.iter().flatten();
+            self.field(tag);
+            self.field(&(entries().count() as u64).to_be_bytes());
+            for (name, value) in entries() {
+                self.field(name.0.as_bytes());
+                self.field(value.as_ref().map_or(&b""[..], |value| value.0.as_bytes()));
+            }
+        }
+        self.field(content.kind.as_ref().map_or(&b""[..], |kind| kind.0.as_bytes()));
+    }
+
+    /// The first field is another than that of a whole object, so that the two are never equal.
+    fn selected(&mut self, content: &Content<'_>, keys: &[Box<str>]) {
+        self.field(b"keys");
+        self.field(&(keys.len() as u64).to_be_bytes());
+        for key in keys {
+            self.field(key.as_bytes());
+            let maps = [(DATA, &content.data), (BINARY_DATA, &content.binary_data)];
+            let mut found = maps.iter().filter_map(|(tag, map)| Some((tag, map.as_ref()?.get::<str>(key)?)));
+            match found.next() {
+                None => self.field(b"none"),
+                Some((tag, value)) => {
+                    self.field(*tag);
+                    self.field(value.as_ref().map_or(&b""[..], |value| value.0.as_bytes()));
+                }
+            }
+        }
+    }
+}
+
+const DATA: &[u8] = b"data";
+const BINARY_DATA: &[u8] = b"bina";
 
 impl fmt::Debug for ContentSum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +124,7 @@ fn prefix(name: &str) -> u64 {
 /// What is kept of an object's content: read in one pass, from text without a copy of what needs no unescaping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentSummary {
-    /// The sum of all of it.
+    /// The sum of all of it, or of the chosen keys.
     pub sum: ContentSum,
     /// Which keys it has.
     pub keys: KeyNames,
@@ -114,18 +150,22 @@ type Entries<'a> = BTreeMap<Text<'a>, Option<Text<'a>>>;
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for ContentSum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Content::deserialize(deserializer).map(|content| Self::of(&content))
+impl std::borrow::Borrow<str> for Text<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
-impl<'de> Deserialize<'de> for ContentSummary {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let content = Content::deserialize(deserializer)?;
+impl ContentSummary {
+    /// Reads an object's JSON, and sums what these keys hold. The error says nothing of the text, which may be a Secret's.
+    pub fn read(json: &[u8], keys: &Keys) -> Option<Self> {
+        serde_json::from_slice(json).ok().map(|content| Self::of(&content, keys))
+    }
+
+    fn of(content: &Content<'_>, keys: &Keys) -> Self {
         let maps = [&content.data, &content.binary_data].into_iter().flatten();
-        let keys = KeyNames::of(maps.flat_map(|map| map.keys().map(|name| &*name.0)));
-        Ok(Self { sum: ContentSum::of(&content), keys })
+        let names = KeyNames::of(maps.flat_map(|map| map.keys().map(|name| &*name.0)));
+        Self { sum: ContentSum::of(content, keys), keys: names }
     }
 }
 
@@ -135,7 +175,11 @@ mod tests {
     use serde_json::json;
 
     fn sum(object: &serde_json::Value) -> ContentSum {
-        serde_json::from_value(object.clone()).unwrap()
+        sum_of(object, &Keys::All)
+    }
+
+    fn sum_of(object: &serde_json::Value, keys: &Keys) -> ContentSum {
+        ContentSummary::read(object.to_string().as_bytes(), keys).unwrap().sum
     }
 
     #[test]
@@ -177,7 +221,7 @@ mod tests {
         let object =
             json!({"data": {"a": "1\n", "\u{e9}\"": null}, "binaryData": {"b": "AA=="}, "type": "Opaque"});
         let text = object.to_string();
-        let summary: ContentSummary = serde_json::from_str(&text).unwrap();
+        let summary = ContentSummary::read(text.as_bytes(), &Keys::All).unwrap();
         assert_eq!(summary.sum, sum(&object));
         for (key, expected) in
             [("a", true), ("\u{e9}\"", true), ("b", true), ("", false), ("type", false), ("c", false)]
@@ -186,7 +230,7 @@ mod tests {
         }
         assert_eq!(summary.keys.bytes(), 24);
         assert_eq!(summary.keys, KeyNames::of(["b", "\u{e9}\"", "a", "a"]));
-        let empty: ContentSummary = serde_json::from_str("{}").unwrap();
+        let empty = ContentSummary::read(b"{}", &Keys::All).unwrap();
         assert!(!empty.keys.contains("") && empty.keys.bytes() == 0);
         assert_eq!(format!("{summary:?}"), "ContentSummary { sum: ContentSum(..), keys: KeyNames(3) }");
     }
@@ -197,5 +241,35 @@ mod tests {
             serde_json::from_str(r#"{"data":{"a":"plain","b":"esc\n"},"type":"t"}"#).unwrap();
         let values: Vec<_> = content.data.unwrap().into_values().flatten().map(|value| value.0).collect();
         assert!(matches!(&values[..], [Cow::Borrowed("plain"), Cow::Owned(_)]), "{values:?}");
+    }
+
+    #[test]
+    fn c2_3_a_sum_of_chosen_keys_says_what_they_hold_and_nothing_of_the_rest() {
+        let keys = Keys::only(["a", "b"]);
+        let object = json!({"data": {"a": "1", "c": "3"}, "binaryData": {"b": "Mg=="}, "type": "Opaque"});
+        let same =
+            json!({"data": {"a": "1", "d": "4"}, "binaryData": {"b": "Mg=="}, "type": "kubernetes.io/tls"});
+        assert_eq!(
+            sum_of(&object, &keys),
+            sum_of(&same, &keys),
+            "other keys and a Secret's type do not count"
+        );
+        let variants = [
+            json!({}),
+            json!({"data": {"a": "", "b": "Mg=="}}),
+            json!({"data": {"a": "1", "b": "Mg=="}}),
+            json!({"data": {"a": "1"}}),
+            json!({"data": {"a": "none"}}),
+            json!({"data": {"b": "1"}}),
+            object.clone(),
+        ];
+        let mut seen: Vec<_> = variants.iter().map(|object| sum_of(object, &keys)).collect();
+        // Nor is a sum over keys ever that of a whole object, or of other keys with the same values.
+        seen.extend(variants.iter().map(sum));
+        seen.push(sum_of(&json!({"data": {"a": "1", "b": "Mg=="}}), &Keys::only(["a"])));
+        seen.push(sum_of(&json!({"data": {"a": "1"}}), &Keys::only(["a", "c"])));
+        for (i, one) in seen.iter().enumerate() {
+            assert!(!seen[i + 1..].contains(one), "{i}");
+        }
     }
 }

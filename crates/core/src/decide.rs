@@ -1,30 +1,32 @@
 //! The decision table of section 3, as one function.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use crate::admission::Baseline;
 use crate::by_version::by_version;
 pub use crate::cause::{Cause, Missing};
-use crate::compare::{Facts, Records};
+use crate::compare::Facts;
 use crate::config_hash::{ConfigHash, HashMode};
 use crate::digest::DigestKey;
-pub use crate::lookup::{Live, Lookup, Lookups};
-use crate::observed::{Observed, Record};
-use crate::reference::{ConfigName, References};
+pub use crate::lookup::{ConfigVersion, Depth, FirstSeen, Found, KnownDigest, Lookup, Lookups, Query};
+use crate::name::ConfigRef;
+use crate::observed::{Observed, Record, Records, Seen};
+use crate::patch::Target;
+use crate::reference::References;
+use crate::rotation::decide_rotating;
 use crate::template::TemplateUses;
 
 /// Why the question is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
+pub enum Context {
     /// The owner is making a new pod template or another set of references: pods follow in any case, and their
     /// one rollout should carry what is right now (4.3).
-    OwnersRollout,
+    Rollout,
     /// The workload stands as it is; a reload would be of our making.
-    Standing,
+    Steady,
 }
 
-/// All that a decision is made from.
+/// All that a decision is made from, but for what is known of the config objects.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct Input<'a> {
     /// How hashes are made.
     pub mode: HashMode,
     /// The installation's key.
@@ -35,21 +37,26 @@ pub struct Question<'a> {
     pub references: &'a References,
     /// What its pod template names.
     pub uses: &'a TemplateUses,
-    /// The config hash that counts: the old object's on an UPDATE, none on a CREATE.
-    pub hash: Option<&'a str>,
-    /// The observed-config annotation that counts, likewise.
-    pub observed: Option<&'a str>,
-    /// What is known of each reference, and of each object that the template requires. One that is required, not
-    /// listed and could not be asked for has to be in here as [`Lookup::Unknown`]: left out, it is taken to be there.
-    pub live: &'a Lookups,
-    /// References that appeared since they were recorded as absent, and were seen in another version than the live
-    /// one: pods may have started with that. See [`Decision::incomplete`] for versions that no pod can have seen.
-    pub superseded: &'a BTreeSet<ConfigName>,
+    /// The annotations that count: the old object's on an UPDATE, none on a CREATE.
+    pub baseline: Baseline<'a>,
+    /// The versions in which references were seen first since they were recorded as absent, where that is known. Of one
+    /// that is there in another version now, pods may have started with what it held before. See
+    /// [`Decision::incomplete`] for versions that no pod can have seen.
+    pub first_seen: &'a FirstSeen,
     /// Whether to decide without the references that cannot be read: set where they stay so, lest one of them hold
     /// up all others.
     pub tolerates_unknown: bool,
     /// Why the question is asked.
-    pub occasion: Occasion,
+    pub context: Context,
+}
+
+/// A decision, or what it still lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// These have to be answered first, if only by [`Lookup::Unknown`]. Never empty.
+    Lacks(Vec<Query>),
+    /// All is known that matters.
+    Decided(Decision),
 }
 
 /// What should happen, and what is worth telling.
@@ -58,10 +65,10 @@ pub struct Decision {
     /// What should happen to the two annotations.
     pub verdict: Verdict,
     /// References that could not be read, whatever the verdict.
-    pub unknown: Vec<ConfigName>,
+    pub unknown: Vec<ConfigRef>,
     /// Required references that are there, but lack a key that the template requires: no pod can have started with
     /// this version of them.
-    pub incomplete: Vec<ConfigName>,
+    pub incomplete: Vec<ConfigRef>,
     /// Observed-config was made with another key (2.5).
     pub key_was_replaced: bool,
 }
@@ -70,11 +77,11 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// These could not be asked for, so nothing can be said: to be asked again.
-    Undecided(Vec<ConfigName>),
+    Undecided(Vec<ConfigRef>),
     /// Both stay.
     Keep,
     /// The hash stays; observed-config becomes this, or goes. No reload.
-    Record(Option<Observed>),
+    Observe(Option<Observed>),
     /// A new hash, and with it this observed-config, or none.
     Reload {
         /// The new value on the pod template.
@@ -93,146 +100,184 @@ pub enum Verdict {
     },
 }
 
-/// Whether content digests are needed to decide, or uid and resource version suffice: in mode `version` content is
-/// read only while there is an observed-config to honour (2.4).
-pub fn needs_content(mode: HashMode, hash: Option<&str>, observed: Option<&str>) -> bool {
-    match mode {
-        HashMode::Content => true,
-        HashMode::Version => valid_observed(hash, observed).is_some(),
+impl Verdict {
+    /// What the annotations of a workload in that namespace should become, if these count now.
+    pub fn target(&self, namespace: &str, baseline: Baseline<'_>) -> Target {
+        let text = |observed: &Option<Observed>| observed.as_ref().map(|it| it.to_annotation(namespace));
+        match self {
+            Self::Undecided(_) | Self::Keep | Self::Defer { .. } => Target::of(baseline),
+            Self::Observe(observed) => Target { observed: text(observed), ..Target::of(baseline) },
+            Self::Reload { hash, observed, .. } => {
+                Target { hash: Some(hash.as_str().to_owned()), observed: text(observed) }
+            }
+        }
+    }
+
+    /// Why a reload happens; empty for all but [`Verdict::Reload`].
+    pub fn reload_causes(&self) -> &[Cause] {
+        match self {
+            Self::Reload { causes, .. } => causes,
+            _ => &[],
+        }
     }
 }
 
-pub(crate) fn valid_observed(hash: Option<&str>, observed: Option<&str>) -> Option<Observed> {
-    Observed::parse(observed?, hash?)
+/// Something that was found out, or what it still lacks.
+pub(crate) type OrLacking<T> = Result<T, Vec<Query>>;
+
+impl Input<'_> {
+    /// What is recorded, if it stands beside the hash that counts.
+    pub(crate) fn valid_observed(&self) -> Option<Observed> {
+        Observed::parse(self.baseline.observed?, self.namespace, self.baseline.hash)
+    }
 }
 
-/// Decides what should happen to the annotations of one workload.
+/// Decides what should happen to the annotations of one workload, from what is known of config objects, or says what
+/// else has to be known: of the references first and, where it matters, whether what the template requires is there.
 ///
 /// Applying the verdict and asking again with the same lookups gives [`Verdict::Keep`], or [`Verdict::Defer`] if it
 /// is that still.
-pub fn decide(question: &Question<'_>) -> Decision {
-    let needs_digest = needs_content(question.mode, question.hash, question.observed);
-    let facts = Facts::new(question, needs_digest);
-    let mut key_was_replaced = false;
-    // What is left of SAP's hash without one of its lines says nothing.
-    let tolerates = question.tolerates_unknown && question.mode == HashMode::Content;
-    let verdict = match question.mode {
-        _ if !tolerates && !facts.unknown.is_empty() => {
-            Verdict::Undecided(facts.unknown.iter().cloned().collect())
-        }
-        HashMode::Content => by_content(question, &facts, &mut key_was_replaced),
-        HashMode::Version => by_version(question, &facts),
-    };
-    let incomplete = facts.incomplete().cloned().collect();
-    Decision { verdict, unknown: facts.unknown.into_iter().collect(), incomplete, key_was_replaced }
+pub fn decide(input: &Input<'_>, known: &Lookups) -> Answer {
+    match decide_rotating(input, known) {
+        Ok(decision) => Answer::Decided(decision),
+        Err(queries) => Answer::Lacks(queries),
+    }
 }
 
-fn by_content(question: &Question<'_>, facts: &Facts<'_>, key_was_replaced: &mut bool) -> Verdict {
+/// Decides under one key, whichever came before it.
+pub(crate) fn decide_under_one_key(input: &Input<'_>, known: &Lookups) -> OrLacking<Decision> {
+    let observed = input.valid_observed();
+    // In mode `version` content is read only while there is an observed-config to honour (2.4).
+    let needs_content = input.mode == HashMode::Content || observed.is_some();
+    let facts = Facts::new(input, known, observed.as_ref(), needs_content)?;
+    // What is left of SAP's hash without one of its lines says nothing.
+    let tolerates = input.tolerates_unknown && input.mode == HashMode::Content;
+    let (verdict, key_was_replaced) = match input.mode {
+        _ if !tolerates && !facts.unknown.is_empty() => (facts.undecided(), false),
+        HashMode::Content => by_content(input, &facts, observed.as_ref())?,
+        HashMode::Version => (by_version(input, known, &facts, observed.as_ref()), false),
+    };
+    let incomplete = facts.incomplete().cloned().collect();
+    Ok(Decision { verdict, unknown: facts.unknown.into_iter().collect(), incomplete, key_was_replaced })
+}
+
+/// The verdict, and whether observed-config was made with another key.
+fn by_content(
+    input: &Input<'_>,
+    facts: &Facts<'_>,
+    observed: Option<&Observed>,
+) -> OrLacking<(Verdict, bool)> {
     // Without anything to follow it is as if it had not opted in: a write would be for nothing, and be refused by the
     // chart's policies. A rollout may carry a hash.
-    if question.occasion == Occasion::Standing && facts.follows_nothing() {
-        return Verdict::Keep;
+    if input.context == Context::Steady && facts.follows_nothing() {
+        return Ok((Verdict::Keep, false));
     }
-    let Some(hash) = question.hash else {
-        return reload(question, facts, facts.records_now(), vec![Cause::NoHash]);
-    };
-    let Some(observed) = valid_observed(question.hash, question.observed) else {
-        return adopt(question, facts, hash);
+    let hash = input.baseline.hash;
+    let Some(observed) = observed else {
+        let verdict = match hash {
+            Some(hash) => adopt_hash(input, facts, hash)?,
+            None if input.context == Context::Steady && facts.lists_nothing() => adopt_workload(input, facts),
+            None => reload(input, facts, facts.records_now(), vec![Cause::NoHash])?,
+        };
+        return Ok((verdict, false));
     };
 
-    *key_was_replaced = !observed.is_comparable(question.key);
-    let (mut records, mut causes) = facts.compare(&observed);
-    if question.occasion == Occasion::OwnersRollout {
-        let seen = facts.as_new_pods_see(records.clone());
-        // A hash that was adopted (2.5), or kept while an object appeared, is replaced while it costs nothing.
-        if causes.is_empty() && ConfigHash::of_content(question.key, question.namespace, &seen) != *hash {
-            causes.push(Cause::Proper);
+    let key_was_replaced = !observed.is_comparable(input.key);
+    let (mut records, mut causes) = facts.compare(observed);
+    if input.context == Context::Rollout {
+        let seen = facts.as_new_pods_see(records)?;
+        if causes.is_empty() {
+            let proper = ConfigHash::of_content(input.key, input.namespace, &seen);
+            match hash {
+                None => causes.push(Cause::NoHash),
+                // One that was adopted (2.5), or kept while an object appeared, is replaced while it costs nothing.
+                Some(hash) if proper != *hash => causes.push(Cause::Adopted),
+                Some(_) => {}
+            }
         }
         records = seen;
     }
-    if !causes.is_empty() {
-        match reload(question, facts, records.clone(), causes.clone()) {
+    let verdict = if !causes.is_empty() {
+        match reload(input, facts, records.clone(), causes.clone())? {
             // What changes from here on can be seen only if it is recorded under the new key now.
-            Verdict::Defer { .. } | Verdict::Undecided(_) if *key_was_replaced => {
-                record(question, hash, with_causes_open(records, &observed, &causes))
+            Verdict::Defer { .. } | Verdict::Undecided(_) if key_was_replaced => {
+                observe(input, hash, with_causes_open(records, observed, &causes))
             }
             verdict => verdict,
         }
-    } else if records == observed.records && !*key_was_replaced {
+    } else if records == observed.records && !key_was_replaced {
         Verdict::Keep
     } else {
-        record(question, hash, records)
-    }
+        observe(input, hash, records)
+    };
+    Ok((verdict, key_was_replaced))
 }
 
-fn record(question: &Question<'_>, hash: &str, records: Records) -> Verdict {
-    Verdict::Record(Some(Observed { key_id: question.key.id().into(), hash: hash.into(), records }))
+fn observe(input: &Input<'_>, hash: Option<&str>, records: Records) -> Verdict {
+    let hash = hash.map(str::to_owned);
+    Verdict::Observe(Some(Observed { key_id: input.key.shared_id(), hash, records }))
 }
 
 /// Records under a new key in which the same causes will be found again. Their references cannot be compared, so
 /// whatever they hold counts as other content.
-fn with_causes_open(
-    mut records: BTreeMap<ConfigName, Record>,
-    observed: &Observed,
-    causes: &[Cause],
-) -> BTreeMap<ConfigName, Record> {
-    for name in causes.iter().filter_map(Cause::reference) {
-        match observed.records.get(name) {
-            None => records.remove(name),
-            Some(Record::Absent) => records.insert(name.clone(), Record::Absent),
-            Some(_) => records.insert(name.clone(), Record::Uncompared),
-        };
+fn with_causes_open(mut records: Records, observed: &Observed, causes: &[Cause]) -> Records {
+    for object in causes.iter().filter_map(Cause::reference) {
+        match observed.records.get(object) {
+            None => drop(records.remove(object)),
+            Some(before) => {
+                let seen = if before.seen == Seen::Absent { Seen::Absent } else { Seen::Uncompared };
+                records.insert(object.clone(), Record { seen, ..before.clone() });
+            }
+        }
     }
     records
 }
 
+/// At first sight of a workload that lists nothing and has no hash: what its pods run with is recorded, and nothing is
+/// restarted (section 3).
+fn adopt_workload(input: &Input<'_>, facts: &Facts<'_>) -> Verdict {
+    if facts.unknown.is_empty() { observe(input, None, facts.records_now()) } else { facts.undecided() }
+}
+
 /// Without a valid observed-config: the hash that is there is kept if it stands for the live content in our form
 /// or in SAP's (2.5).
-fn adopt(question: &Question<'_>, facts: &Facts<'_>, hash: &str) -> Verdict {
+fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Verdict> {
     if !facts.unknown.is_empty() {
         // What it stands for cannot be told, and a reload on suspicion is what taking over must not cause.
-        return Verdict::Undecided(facts.unknown.iter().cloned().collect());
+        return Ok(facts.undecided());
     }
-    let is_ours =
-        |records: &Records| ConfigHash::of_content(question.key, question.namespace, records) == *hash;
+    let is_ours = |records: &Records| ConfigHash::of_content(input.key, input.namespace, records) == *hash;
     let records = facts.records_now();
     if is_ours(&records) {
-        return record(question, hash, records);
+        return Ok(observe(input, Some(hash), records));
     }
     // A hash that was set while a required key was missing stands for the content without that key.
     let contents = facts.contents_now();
     if is_ours(&contents) {
-        return record(question, hash, contents);
+        return Ok(observe(input, Some(hash), contents));
     }
     // What is not followed may be part of what the hash stands for: then that cannot be told, and turning the
     // following off must not restart anything.
-    match (question.occasion, is_saps(question, hash) || facts.has_unfollowed()) {
-        (Occasion::Standing, true) => record(question, hash, records),
-        (Occasion::OwnersRollout, true) => reload(question, facts, records, vec![Cause::Proper]),
-        (_, false) => reload(question, facts, records, vec![Cause::Unwatched]),
+    match (input.context, facts.is_saps(hash) || facts.has_unfollowed()) {
+        (Context::Steady, true) => Ok(observe(input, Some(hash), records)),
+        (Context::Rollout, true) => reload(input, facts, records, vec![Cause::Adopted]),
+        (_, false) => reload(input, facts, records, vec![Cause::Unwatched]),
     }
 }
 
-/// Whether that is the hash that SAP's pod-reloader would have set for what is there now: it takes the lists as they
-/// are written, we leave out what is no name (2.4).
-fn is_saps(question: &Question<'_>, hash: &str) -> bool {
-    let Question { namespace, references, live, .. } = question;
-    ConfigHash::of_versions(namespace, references.listed(), live).is_some_and(|saps| saps == *hash)
-        || ConfigHash::of_versions_as_written(namespace, references, live).is_some_and(|saps| saps == *hash)
-}
-
-fn reload(question: &Question<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Cause>) -> Verdict {
-    if question.occasion == Occasion::Standing && !causes.iter().all(Cause::is_the_owners) {
+fn reload(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Cause>) -> OrLacking<Verdict> {
+    if input.context == Context::Steady && !causes.iter().all(Cause::is_the_owners) {
         if !facts.missing.is_empty() {
-            return Verdict::Defer { missing: facts.missing.clone(), causes };
+            return Ok(Verdict::Defer { missing: facts.missing.clone(), causes });
         }
-        if !facts.unknown_required.is_empty() && !question.tolerates_unknown {
+        facts.ask_for_required()?;
+        if !facts.unknown_required.is_empty() && !input.tolerates_unknown {
             // It may be missing as well.
-            return Verdict::Undecided(facts.unknown_required.iter().map(|name| (*name).clone()).collect());
+            return Ok(Verdict::Undecided(facts.unknown_required.iter().map(|it| (*it).clone()).collect()));
         }
     }
-    let records = facts.as_new_pods_see(records);
-    let hash = ConfigHash::of_content(question.key, question.namespace, &records);
-    let observed = Observed { key_id: question.key.id().to_owned(), hash: hash.as_str().to_owned(), records };
-    Verdict::Reload { hash, observed: Some(observed), causes }
+    let records = facts.as_new_pods_see(records)?;
+    let hash = ConfigHash::of_content(input.key, input.namespace, &records);
+    let observed = Observed { key_id: input.key.shared_id(), hash: Some(hash.as_str().to_owned()), records };
+    Ok(Verdict::Reload { hash, observed: Some(observed), causes })
 }

@@ -1,18 +1,19 @@
 //! Keyed digests of config objects (2.2).
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::content::ContentSum;
-use crate::reference::{ConfigKind, ConfigRef};
+use crate::name::ConfigRef;
 use crate::sha::HmacSha256;
 
 /// The installation's random key with its id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestKey {
-    id: String,
+    id: Arc<str>,
     bytes: [u8; Self::LEN],
     former: Vec<DigestKey>,
 }
@@ -23,8 +24,8 @@ impl DigestKey {
 
     /// A key from its stored parts; `None` if the id is empty, longer than 64 bytes or not alphanumeric, or the
     /// key has another length than [`Self::LEN`].
-    pub fn new(id: impl Into<String>, bytes: &[u8]) -> Option<Self> {
-        let id = id.into();
+    pub fn new(id: impl Into<Arc<str>>, bytes: &[u8]) -> Option<Self> {
+        let id: Arc<str> = id.into();
         let is_proper = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
         Some(Self { id: is_proper.then_some(id)?, bytes: bytes.try_into().ok()?, former: vec![] })
     }
@@ -50,6 +51,11 @@ impl DigestKey {
     /// The key's random id, which observed-config names.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The same, to be shared.
+    pub fn shared_id(&self) -> Arc<str> {
+        self.id.clone()
     }
 
     /// The key itself, to be stored.
@@ -99,11 +105,8 @@ impl Digest {
     pub fn of(key: &DigestKey, object: &ConfigRef, content: &ContentSum) -> Self {
         let mut sum = key.sum("pod-reloader digest 1");
         sum.field(object.namespace.as_bytes());
-        sum.field(match object.object.kind {
-            ConfigKind::ConfigMap => b"ConfigMap",
-            ConfigKind::Secret => b"Secret",
-        });
-        sum.field(object.object.name.as_bytes());
+        sum.field(object.kind.as_str().as_bytes());
+        sum.field(object.name.as_bytes());
         sum.field(content.as_bytes());
         let full = sum.finish();
         let mut short = [0; Self::LEN];

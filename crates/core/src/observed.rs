@@ -1,15 +1,18 @@
-//! The observed-config annotation (2.3): what the present config hash stands for.
+//! The observed-config annotation (2.3): what the present config hash stands for or, beside none, what the pods run with.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_hash::name_beside;
 use crate::digest::{Digest, DigestKey};
-use crate::reference::{ConfigKind, ConfigName};
+use crate::name::{ConfigKind, ConfigRef};
+use crate::reference::{Keys, Origin};
 
-/// What is recorded of one reference.
+/// What was seen of one reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum Seen {
     /// The digest that the config hash stands for. It stays when the object goes (section 3).
     Digest(Digest),
     /// The object was not there.
@@ -22,85 +25,180 @@ pub enum Record {
     Unfollowed,
 }
 
+/// What is recorded of one reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What was seen of the object.
+    pub seen: Seen,
+    /// Which of its keys that covers.
+    pub keys: Keys,
+    /// Where the reference came from.
+    pub origin: Origin,
+}
+
+impl Record {
+    /// Of a listed reference, which covers the whole object.
+    pub fn listed(seen: Seen) -> Self {
+        Self { seen, keys: Keys::All, origin: Origin::Listed }
+    }
+}
+
+/// One record for each reference.
+pub type Records = BTreeMap<ConfigRef, Record>;
+
 /// The parsed annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// Id of the key that the digests were made with.
-    pub key_id: String,
-    /// The config hash that this stands beside.
-    pub hash: String,
-    /// One record per reference.
-    pub records: BTreeMap<ConfigName, Record>,
+    pub key_id: Arc<str>,
+    /// The config hash that this stands beside; `None` on a workload that was adopted and not reloaded since.
+    pub hash: Option<String>,
+    /// What was seen.
+    pub records: Records,
 }
 
-const VERSION: u32 = 1;
+/// The version that is written. Version 1, which knew listed references beside a hash only, is read.
+const VERSION: u32 = 2;
 const UNCOMPARED: &str = "?";
 const UNFOLLOWED: &str = "-";
 
+type Names = BTreeMap<String, WireRecord>;
+
+/// References by their names; those in other namespaces as `namespace/name`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
     version: u32,
     key: String,
-    hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    configmaps: BTreeMap<String, Option<String>>,
+    configmaps: Names,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    secrets: BTreeMap<String, Option<String>>,
+    secrets: Names,
+    #[serde(default, skip_serializing_if = "Followed::is_empty")]
+    followed: Followed,
+}
+
+/// The references that are not listed.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Followed {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    configmaps: Names,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: Names,
+}
+
+impl Followed {
+    fn is_empty(&self) -> bool {
+        self.configmaps.is_empty() && self.secrets.is_empty()
+    }
+}
+
+/// A digest, or one of [`UNCOMPARED`], [`UNFOLLOWED`] and null for what is absent; where not all keys count, beside them.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WireRecord {
+    Whole(Option<String>),
+    Keys(WireKeys),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireKeys {
+    digest: Option<String>,
+    keys: Vec<String>,
 }
 
 impl Observed {
-    /// Reads the annotation. What is malformed, of an unknown version, or stands beside another hash than the
-    /// one it names counts as not there: `None`.
-    pub fn parse(text: &str, hash_beside: &str) -> Option<Self> {
+    /// Reads the annotation of a workload in that namespace. What is malformed, of an unknown version, or stands beside
+    /// another hash than the one it names counts as not there: `None`.
+    pub fn parse(text: &str, namespace: &str, hash_beside: Option<&str>) -> Option<Self> {
         let wire: Wire = serde_json::from_str(text).ok()?;
-        if wire.version != VERSION || wire.hash != hash_beside {
+        let is_known = match wire.version {
+            1 => wire.hash.is_some() && wire.followed.is_empty(),
+            VERSION => true,
+            _ => false,
+        };
+        if !is_known || wire.hash.as_deref() != hash_beside {
             return None;
         }
-        let mut records = BTreeMap::new();
-        for (kind, map) in [(ConfigKind::ConfigMap, wire.configmaps), (ConfigKind::Secret, wire.secrets)] {
-            for (name, record) in map {
-                let record = match record.as_deref() {
-                    None => Record::Absent,
-                    Some(UNCOMPARED) => Record::Uncompared,
-                    Some(UNFOLLOWED) => Record::Unfollowed,
-                    Some(digest) => Record::Digest(Digest::parse(digest)?),
-                };
-                records.insert(ConfigName { kind, name }, record);
+        let mut records = Records::new();
+        for (kind, origin, names) in [
+            (ConfigKind::ConfigMap, Origin::Listed, wire.configmaps),
+            (ConfigKind::Secret, Origin::Listed, wire.secrets),
+            (ConfigKind::ConfigMap, Origin::Followed, wire.followed.configmaps),
+            (ConfigKind::Secret, Origin::Followed, wire.followed.secrets),
+        ] {
+            for (name, record) in names {
+                let (namespace, name) = name.split_once('/').unwrap_or((namespace, &name));
+                let object = ConfigRef::new(kind, namespace, name);
+                if records.insert(object, record.read(origin)?).is_some() {
+                    return None;
+                }
             }
         }
-        Some(Self { key_id: wire.key, hash: wire.hash, records })
+        Some(Self { key_id: wire.key.into(), hash: wire.hash, records })
     }
 
     /// Whether the digests can be compared with ones made with `key`.
     pub fn is_comparable(&self, key: &DigestKey) -> bool {
-        self.key_id == key.id()
+        *self.key_id == *key.id()
     }
 
-    /// The annotation's value: compact JSON, the same text for the same facts.
-    pub fn to_annotation(&self) -> String {
-        let of_kind = |kind| {
-            let records = self.records.iter().filter(|(name, _)| name.kind == kind);
+    /// The annotation's value for a workload in that namespace: compact JSON, the same text for the same facts.
+    pub fn to_annotation(&self, namespace: &str) -> String {
+        let of = |kind, origin| -> Names {
+            let records = self.records.iter();
             records
-                .map(|(name, record)| {
-                    let text = match record {
-                        Record::Absent => None,
-                        Record::Uncompared => Some(UNCOMPARED.to_owned()),
-                        Record::Unfollowed => Some(UNFOLLOWED.to_owned()),
-                        Record::Digest(digest) => Some(digest.to_string()),
-                    };
-                    (name.name.clone(), text)
-                })
+                .filter(|(object, record)| object.kind == kind && record.origin == origin)
+                .map(|(object, record)| (name_beside(namespace, object).into_owned(), WireRecord::of(record)))
                 .collect()
         };
         let wire = Wire {
             version: VERSION,
-            key: self.key_id.clone(),
+            key: self.key_id.to_string(),
             hash: self.hash.clone(),
-            configmaps: of_kind(ConfigKind::ConfigMap),
-            secrets: of_kind(ConfigKind::Secret),
+            configmaps: of(ConfigKind::ConfigMap, Origin::Listed),
+            secrets: of(ConfigKind::Secret, Origin::Listed),
+            followed: Followed {
+                configmaps: of(ConfigKind::ConfigMap, Origin::Followed),
+                secrets: of(ConfigKind::Secret, Origin::Followed),
+            },
         };
         serde_json::to_string(&wire).expect("maps of strings are JSON")
+    }
+}
+
+impl WireRecord {
+    fn of(record: &Record) -> Self {
+        let seen = match record.seen {
+            Seen::Absent => None,
+            Seen::Uncompared => Some(UNCOMPARED.to_owned()),
+            Seen::Unfollowed => Some(UNFOLLOWED.to_owned()),
+            Seen::Digest(digest) => Some(digest.to_string()),
+        };
+        match &record.keys {
+            Keys::All => Self::Whole(seen),
+            Keys::Only(keys) => {
+                Self::Keys(WireKeys { digest: seen, keys: keys.iter().map(ToString::to_string).collect() })
+            }
+        }
+    }
+
+    fn read(self, origin: Origin) -> Option<Record> {
+        let (seen, keys) = match self {
+            Self::Whole(seen) => (seen, Keys::All),
+            Self::Keys(WireKeys { digest, keys }) => (digest, Keys::only(keys.iter().map(String::as_str))),
+        };
+        let seen = match seen.as_deref() {
+            None => Seen::Absent,
+            Some(UNCOMPARED) => Seen::Uncompared,
+            Some(UNFOLLOWED) => Seen::Unfollowed,
+            Some(digest) => Seen::Digest(Digest::parse(digest)?),
+        };
+        Some(Record { seen, keys, origin })
     }
 }
 
@@ -108,47 +206,87 @@ impl Observed {
 mod tests {
     use super::*;
 
+    const NAMESPACE: &str = "shop";
+    const DIGEST: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
     fn sample() -> Observed {
-        let digest = Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap();
-        Observed {
-            key_id: "k1".into(),
-            hash: "h".into(),
-            records: [
-                (ConfigName::configmap("a"), Record::Digest(digest)),
-                (ConfigName::configmap("b"), Record::Absent),
-                (ConfigName::secret("a"), Record::Uncompared),
-                (ConfigName::secret("b"), Record::Unfollowed),
-            ]
-            .into(),
-        }
+        let digest = Seen::Digest(Digest::parse(DIGEST).unwrap());
+        let listed = [
+            (ConfigRef::configmap(NAMESPACE, "a"), digest),
+            (ConfigRef::configmap(NAMESPACE, "b"), Seen::Absent),
+            (ConfigRef::secret(NAMESPACE, "a"), Seen::Uncompared),
+            (ConfigRef::secret(NAMESPACE, "b"), Seen::Unfollowed),
+        ];
+        let records = listed.map(|(object, seen)| (object, Record::listed(seen)));
+        Observed { key_id: "k1".into(), hash: Some("h".into()), records: records.into() }
+    }
+
+    fn adopted() -> Observed {
+        let digest = Seen::Digest(Digest::parse(DIGEST).unwrap());
+        let followed = |seen, keys| Record { seen, keys, origin: Origin::Followed };
+        let records = [
+            (ConfigRef::configmap(NAMESPACE, "a"), followed(digest, Keys::only(["x", "y"]))),
+            (ConfigRef::configmap(NAMESPACE, "b"), Record::listed(digest)),
+            (ConfigRef::configmap("other", "a"), followed(digest, Keys::All)),
+            (ConfigRef::secret(NAMESPACE, "a"), followed(Seen::Absent, Keys::only(["k"]))),
+        ];
+        Observed { key_id: "k1".into(), hash: None, records: records.into() }
     }
 
     #[test]
     fn c2_3_what_was_written_is_read_back() {
-        let text = sample().to_annotation();
+        let text = sample().to_annotation(NAMESPACE);
         assert_eq!(
             text,
-            r#"{"version":1,"key":"k1","hash":"h","configmaps":{"a":"AAAAAAAAAAAAAAAAAAAAAA","b":null},"secrets":{"a":"?","b":"-"}}"#
+            r#"{"version":2,"key":"k1","hash":"h","configmaps":{"a":"AAAAAAAAAAAAAAAAAAAAAA","b":null},"secrets":{"a":"?","b":"-"}}"#
         );
-        assert_eq!(Observed::parse(&text, "h"), Some(sample()));
+        assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), Some(sample()));
+    }
+
+    #[test]
+    fn c2_3_version_2_stands_beside_no_hash_and_says_where_references_come_from_and_which_keys_count() {
+        let text = adopted().to_annotation(NAMESPACE);
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"version":2,"key":"k1","configmaps":{"b":"AAAAAAAAAAAAAAAAAAAAAA"},"followed":{"configmaps":{"#,
+                r#""a":{"digest":"AAAAAAAAAAAAAAAAAAAAAA","keys":["x","y"]},"other/a":"AAAAAAAAAAAAAAAAAAAAAA"},"#,
+                r#""secrets":{"a":{"digest":null,"keys":["k"]}}}}"#
+            )
+        );
+        assert_eq!(Observed::parse(&text, NAMESPACE, None), Some(adopted()));
+        assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), None, "a hash that it does not name");
+    }
+
+    #[test]
+    fn c2_3_version_1_is_read() {
+        let text = sample().to_annotation(NAMESPACE).replace("\"version\":2", "\"version\":1");
+        assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), Some(sample()));
+        let without_hash = adopted().to_annotation(NAMESPACE).replace("\"version\":2", "\"version\":1");
+        assert_eq!(Observed::parse(&without_hash, NAMESPACE, None), None, "it knew no such thing");
     }
 
     #[test]
     fn c2_3_malformed_unknown_or_misplaced_counts_as_not_there() {
-        let text = sample().to_annotation();
-        assert_eq!(Observed::parse(&text, "another hash"), None);
+        let text = sample().to_annotation(NAMESPACE);
+        assert_eq!(Observed::parse(&text, NAMESPACE, Some("another hash")), None);
+        assert_eq!(Observed::parse(&text, NAMESPACE, None), None);
         for broken in [
-            text.replace("\"version\":1", "\"version\":2"),
-            text.replace("AAAAAAAAAAAAAAAAAAAAAA", "AAAA"),
-            text.replace("AAAAAAAAAAAAAAAAAAAAAA", "A"),
+            text.replace("\"version\":2", "\"version\":3"),
+            text.replace(DIGEST, "AAAA"),
+            text.replace(DIGEST, "A"),
+            text.replace(&format!("\"{DIGEST}\""), "7"),
+            text.replace(&format!("\"{DIGEST}\""), "{\"keys\":[\"a\"],\"more\":1,\"digest\":null}"),
             text.replace("\"key\":\"k1\",", ""),
+            text.replace("\"secrets\"", "\"followed\":{\"configmaps\":{\"a\":null}},\"secrets\""),
+            text.replace("\"secrets\"", "\"more\":{},\"secrets\""),
             text[..text.len() - 1].to_owned(),
             format!("{text}x"),
             String::new(),
             "null".to_owned(),
             "[]".to_owned(),
         ] {
-            assert_eq!(Observed::parse(&broken, "h"), None, "{broken}");
+            assert_eq!(Observed::parse(&broken, NAMESPACE, Some("h")), None, "{broken}");
         }
     }
 }

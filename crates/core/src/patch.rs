@@ -3,6 +3,7 @@
 use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value, json};
 
+use crate::admission::Baseline;
 use crate::annotation;
 use crate::guard::Guard;
 use crate::workload::{AnnotationRoom, Workload};
@@ -26,6 +27,11 @@ pub enum NoRoom {
 }
 
 impl Target {
+    /// The annotations as they are.
+    pub fn of(baseline: Baseline<'_>) -> Self {
+        Self { hash: baseline.hash.map(str::to_owned), observed: baseline.observed.map(str::to_owned) }
+    }
+
     /// Leaves out what would take the workload's annotations past what the API server allows, if it is not there
     /// in that size already.
     pub fn fitted_to(mut self, workload: &Workload) -> (Self, Vec<NoRoom>) {

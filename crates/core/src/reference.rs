@@ -1,73 +1,52 @@
-//! References: which config objects a workload listed, and names for both sides.
+//! References: which config objects a workload follows, and names for workloads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-/// The two kinds of config object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ConfigKind {
-    /// `v1` `ConfigMap`.
-    ConfigMap,
-    /// `v1` `Secret`.
-    Secret,
+use crate::name::is_valid_name;
+pub use crate::name::{ConfigKind, ConfigRef, is_valid_namespace};
+use crate::template::{Need, TemplateUses};
+
+/// A config object that a workload follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The object.
+    pub object: ConfigRef,
+    /// Which of its keys count.
+    pub keys: Keys,
+    /// Where the reference comes from.
+    pub origin: Origin,
+    /// Whether pods can start without the object; `None` where the pod template does not name it.
+    pub need: Option<Need>,
 }
 
-impl ConfigKind {
-    /// The lower-case singular, as in `configmap/name`.
-    pub const fn singular(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "configmap",
-            Self::Secret => "secret",
-        }
-    }
+/// Where a reference comes from. What is listed is its owner's explicit wish: listing it, or not listing it any more, is a
+/// reload. What is followed for any other reason comes and goes silently (section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// One of the two lists names it (1.2).
+    #[default]
+    Listed,
+    /// Anything else: what the pod template uses, a mark on the object, another tool's words.
+    Followed,
 }
 
-/// A config object in the namespace of the workload that is being looked at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConfigName {
-    /// `ConfigMap` or `Secret`.
-    pub kind: ConfigKind,
-    /// The object's name.
-    pub name: String,
+/// Which keys of an object count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keys {
+    /// All that there are, and a Secret's type.
+    #[default]
+    All,
+    /// These, in the order of their names.
+    Only(Arc<[Box<str>]>),
 }
 
-impl ConfigName {
-    /// The `ConfigMap` of that name.
-    pub fn configmap(name: impl Into<String>) -> Self {
-        Self { kind: ConfigKind::ConfigMap, name: name.into() }
-    }
-
-    /// The `Secret` of that name.
-    pub fn secret(name: impl Into<String>) -> Self {
-        Self { kind: ConfigKind::Secret, name: name.into() }
-    }
-}
-
-impl fmt::Display for ConfigName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind.singular(), self.name)
-    }
-}
-
-/// A config object anywhere in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConfigRef {
-    /// The object's namespace.
-    pub namespace: String,
-    /// Its kind and name.
-    pub object: ConfigName,
-}
-
-impl ConfigRef {
-    /// The object in that namespace.
-    pub fn new(namespace: impl Into<String>, object: ConfigName) -> Self {
-        Self { namespace: namespace.into(), object }
-    }
-}
-
-impl fmt::Display for ConfigRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.object.kind.singular(), self.namespace, self.object.name)
+impl Keys {
+    /// Exactly these keys.
+    pub fn only<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let keys: BTreeSet<Box<str>> = keys.into_iter().map(Box::from).collect();
+        Self::Only(keys.into_iter().collect())
     }
 }
 
@@ -176,10 +155,11 @@ const MAX_AS_WRITTEN_BYTES: usize = 32 * 1024;
 /// The lists of `ConfigMap`s and of Secrets, unparsed.
 type AsWritten = [(ConfigKind, Box<str>); 2];
 
-/// The reference lists of one workload, parsed (1.2).
+/// What one workload follows, and what is wrong with the way it says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
-    listed: Vec<ConfigName>,
+    /// The listed ones first, in their order and with repetitions.
+    entries: Vec<Reference>,
     left_out: usize,
     bad: Vec<BadName>,
     bad_count: usize,
@@ -187,13 +167,14 @@ pub struct References {
 }
 
 impl References {
-    /// Parses the values of the two annotations. Never fails: a bad name is left out and kept for the report, and so
-    /// is counted what goes past [`MAX_REFERENCES`].
-    pub fn parse(configmaps: Option<&str>, secrets: Option<&str>) -> Self {
+    /// Parses the values of the two annotations of a workload in that namespace (1.2). Never fails: a bad name is left out
+    /// and kept for the report, and so is counted what goes past [`MAX_REFERENCES`].
+    pub fn parse(namespace: &str, configmaps: Option<&str>, secrets: Option<&str>) -> Self {
         let lists = [(ConfigKind::ConfigMap, configmaps), (ConfigKind::Secret, secrets)]
             .map(|(kind, list)| (kind, list.unwrap_or_default()));
         let mut references = Self::default();
         let mut is_tidy = true;
+        let namespace: Arc<str> = namespace.into();
         for (kind, list) in lists {
             for entry in entries(list) {
                 let name = entry.trim();
@@ -207,8 +188,10 @@ impl References {
                     if references.bad.len() < MAX_BAD_NAMES {
                         references.bad.push(BadName::new(kind, name));
                     }
-                } else if references.listed.len() < MAX_REFERENCES {
-                    references.listed.push(ConfigName { kind, name: name.to_owned() });
+                } else if references.entries.len() < MAX_REFERENCES {
+                    let object = ConfigRef::new(kind, namespace.clone(), name);
+                    let (keys, origin) = (Keys::All, Origin::Listed);
+                    references.entries.push(Reference { object, keys, origin, need: None });
                 } else {
                     references.left_out += 1;
                 }
@@ -221,25 +204,66 @@ impl References {
         references
     }
 
-    /// Whether the workload opted in: at least one entry that is not blank, valid or not.
+    /// Adds what is followed without being listed. What is listed as well stays listed, with all of its keys.
+    #[must_use]
+    pub fn following(mut self, followed: impl IntoIterator<Item = (ConfigRef, Keys)>) -> Self {
+        let mut known: BTreeSet<ConfigRef> = self.listed().cloned().collect();
+        for (object, keys) in followed {
+            if known.insert(object.clone()) {
+                self.entries.push(Reference { object, keys, origin: Origin::Followed, need: None });
+            }
+        }
+        self
+    }
+
+    /// The same, each with the need that the pod template has of it.
+    #[must_use]
+    pub fn needed_by(mut self, uses: &TemplateUses) -> Self {
+        for reference in &mut self.entries {
+            reference.need = uses.need(&reference.object);
+        }
+        self
+    }
+
+    /// The same references of a workload that is in another namespace.
+    pub(crate) fn moved(mut self, from: &str, to: &Arc<str>) -> Self {
+        for reference in &mut self.entries {
+            if *reference.object.namespace == *from {
+                reference.object.namespace = to.clone();
+            }
+        }
+        self
+    }
+
+    /// Whether the workload opted in: at least one entry that is not blank, valid or not, or something that is followed.
     pub fn opted_in(&self) -> bool {
-        !self.listed.is_empty() || self.bad_count > 0
+        !self.entries.is_empty() || self.bad_count > 0
     }
 
-    /// The valid names as they were listed: `ConfigMap`s first, in order and with repetitions, as SAP hashes them; the
-    /// first [`MAX_REFERENCES`] of them.
-    pub fn listed(&self) -> &[ConfigName] {
-        &self.listed
+    /// The objects that are listed: `ConfigMap`s first, in order and with repetitions, as SAP hashes them; the first
+    /// [`MAX_REFERENCES`] of them.
+    pub fn listed(&self) -> impl Iterator<Item = &ConfigRef> + Clone {
+        self.entries
+            .iter()
+            .filter(|reference| reference.origin == Origin::Listed)
+            .map(|reference| &reference.object)
     }
 
-    /// The valid names, each once.
-    pub fn names(&self) -> BTreeSet<&ConfigName> {
-        self.listed.iter().collect()
+    /// Every reference once, in the order of their objects.
+    pub fn all(&self) -> BTreeMap<&ConfigRef, &Reference> {
+        // A later one takes the place of an earlier one; repetitions are the same but for where they stand.
+        self.entries.iter().map(|reference| (&reference.object, reference)).collect()
+    }
+
+    /// The objects that are followed, each once.
+    pub fn objects(&self) -> BTreeSet<&ConfigRef> {
+        self.entries.iter().map(|reference| &reference.object).collect()
     }
 
     /// The Secrets among them, each once.
-    pub fn secrets(&self) -> BTreeSet<&ConfigName> {
-        self.listed.iter().filter(|name| name.kind == ConfigKind::Secret).collect()
+    pub fn secrets(&self) -> BTreeSet<&ConfigRef> {
+        let objects = self.entries.iter().map(|reference| &reference.object);
+        objects.filter(|object| object.kind == ConfigKind::Secret).collect()
     }
 
     /// How many valid entries are past [`MAX_REFERENCES`] and do not count.
@@ -270,34 +294,15 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').take(if list.is_empty() { 0 } else { usize::MAX })
 }
 
-/// Whether Kubernetes accepts this as the name of a namespace: an RFC 1123 label. Whatever comes from outside has to
-/// pass here before it becomes part of a request's path.
-pub fn is_valid_namespace(name: &str) -> bool {
-    name.len() <= 63 && !name.contains('.') && is_valid_name(name)
-}
-
-/// Whether Kubernetes accepts this as the name of a `ConfigMap` or `Secret`: an RFC 1123 subdomain
-/// (`IsDNS1123Subdomain` in apimachinery).
-pub(crate) fn is_valid_name(name: &str) -> bool {
-    let is_alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            let bytes = label.as_bytes();
-            bytes.first().is_some_and(is_alphanumeric)
-                && bytes.last().is_some_and(is_alphanumeric)
-                && bytes.iter().all(|b| is_alphanumeric(b) || *b == b'-')
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn c1_2_blanks_empty_entries_order_and_repetition_make_no_difference() {
-        let tidy = References::parse(Some("a,b"), Some("c"));
-        let untidy = References::parse(Some(" ,b , a,,\ta\n,"), Some("c,, c"));
-        assert_eq!(tidy.names(), untidy.names());
+        let tidy = References::parse("shop", Some("a,b"), Some("c"));
+        let untidy = References::parse("shop", Some(" ,b , a,,\ta\n,"), Some("c,, c"));
+        assert_eq!(tidy.objects(), untidy.objects());
         assert!(untidy.bad_names().is_empty());
     }
 
@@ -312,7 +317,7 @@ mod tests {
             (Some("Not_Valid"), None, true),
         ] {
             assert_eq!(
-                References::parse(configmaps, secrets).opted_in(),
+                References::parse("shop", configmaps, secrets).opted_in(),
                 expected,
                 "{configmaps:?} {secrets:?}"
             );
@@ -323,8 +328,8 @@ mod tests {
     fn c1_2_a_name_that_kubernetes_would_refuse_is_reported_and_left_out() {
         let long = "a".repeat(254);
         let list = format!("good,Upper,under_score,-x,x-,a..b,.a,ns/name,{long},also.good-1");
-        let references = References::parse(Some(&list), None);
-        let names: Vec<_> = references.listed().iter().map(|n| n.name.as_str()).collect();
+        let references = References::parse("shop", Some(&list), None);
+        let names: Vec<_> = references.listed().map(|object| &*object.name).collect();
         assert_eq!(names, ["good", "also.good-1"]);
         assert_eq!(references.bad_names().len(), 8);
         assert_eq!(references.bad_names()[0].to_string(), "configmap \"Upper\"");
@@ -332,19 +337,8 @@ mod tests {
     }
 
     #[test]
-    fn c4_6_a_namespace_that_is_no_name_is_told_from_one_that_is() {
-        for name in ["default", "a", "kube-system", "0-1"] {
-            assert!(is_valid_namespace(name), "{name}");
-        }
-        let long = "a".repeat(64);
-        for name in ["", "a.b", "../../secrets", "ns/secrets/key?", "v%2f..", "A", "-a", "a ", &long] {
-            assert!(!is_valid_namespace(name), "{name}");
-        }
-    }
-
-    #[test]
     fn a_bad_name_is_shown_without_control_characters() {
-        let references = References::parse(None, Some("a\u{1b}[31m\u{e9}"));
+        let references = References::parse("shop", None, Some("a\u{1b}[31m\u{e9}"));
         assert_eq!(references.bad_names()[0].to_string(), "secret \"a?[31m?\"");
     }
 
@@ -352,17 +346,17 @@ mod tests {
     fn c1_2_the_first_thousand_entries_count_and_the_rest_is_told() {
         let names: Vec<_> = (0..700).map(|n| format!("n{n}")).collect();
         let list = names.join(",");
-        let references = References::parse(Some(&list), Some(&list));
-        assert_eq!((references.listed().len(), references.left_out()), (MAX_REFERENCES, 400));
-        assert_eq!(references.listed()[999], ConfigName::secret("n299"));
+        let references = References::parse("shop", Some(&list), Some(&list));
+        assert_eq!((references.listed().count(), references.left_out()), (MAX_REFERENCES, 400));
+        assert_eq!(references.listed().last(), Some(&ConfigRef::secret("shop", "n299")));
 
-        let exactly = References::parse(Some(&list), Some(&names[..300].join(" , ")));
-        assert_eq!((exactly.listed().len(), exactly.left_out()), (1_000, 0));
+        let exactly = References::parse("shop", Some(&list), Some(&names[..300].join(" , ")));
+        assert_eq!((exactly.listed().count(), exactly.left_out()), (1_000, 0));
     }
 
     #[test]
     fn c1_2_of_many_bad_names_some_are_kept_and_all_are_counted() {
-        let references = References::parse(Some(&"A,".repeat(120_000)), Some("B"));
+        let references = References::parse("shop", Some(&"A,".repeat(120_000)), Some("B"));
         assert_eq!((references.bad_names().len(), references.bad_count()), (MAX_BAD_NAMES, 120_001));
         assert!(references.opted_in() && references.left_out() == 0);
         assert_eq!(references.as_written().map(Iterator::count), None, "too long to be kept");
@@ -375,20 +369,43 @@ mod tests {
             ("a b", "configmap \"a b\" (names are separated by commas)"),
             ("A_b", "configmap \"A_b\""),
         ] {
-            let references = References::parse(Some(list), None);
+            let references = References::parse("shop", Some(list), None);
             assert_eq!(references.bad_names()[0].to_string(), shown);
         }
-        let long = References::parse(None, Some(&"a ".repeat(100)));
+        let long = References::parse("shop", None, Some(&"a ".repeat(100)));
         assert!(long.bad_names()[0].to_string().len() < 70, "{}", long.bad_names()[0]);
     }
 
     #[test]
     fn c2_5_lists_are_kept_as_written_only_where_they_are_untidy() {
         for tidy in [(None, None), (Some("a,b,a"), Some("c")), (Some(""), Some("c")), (Some(" ,"), None)] {
-            assert!(References::parse(tidy.0, tidy.1).as_written().is_none(), "{tidy:?}");
+            assert!(References::parse("shop", tidy.0, tidy.1).as_written().is_none(), "{tidy:?}");
         }
-        let untidy = References::parse(Some("a, b,"), Some("c"));
+        let untidy = References::parse("shop", Some("a, b,"), Some("c"));
         let entries: Vec<_> = untidy.as_written().unwrap().map(|(_, entry)| entry).collect();
         assert_eq!(entries, ["a", " b", "", "c"]);
+    }
+
+    #[test]
+    fn c2_3_what_is_listed_and_followed_is_listed_and_each_reference_carries_its_need() {
+        let (a, b) = (ConfigRef::configmap("shop", "a"), ConfigRef::secret("other", "b"));
+        let followed = [(a.clone(), Keys::only(["k"])), (b.clone(), Keys::only(["y", "x", "y"]))];
+        let mut uses = TemplateUses::default();
+        uses.add(a.clone(), Need::Required);
+        let references = References::parse("shop", Some("a,a"), None).following(followed).needed_by(&uses);
+        let all: Vec<_> = references.all().into_values().cloned().collect();
+        assert_eq!(
+            all,
+            [
+                Reference { object: a, keys: Keys::All, origin: Origin::Listed, need: Some(Need::Required) },
+                Reference {
+                    object: b,
+                    keys: Keys::Only(["x".into(), "y".into()].into()),
+                    origin: Origin::Followed,
+                    need: None
+                },
+            ]
+        );
+        assert_eq!(references.listed().count(), 2, "with repetitions, as SAP hashes them");
     }
 }

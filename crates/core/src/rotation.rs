@@ -1,40 +1,38 @@
 //! Decisions while the digest key is being replaced on purpose (2.2): what was recorded with the former key is held
 //! against what is there under that key, so that no change is missed, and then recorded with the new one.
 
-use std::collections::BTreeMap;
-
 use crate::config_hash::ConfigHash;
-use crate::decide::{Cause, Decision, Lookup, Lookups, Question, Verdict, decide, valid_observed};
+use crate::decide::{Cause, Decision, Input, OrLacking, Verdict, decide_under_one_key};
 use crate::digest::DigestKey;
-use crate::observed::{Observed, Record};
-use crate::reference::ConfigName;
+use crate::lookup::{Lookup, Lookups};
+use crate::name::ConfigRef;
+use crate::observed::{Observed, Record, Records, Seen};
 
-type Records = BTreeMap<ConfigName, Record>;
-
-/// As [`decide`], also for a workload that is recorded with a former key. `under` gives the same lookups with digests of
-/// that key; one that is not known is left out of them.
-pub fn decide_rotating(question: &Question<'_>, under: impl Fn(&DigestKey) -> Lookups) -> Decision {
-    let former = question.key.former();
-    match valid_observed(question.hash, question.observed) {
-        Some(observed) if !observed.is_comparable(question.key) => {
+/// Decides under the key in force, or under the former one that a workload is recorded with.
+pub(crate) fn decide_rotating(input: &Input<'_>, known: &Lookups) -> OrLacking<Decision> {
+    let former = input.key.former();
+    match input.valid_observed() {
+        Some(observed) if !observed.is_comparable(input.key) => {
             match former.iter().find(|former| observed.is_comparable(former)) {
-                Some(former) => by_former(question, former, &under(former)),
-                None => decide(question),
+                Some(former) => by_former(input, former, known),
+                None => decide_under_one_key(input, known),
             }
         }
-        None if question.hash.is_some() => {
-            let decision = decide(question);
+        None if input.baseline.hash.is_some() => {
+            let decision = decide_under_one_key(input, known)?;
             if !is_unwatched(&decision.verdict) {
-                return decision;
+                return Ok(decision);
             }
             // The hash may be of a former key, and stand for what is there.
-            former
-                .iter()
-                .map(|former| by_former(question, former, &under(former)))
-                .find(|decision| matches!(decision.verdict, Verdict::Record(Some(_))))
-                .unwrap_or(decision)
+            for former in former {
+                let by_former = by_former(input, former, known)?;
+                if matches!(by_former.verdict, Verdict::Observe(Some(_))) {
+                    return Ok(by_former);
+                }
+            }
+            Ok(decision)
         }
-        _ => decide(question),
+        _ => decide_under_one_key(input, known),
     }
 }
 
@@ -42,31 +40,31 @@ fn is_unwatched(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Reload { causes, .. } | Verdict::Defer { causes, .. } if causes.contains(&Cause::Unwatched))
 }
 
-fn by_former(question: &Question<'_>, former: &DigestKey, live: &Lookups) -> Decision {
-    let decision = decide(&Question { key: former, live, ..*question });
-    let translation = Translation { question, former: live };
-    let anew = |hash: &str, records| {
-        Some(Observed { key_id: question.key.id().to_owned(), hash: hash.to_owned(), records })
+fn by_former(input: &Input<'_>, former: &DigestKey, known: &Lookups) -> OrLacking<Decision> {
+    let decision = decide_under_one_key(&Input { key: former, ..*input }, known)?;
+    let translation = Translation { input, former, known };
+    let anew = |hash: &Option<String>, records| {
+        Some(Observed { key_id: input.key.shared_id(), hash: hash.clone(), records })
     };
     let verdict = match decision.verdict {
         // Something is gone or cannot be read, whose digest of the new key nobody can tell: it stays comparable for as long
         // as the former key is kept.
-        Verdict::Keep => match valid_observed(question.hash, question.observed) {
+        Verdict::Keep => match input.valid_observed() {
             Some(before) => match translation.of_all(&before.records) {
-                Some(records) => Verdict::Record(anew(&before.hash, records)),
+                Some(records) => Verdict::Observe(anew(&before.hash, records)),
                 None => Verdict::Keep,
             },
             None => Verdict::Keep,
         },
-        Verdict::Record(Some(before)) => match translation.of_all(&before.records) {
-            Some(records) => Verdict::Record(anew(&before.hash, records)),
-            None => Verdict::Record(Some(before)),
+        Verdict::Observe(Some(before)) => match translation.of_all(&before.records) {
+            Some(records) => Verdict::Observe(anew(&before.hash, records)),
+            None => Verdict::Observe(Some(before)),
         },
         Verdict::Reload { hash, observed: Some(before), causes } => match translation.of_all(&before.records)
         {
             Some(records) => {
-                let hash = ConfigHash::of_content(question.key, question.namespace, &records);
-                let observed = anew(hash.as_str(), records);
+                let hash = ConfigHash::of_content(input.key, input.namespace, &records);
+                let observed = anew(&Some(hash.as_str().to_owned()), records);
                 Verdict::Reload { hash, observed, causes }
             }
             // What cannot be read would otherwise be reloaded for once it can be.
@@ -74,28 +72,30 @@ fn by_former(question: &Question<'_>, former: &DigestKey, live: &Lookups) -> Dec
         },
         other => other,
     };
-    Decision { verdict, ..decision }
+    Ok(Decision { verdict, ..decision })
 }
 
 struct Translation<'a> {
-    question: &'a Question<'a>,
-    /// What is there, in digests of the former key.
-    former: &'a Lookups,
+    input: &'a Input<'a>,
+    former: &'a DigestKey,
+    known: &'a Lookups,
 }
 
 impl Translation<'_> {
     fn of_all(&self, records: &Records) -> Option<Records> {
-        records.iter().map(|(name, record)| Some((name.clone(), self.of(name, *record)?))).collect()
+        let translated =
+            records.iter().map(|(object, record)| Some((object.clone(), self.of(object, record)?)));
+        translated.collect()
     }
 
     /// The record with the new key; `None` if what it stands for is not there.
-    fn of(&self, name: &ConfigName, record: Record) -> Option<Record> {
-        let Record::Digest(digest) = record else { return Some(record) };
-        match (self.former.get(name), self.question.live.get(name)) {
-            (Some(Lookup::Known(former)), Some(Lookup::Known(live))) if former.digest == Some(digest) => {
-                live.digest.map(Record::Digest)
-            }
-            _ => None,
+    fn of(&self, object: &ConfigRef, record: &Record) -> Option<Record> {
+        let Seen::Digest(digest) = record.seen else { return Some(record.clone()) };
+        let Some(Lookup::Found(found)) = self.known.get(object) else { return None };
+        if found.digest(self.former, &record.keys) != Some(digest) {
+            return None;
         }
+        let seen = Seen::Digest(found.digest(self.input.key, &record.keys)?);
+        Some(Record { seen, ..record.clone() })
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::fold::{FoldItem, Folded};
-use crate::reference::{ConfigName, is_valid_name};
+use crate::name::{ConfigKind, ConfigRef, is_valid_name};
 
 /// Whether pods can start without the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,25 +27,25 @@ const MAX_KEY_BYTES: usize = 253;
 /// What a pod template names in env, envFrom and volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateUses {
-    uses: BTreeMap<ConfigName, Need>,
-    keys: BTreeMap<ConfigName, BTreeSet<Box<str>>>,
+    uses: BTreeMap<ConfigRef, Need>,
+    keys: BTreeMap<ConfigRef, BTreeSet<Box<str>>>,
     key_count: usize,
     is_truncated: bool,
 }
 
 impl TemplateUses {
     /// Whether the template needs the object; `None` where it does not name it.
-    pub fn need(&self, name: &ConfigName) -> Option<Need> {
+    pub fn need(&self, name: &ConfigRef) -> Option<Need> {
         self.uses.get(name).copied()
     }
 
     /// All that the template cannot do without.
-    pub fn required(&self) -> impl Iterator<Item = &ConfigName> {
+    pub fn required(&self) -> impl Iterator<Item = &ConfigRef> {
         self.uses.iter().filter(|(_, need)| **need == Need::Required).map(|(name, _)| name)
     }
 
     /// The same, each with the keys of it that the template cannot do without.
-    pub fn required_keys(&self) -> impl Iterator<Item = (&ConfigName, impl Iterator<Item = &str>)> {
+    pub fn required_keys(&self) -> impl Iterator<Item = (&ConfigRef, impl Iterator<Item = &str>)> {
         self.required().map(|name| (name, self.keys.get(name).into_iter().flatten().map(|key| &**key)))
     }
 
@@ -54,7 +55,7 @@ impl TemplateUses {
     }
 
     /// Adds a use; one that is required outweighs those that are optional.
-    pub fn add(&mut self, name: ConfigName, need: Need) {
+    pub fn add(&mut self, name: ConfigRef, need: Need) {
         let is_full = self.uses.len() >= MAX_USES;
         match self.uses.entry(name) {
             Entry::Occupied(mut entry) => {
@@ -69,7 +70,7 @@ impl TemplateUses {
     }
 
     /// Adds a required use of one key.
-    pub fn require_key(&mut self, name: ConfigName, key: &str) {
+    pub fn require_key(&mut self, name: ConfigRef, key: &str) {
         self.add(name.clone(), Need::Required);
         // A longer one no object can have, and the API server refuses it.
         if !self.uses.contains_key(&name) || key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -82,13 +83,14 @@ impl TemplateUses {
         }
     }
 
-    fn add_source(&mut self, make: fn(String) -> ConfigName, source: Option<Source>) {
+    fn add_source(&mut self, kind: ConfigKind, source: Option<Source>) {
         let Some(source) = source else { return };
         // An object of another name cannot be there, and the name may become part of a request's path.
         let Some(name) = source.secret_name.or(source.name).filter(|name| is_valid_name(name)) else {
             return;
         };
-        let name = make(name);
+        // Its namespace is known once the whole workload has been read: see `in_namespace`.
+        let name = ConfigRef::new(kind, "", name);
         if source.optional == Some(true) {
             return self.add(name, Need::Optional);
         }
@@ -97,6 +99,17 @@ impl TemplateUses {
         }
         self.is_truncated |= source.items.0.1;
         self.add(name, Need::Required);
+    }
+
+    /// The same uses by a workload in that namespace: a pod can use only what is in its own.
+    #[must_use]
+    pub(crate) fn in_namespace(self, namespace: &Arc<str>) -> Self {
+        let place = |object: ConfigRef| ConfigRef { namespace: namespace.clone(), ..object };
+        Self {
+            uses: self.uses.into_iter().map(|(object, need)| (place(object), need)).collect(),
+            keys: self.keys.into_iter().map(|(object, keys)| (place(object), keys)).collect(),
+            ..self
+        }
     }
 
     fn add_all(&mut self, other: Self) {
@@ -270,34 +283,34 @@ impl AddTo for Container {
 impl AddTo for EnvVar {
     fn add_to(self, uses: &mut TemplateUses) {
         if let Some(source) = self.value_from {
-            uses.add_source(ConfigName::configmap, source.config_map);
-            uses.add_source(ConfigName::secret, source.secret);
+            uses.add_source(ConfigKind::ConfigMap, source.config_map);
+            uses.add_source(ConfigKind::Secret, source.secret);
         }
     }
 }
 
 impl AddTo for EnvFrom {
     fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_source(ConfigName::configmap, self.config_map);
-        uses.add_source(ConfigName::secret, self.secret);
+        uses.add_source(ConfigKind::ConfigMap, self.config_map);
+        uses.add_source(ConfigKind::Secret, self.secret);
     }
 }
 
 impl AddTo for ProjectedSource {
     fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_source(ConfigName::configmap, self.config_map);
-        uses.add_source(ConfigName::secret, self.secret);
+        uses.add_source(ConfigKind::ConfigMap, self.config_map);
+        uses.add_source(ConfigKind::Secret, self.secret);
     }
 }
 
 impl AddTo for Volume {
     fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_source(ConfigName::configmap, self.config_map);
+        uses.add_source(ConfigKind::ConfigMap, self.config_map);
         let drivers = [self.flex, self.cephfs, self.rbd, self.iscsi, self.scale_io, self.storageos];
         let of_drivers = drivers.into_iter().map(|driver| driver.and_then(|driver| driver.secret_ref));
         let secrets = [self.secret, self.azure_file, self.csi.and_then(|csi| csi.secret_ref)];
         for secret in secrets.into_iter().chain(of_drivers) {
-            uses.add_source(ConfigName::secret, secret);
+            uses.add_source(ConfigKind::Secret, secret);
         }
         if let Some(projected) = self.projected {
             uses.add_all(projected.sources.0.uses);

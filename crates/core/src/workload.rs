@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -43,6 +44,19 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The same workload in that namespace, whichever its own metadata names: a request's counts.
+    #[must_use]
+    pub fn placed_in(mut self, namespace: &str) -> Self {
+        if self.namespace.as_deref() != Some(namespace) {
+            let from = self.namespace.as_deref().unwrap_or_default();
+            let to: Arc<str> = namespace.into();
+            self.references = self.references.moved(from, &to);
+            self.template.uses = std::mem::take(&mut self.template.uses).in_namespace(&to);
+            self.namespace = Some(namespace.to_owned());
+        }
+        self
+    }
+
     /// Whether this version is ours to care for: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
     pub fn is_cared_for(&self) -> bool {
         self.references.opted_in() && !self.is_ignored && !self.is_deleting
@@ -135,6 +149,10 @@ impl From<WireWorkload> for Workload {
         let metadata = wire.metadata.unwrap_or_default();
         let annotations = metadata.annotations.0.unwrap_or_default();
         let template = wire.spec.and_then(|spec| spec.template);
+        let namespace: Arc<str> = metadata.namespace.as_deref().unwrap_or_default().into();
+        let template = template.map(|template| PodTemplate::read(template, &namespace)).unwrap_or_default();
+        let (configmaps, secrets) = (annotations.configmaps.as_deref(), annotations.secrets.as_deref());
+        let references = References::parse(&namespace, configmaps, secrets).needed_by(&template.uses);
         Self {
             namespace: metadata.namespace.filter(|namespace| !namespace.is_empty()),
             name: metadata.name.filter(|name| !name.is_empty()),
@@ -142,25 +160,25 @@ impl From<WireWorkload> for Workload {
             resource_version: metadata.resource_version,
             is_ignored: metadata.labels.0.is_some_and(|labels| labels.is_ignored),
             is_deleting: metadata.deletion_timestamp.is_some(),
-            references: References::parse(annotations.configmaps.as_deref(), annotations.secrets.as_deref()),
+            references,
             observed: annotations.observed,
             settle_window: annotations.settle_window,
             trigger: annotations.config_hash,
             annotations: annotations.room,
-            template: template.map(PodTemplate::from).unwrap_or_default(),
+            template,
         }
     }
 }
 
-impl From<WireTemplate> for PodTemplate {
-    fn from(wire: WireTemplate) -> Self {
+impl PodTemplate {
+    fn read(wire: WireTemplate, namespace: &Arc<str>) -> Self {
         let has_metadata = wire.metadata.is_some();
         let annotations = wire.metadata.and_then(|metadata| metadata.annotations.0).unwrap_or_default();
         Self {
             has_metadata,
             config_hash: annotations.config_hash,
             annotations: annotations.room,
-            uses: wire.spec.map(TemplateUses::from).unwrap_or_default(),
+            uses: wire.spec.map(|spec| TemplateUses::from(spec).in_namespace(namespace)).unwrap_or_default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use pod_reloader_core::admission::Admission::{self, Decide, LeaveAlone, Restore}
 use pod_reloader_core::admission::{Baseline, classify};
 use pod_reloader_core::annotation::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::Occasion::OwnersRollout;
+use pod_reloader_core::decide::Context::Rollout;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::workload::Workload;
 use support::manifest::Manifest;
@@ -41,14 +41,14 @@ fn create(new: &Manifest, expected: Admission<'_>) {
 
 #[test]
 fn c4_3_a_create_is_decided_from_the_live_configuration() {
-    create(&Manifest::listing("a"), Decide(NONE, OwnersRollout));
-    create(&bare().annotated(SECRETS, "s"), Decide(NONE, OwnersRollout));
-    create(&Manifest::listing("Not_Valid"), Decide(NONE, OwnersRollout));
+    create(&Manifest::listing("a"), Decide(NONE, Rollout));
+    create(&bare().annotated(SECRETS, "s"), Decide(NONE, Rollout));
+    create(&Manifest::listing("Not_Valid"), Decide(NONE, Rollout));
 }
 
 #[test]
 fn c3_on_a_create_neither_hash_nor_observed_config_counts() {
-    create(&ours(), Decide(NONE, OwnersRollout));
+    create(&ours(), Decide(NONE, Rollout));
 }
 
 #[test]
@@ -59,19 +59,19 @@ fn c1_a_create_that_is_not_opted_in_labelled_or_being_deleted_is_left_alone() {
     create(&ours().labelled(IGNORED, "true"), LeaveAlone);
     create(&ours().labelled(DISABLED, "true"), LeaveAlone);
     create(&ours().deleting(), LeaveAlone);
-    create(&ours().labelled(IGNORED, "false"), Decide(NONE, OwnersRollout));
+    create(&ours().labelled(IGNORED, "false"), Decide(NONE, Rollout));
 }
 
 #[test]
 fn c4_3_an_update_of_the_template_or_of_the_set_of_references_is_decided() {
     let old = ours().read();
-    update(&old, &ours(), true, Decide(OLD, OwnersRollout));
+    update(&old, &ours(), true, Decide(OLD, Rollout));
     for lists in
         [Manifest::listing("a,b"), Manifest::listing("b"), Manifest::listing("a").annotated(SECRETS, "a")]
     {
-        update(&old, &lists, false, Decide(OLD, OwnersRollout));
+        update(&old, &lists, false, Decide(OLD, Rollout));
     }
-    update(&old, &bare().annotated(SECRETS, "a"), false, Decide(OLD, OwnersRollout));
+    update(&old, &bare().annotated(SECRETS, "a"), false, Decide(OLD, Rollout));
 }
 
 #[test]
@@ -98,17 +98,17 @@ fn c1_2_order_and_repetition_of_the_lists_are_a_change_only_where_saps_hash_coun
         let new = Manifest::listing(list).read();
         assert_eq!(classify(HashMode::Content, &new, Some(&old), || false), Restore(OLD), "{list}");
         let by_version = classify(HashMode::Version, &new, Some(&old), || false);
-        assert_eq!(by_version, Decide(OLD, OwnersRollout), "{list}");
+        assert_eq!(by_version, Decide(OLD, Rollout), "{list}");
     }
     update(&old, &Manifest::listing(" a, ,b"), false, Restore(OLD));
 }
 
 #[test]
 fn c1_2_the_write_that_opts_in_is_decided() {
-    update(&bare().read(), &Manifest::listing("a"), false, Decide(NONE, OwnersRollout));
+    update(&bare().read(), &Manifest::listing("a"), false, Decide(NONE, Rollout));
     // What an earlier opting out left on the template counts: opting in again restarts nothing then.
     let kept = Baseline { hash: Some("h"), observed: None };
-    update(&bare().hash("h").read(), &ours(), false, Decide(kept, OwnersRollout));
+    update(&bare().hash("h").read(), &ours(), false, Decide(kept, Rollout));
 }
 
 #[test]
@@ -153,8 +153,8 @@ fn c1_3_a_labelled_workload_is_left_alone() {
 fn c1_3_the_write_that_removes_the_label_is_an_ordinary_write() {
     let old = ours().labelled(IGNORED, "true").labelled(DISABLED, "true").read();
     update(&old, &ours(), false, Restore(OLD));
-    update(&old, &ours(), true, Decide(OLD, OwnersRollout));
-    update(&old, &Manifest::listing("b"), false, Decide(OLD, OwnersRollout));
+    update(&old, &ours(), true, Decide(OLD, Rollout));
+    update(&old, &Manifest::listing("b"), false, Decide(OLD, Rollout));
     update(&old, &bare(), false, Restore(Baseline { hash: Some("h"), observed: None }));
     // One of the two is enough.
     update(&old, &ours().labelled(DISABLED, "true"), true, LeaveAlone);

@@ -3,19 +3,19 @@
 mod support;
 
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::Cause::{Changed, Disappeared, Proper, Unwatched};
-use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
+use pod_reloader_core::decide::Cause::{Adopted, Changed, Disappeared, Unwatched};
+use pod_reloader_core::decide::Context::{Rollout, Steady};
 use pod_reloader_core::decide::Verdict;
-use pod_reloader_core::observed::Record;
+use pod_reloader_core::observed::Seen;
 use support::{World, another_key, cm, secret};
 
 #[test]
 fn c2_5_hash_that_equals_ours_is_kept_and_observed_config_recorded() {
-    for occasion in [Standing, OwnersRollout] {
+    for context in [Steady, Rollout] {
         let mut world = World::listing("a,missing").with(&cm("a"), "1").created();
         let (hash, observed) = (world.hash.clone(), world.observed.take());
-        let verdict = world.ask(occasion).verdict;
-        assert!(matches!(verdict, Verdict::Record(Some(_))), "{verdict:?}");
+        let verdict = world.ask(context).verdict;
+        assert!(matches!(verdict, Verdict::Observe(Some(_))), "{verdict:?}");
         world.apply(&verdict);
         assert_eq!((world.hash.clone(), world.observed.clone()), (hash, observed));
         world.expect_nothing();
@@ -29,7 +29,7 @@ fn c2_5_hash_that_equals_saps_is_kept_and_observed_config_recorded() {
     world.expect_record_only();
     assert_eq!(world.hash, hash);
     assert_eq!(world.recorded(&cm("a")), world.digest_of(&cm("a"), "1"));
-    assert_eq!(world.recorded(&cm("b")), Record::Absent);
+    assert_eq!(world.recorded(&cm("b")), Seen::Absent);
 }
 
 #[test]
@@ -39,20 +39,20 @@ fn c2_5_an_adopted_hash_stands_for_the_content_from_then_on() {
     world.relabel(&cm("a"));
     world.expect_nothing();
     world.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("a"))]);
 }
 
 #[test]
 fn c2_5_hash_that_equals_neither_means_that_the_configuration_changed_while_nobody_watched() {
-    for occasion in [Standing, OwnersRollout] {
+    for context in [Steady, Rollout] {
         let mut by_sap = World::listing("a").with(&cm("a"), "1").left_by_sap();
         by_sap.put(&cm("a"), "2");
-        by_sap.expect_one_reload(occasion, &[Unwatched]);
+        by_sap.expect_one_reload(context, &[Unwatched]);
 
         let mut by_us = World::listing("a").with(&cm("a"), "1").created();
         by_us.observed = None;
         by_us.put(&cm("a"), "2");
-        by_us.expect_one_reload(occasion, &[Unwatched]);
+        by_us.expect_one_reload(context, &[Unwatched]);
     }
 }
 
@@ -64,7 +64,7 @@ fn c2_3_observed_config_that_is_malformed_unknown_or_beside_another_hash_counts_
     for invalid in [
         String::new(),
         "{".to_owned(),
-        valid.replace("\"version\":1", "\"version\":2"),
+        valid.replace("\"version\":2", "\"version\":3"),
         valid.replace(&hash, &"0".repeat(64)),
         valid.replace("\"a\":", "\"a\":7,\"b\":"),
     ] {
@@ -75,7 +75,7 @@ fn c2_3_observed_config_that_is_malformed_unknown_or_beside_another_hash_counts_
 
         world.observed = Some(invalid);
         world.put(&cm("a"), "2");
-        world.expect_one_reload(Standing, &[Unwatched]);
+        world.expect_one_reload(Steady, &[Unwatched]);
     }
 }
 
@@ -88,8 +88,8 @@ fn c3_owners_rollout_replaces_an_adopted_hash_with_the_proper_one() {
     };
     let not_yet_adopted = World::listing("a").with(&cm("a"), "1").left_by_sap();
     for mut world in [adopted, not_yet_adopted] {
-        world.expect_one_reload(OwnersRollout, &[Proper]);
-        assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep, "once is enough");
+        world.expect_one_reload(Rollout, &[Adopted]);
+        assert_eq!(world.ask(Rollout).verdict, Verdict::Keep, "once is enough");
     }
 }
 
@@ -99,7 +99,7 @@ fn c3_owners_rollout_replaces_a_hash_that_was_kept_while_a_required_object_appea
     let mut world = World::listing("a").requiring(&a).created();
     world.put(&a, "1");
     world.expect_record_only();
-    world.expect_one_reload(OwnersRollout, &[Proper]);
+    world.expect_one_reload(Rollout, &[Adopted]);
 }
 
 #[test]
@@ -109,23 +109,23 @@ fn c2_5_with_another_key_the_hash_is_kept_and_observed_config_recorded_anew_with
     let hash = world.hash.clone();
     world.put(&a, "2, which cannot be seen");
     world.key = another_key();
-    assert!(world.ask(Standing).key_was_replaced);
+    assert!(world.ask(Steady).key_was_replaced);
     world.expect_record_only();
     assert_eq!(world.hash, hash);
-    assert!(!world.ask(Standing).key_was_replaced, "the warning is given once");
+    assert!(!world.ask(Steady).key_was_replaced, "the warning is given once");
     assert_eq!(world.recorded(&a), world.digest_of(&a, "2, which cannot be seen"));
 
     world.put(&a, "3");
-    world.expect_one_reload(Standing, &[Changed(a)]);
+    world.expect_one_reload(Steady, &[Changed(a)]);
 }
 
 #[test]
 fn c2_5_with_another_key_the_owners_rollout_carries_the_proper_hash() {
     let mut world = World::listing("a").with(&cm("a"), "1").created();
     world.key = another_key();
-    let decision = world.ask(OwnersRollout);
+    let decision = world.ask(Rollout);
     assert!(decision.key_was_replaced);
-    world.expect_one_reload(OwnersRollout, &[Proper]);
+    world.expect_one_reload(Rollout, &[Adopted]);
 }
 
 #[test]
@@ -139,19 +139,19 @@ fn c2_5_what_was_absent_while_the_key_was_lost_comes_back_as_other_content() {
     world.expect_nothing();
     world.key = another_key();
     world.expect_record_only();
-    assert_eq!(world.recorded(&required), Record::Uncompared);
+    assert_eq!(world.recorded(&required), Seen::Uncompared);
 
     world.put(&required, "1");
-    world.expect_one_reload(Standing, &[Changed(required)]);
+    world.expect_one_reload(Steady, &[Changed(required)]);
     // That reload started pods without it.
-    assert_eq!(world.recorded(&unnamed), Record::Absent);
+    assert_eq!(world.recorded(&unnamed), Seen::Absent);
 
     let mut world = World::listing("unnamed").with(&unnamed, "1").created();
     world.delete(&unnamed);
     world.key = another_key();
     world.expect_record_only();
     world.put(&unnamed, "1");
-    world.expect_one_reload(Standing, &[Changed(unnamed)]);
+    world.expect_one_reload(Steady, &[Changed(unnamed)]);
 }
 
 #[test]
@@ -160,8 +160,8 @@ fn c2_5_what_was_recorded_as_absent_needs_no_key_to_be_compared() {
     let mut world = World::listing("a,b").using_optionally(&a).with(&a, "1").created();
     world.key = another_key();
     world.delete(&a);
-    world.expect_one_reload(Standing, &[Disappeared(a)]);
-    assert_eq!(world.recorded(&b), Record::Absent);
+    world.expect_one_reload(Steady, &[Disappeared(a)]);
+    assert_eq!(world.recorded(&b), Seen::Absent);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn c2_5_another_key_is_recorded_even_where_nothing_is_there_to_compare() {
     let mut world = World::listing("a").created();
     world.key = another_key();
     world.expect_record_only();
-    assert!(!world.ask(Standing).key_was_replaced);
+    assert!(!world.ask(Steady).key_was_replaced);
 }
 
 /// Lists that are not tidy, with what SAP's pod-reloader makes of them. Computed by its rules in another language:
@@ -217,10 +217,10 @@ fn c2_5_hash_that_equals_saps_over_the_lists_as_they_are_written_is_kept() {
         assert_eq!(world.hash.as_deref(), Some(hash), "{configmaps:?} {secrets:?}");
 
         let mut world = untidy(configmaps, secrets, hash);
-        world.expect_one_reload(OwnersRollout, &[Proper]);
+        world.expect_one_reload(Rollout, &[Adopted]);
 
         let mut changed = untidy(configmaps, secrets, &"0".repeat(64));
-        changed.expect_one_reload(Standing, &[Unwatched]);
+        changed.expect_one_reload(Steady, &[Unwatched]);
     }
 }
 
@@ -230,7 +230,7 @@ fn c1_2_a_taken_over_hash_over_untidy_lists_covers_every_name_from_then_on() {
     let mut world = untidy("a, b", "", UNTIDY[0].2);
     world.expect_record_only();
     world.put(&cm("b"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("b"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("b"))]);
 }
 
 #[test]
@@ -245,16 +245,16 @@ fn c2_4_a_hash_over_untidy_lists_stays_until_the_next_change_or_rollout() {
         let mut world = untidy(configmaps, secrets, hash);
         world.mode = HashMode::Version;
         world.expect_nothing();
-        if world.references.listed().is_empty() || world.saps_hash() == hash {
+        if world.references.listed().next().is_none() || world.saps_hash() == hash {
             continue;
         }
         let mut rolled_out = world.clone();
-        rolled_out.expect_one_reload(OwnersRollout, &[Proper]);
+        rolled_out.expect_one_reload(Rollout, &[Adopted]);
         assert_eq!(rolled_out.hash, Some(rolled_out.saps_hash()));
     }
     let mut world = untidy("a, b", "", UNTIDY[0].2);
     world.mode = HashMode::Version;
     world.relabel(&cm("a"));
-    world.expect_one_reload(Standing, &[Unwatched]);
+    world.expect_one_reload(Steady, &[Unwatched]);
     assert_eq!(world.hash, Some(world.saps_hash()));
 }

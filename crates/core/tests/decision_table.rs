@@ -3,11 +3,14 @@
 mod support;
 
 use pod_reloader_core::decide::Cause::{Appeared, Changed, Disappeared, Listed, NoHash, Unlisted, Unwatched};
-use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
-use pod_reloader_core::decide::{Live, Lookup, Question, Verdict, decide};
-use pod_reloader_core::observed::Record;
+use pod_reloader_core::decide::Context::{Rollout, Steady};
+use pod_reloader_core::decide::{
+    Answer, ConfigVersion, Depth, Found, Lookup, Lookups, Query, Verdict, decide,
+};
+use pod_reloader_core::observed::Seen;
+use pod_reloader_core::reference::Keys;
 use pod_reloader_core::template::Need::{Optional, Required};
-use support::{NAMESPACE, World, cm, secret};
+use support::{World, cm, secret};
 
 #[test]
 fn c3_content_of_a_referenced_object_changes_causes_exactly_one() {
@@ -17,7 +20,7 @@ fn c3_content_of_a_referenced_object_changes_causes_exactly_one() {
     {
         let mut world = world.with(&a, "one").created();
         world.put(&a, "two");
-        world.expect_one_reload(Standing, &[Changed(a.clone())]);
+        world.expect_one_reload(Steady, &[Changed(a.clone())]);
         assert_eq!(world.recorded(&a), world.digest_of(&a, "two"));
     }
 }
@@ -28,7 +31,7 @@ fn c3_several_changes_together_cause_exactly_one_and_name_what_changed() {
         World::listing("a,b,c").with(&cm("a"), "1").with(&cm("b"), "1").with(&cm("c"), "1").created();
     world.put(&cm("c"), "2");
     world.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a")), Changed(cm("c"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("a")), Changed(cm("c"))]);
 }
 
 #[test]
@@ -69,8 +72,8 @@ fn c3_deleted_object_whose_every_use_is_optional_causes_one_and_is_recorded_as_a
     let a = cm("a");
     let mut world = World::listing("a").using_optionally(&a).with(&a, "one").created();
     world.delete(&a);
-    world.expect_one_reload(Standing, &[Disappeared(a.clone())]);
-    assert_eq!(world.recorded(&a), Record::Absent);
+    world.expect_one_reload(Steady, &[Disappeared(a.clone())]);
+    assert_eq!(world.recorded(&a), Seen::Absent);
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn c3_object_comes_back_with_other_content_causes_one() {
         world.delete(&a);
         world.expect_nothing();
         world.put(&a, "two");
-        world.expect_one_reload(Standing, &[Changed(a.clone())]);
+        world.expect_one_reload(Steady, &[Changed(a.clone())]);
     }
 }
 
@@ -112,9 +115,9 @@ fn c3_optional_object_that_went_and_comes_back_causes_one_each_time() {
     let mut world = World::listing("a").using_optionally(&a).with(&a, "one").created();
     let with_it = world.hash.clone();
     world.delete(&a);
-    world.expect_one_reload(Standing, &[Disappeared(a.clone())]);
+    world.expect_one_reload(Steady, &[Disappeared(a.clone())]);
     world.put(&a, "one");
-    world.expect_one_reload(Standing, &[Appeared(a.clone())]);
+    world.expect_one_reload(Steady, &[Appeared(a.clone())]);
     assert_eq!(world.hash, with_it, "the earlier revision serves again");
 }
 
@@ -122,7 +125,7 @@ fn c3_optional_object_that_went_and_comes_back_causes_one_each_time() {
 fn c3_first_appearance_of_a_required_object_causes_nothing_and_is_recorded() {
     let a = cm("a");
     let mut world = World::listing("a").requiring(&a).created();
-    assert_eq!(world.recorded(&a), Record::Absent);
+    assert_eq!(world.recorded(&a), Seen::Absent);
     let hash = world.hash.clone();
     world.put(&a, "one");
     world.expect_record_only();
@@ -130,19 +133,19 @@ fn c3_first_appearance_of_a_required_object_causes_nothing_and_is_recorded() {
     assert_eq!(world.recorded(&a), world.digest_of(&a, "one"));
 
     world.put(&a, "two");
-    world.expect_one_reload(Standing, &[Changed(a)]);
+    world.expect_one_reload(Steady, &[Changed(a)]);
 }
 
 /// A `Secret` made in two steps: pods may have started after the first.
 #[test]
 fn c3_required_object_that_changed_again_before_its_appearance_was_recorded_causes_one() {
     let a = cm("a");
-    for occasion in [Standing, OwnersRollout] {
+    for context in [Steady, Rollout] {
         let mut world = World::listing("a").requiring(&a).created();
         world.put(&a, "one, seen and not recorded");
         world.put(&a, "two");
         world.superseded.insert(a.clone());
-        world.expect_one_reload(occasion, &[Changed(a.clone())]);
+        world.expect_one_reload(context, &[Changed(a.clone())]);
         assert_eq!(world.recorded(&a), world.digest_of(&a, "two"));
     }
 }
@@ -157,7 +160,7 @@ fn c3_what_was_superseded_matters_only_for_what_is_recorded_as_absent() {
     world.expect_nothing();
     world.put(&b, "1");
     world.put(&a, "1");
-    world.expect_one_reload(Standing, &[Appeared(b)]);
+    world.expect_one_reload(Steady, &[Appeared(b)]);
 }
 
 #[test]
@@ -166,19 +169,19 @@ fn c3_first_appearance_of_an_object_that_nothing_requires_causes_one() {
     for world in [World::listing("a"), World::listing("a").using_optionally(&a)] {
         let mut world = world.created();
         world.put(&a, "one");
-        world.expect_one_reload(Standing, &[Appeared(a.clone())]);
+        world.expect_one_reload(Steady, &[Appeared(a.clone())]);
     }
 }
 
 #[test]
 fn c3_reference_added_or_removed_causes_one() {
-    for occasion in [OwnersRollout, Standing] {
+    for context in [Rollout, Steady] {
         let mut world = World::listing("a").with(&cm("a"), "1").with(&secret("s"), "1").created();
         let alone = world.hash.clone();
         world.list("a,missing", "s");
-        world.expect_one_reload(occasion, &[Listed(cm("missing")), Listed(secret("s"))]);
+        world.expect_one_reload(context, &[Listed(cm("missing")), Listed(secret("s"))]);
         world.list("a", "");
-        world.expect_one_reload(occasion, &[Unlisted(cm("missing")), Unlisted(secret("s"))]);
+        world.expect_one_reload(context, &[Unlisted(cm("missing")), Unlisted(secret("s"))]);
         assert_eq!(world.hash, alone);
     }
 }
@@ -188,20 +191,20 @@ fn c1_2_order_repetition_blanks_and_bad_names_in_the_lists_cause_nothing() {
     let mut world = World::listing("a,b").with(&cm("a"), "1").with(&cm("b"), "2").created();
     world.list(" b,a ,,b, Not_Valid", " ,");
     world.expect_nothing();
-    assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
 }
 
 #[test]
 fn c3_owners_rollout_carries_what_changed_and_leaves_nothing_to_do() {
     let mut world = World::listing("a").with(&cm("a"), "1").created();
     world.put(&cm("a"), "2");
-    world.expect_one_reload(OwnersRollout, &[Changed(cm("a"))]);
+    world.expect_one_reload(Rollout, &[Changed(cm("a"))]);
 }
 
 #[test]
 fn c3_owners_rollout_without_a_change_of_configuration_leaves_both_annotations() {
     let world = World::listing("a").with(&cm("a"), "1").created();
-    assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
 }
 
 #[test]
@@ -210,11 +213,7 @@ fn c3_owners_rollout_while_a_required_object_is_absent_keeps_its_digest_for_its_
     let mut world = World::listing("a,b").requiring(&a).with(&a, "1").with(&b, "1").created();
     let hash = world.hash.clone();
     world.delete(&a);
-    assert_eq!(
-        world.ask(OwnersRollout).verdict,
-        Verdict::Keep,
-        "so that undoing it finds the running revision"
-    );
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep, "so that undoing it finds the running revision");
     world.put(&a, "1");
     world.expect_nothing();
     assert_eq!(world.hash, hash);
@@ -229,21 +228,21 @@ fn c3_pods_that_were_rolled_out_without_an_unnamed_object_are_reloaded_when_it_c
     let mut world = created.clone();
     world.delete(&a);
     world.expect_nothing();
-    let verdict = world.ask(OwnersRollout).verdict;
+    let verdict = world.ask(Rollout).verdict;
     assert!(matches!(verdict, Verdict::Reload { .. }), "4.3: the hash reflects every write: {verdict:?}");
     world.apply(&verdict);
-    assert_eq!(world.recorded(&a), Record::Absent);
+    assert_eq!(world.recorded(&a), Seen::Absent);
     world.expect_nothing();
     world.put(&a, "1");
-    world.expect_one_reload(Standing, &[Appeared(a.clone())]);
+    world.expect_one_reload(Steady, &[Appeared(a.clone())]);
 
     let mut world = created;
     world.delete(&a);
     world.put(&b, "2");
-    world.expect_one_reload(Standing, &[Changed(b)]);
-    assert_eq!(world.recorded(&a), Record::Absent);
+    world.expect_one_reload(Steady, &[Changed(b)]);
+    assert_eq!(world.recorded(&a), Seen::Absent);
     world.put(&a, "1");
-    world.expect_one_reload(Standing, &[Appeared(a)]);
+    world.expect_one_reload(Steady, &[Appeared(a)]);
 }
 
 #[test]
@@ -255,11 +254,11 @@ fn c3_rollout_without_an_object_is_recorded_even_where_the_hash_is_right_already
     world.delete(&a);
     world.name_in_template(&[]);
     // The hash that was kept while it appeared is the one of its absence.
-    let verdict = world.ask(OwnersRollout).verdict;
-    assert!(matches!(verdict, Verdict::Record(_)), "{verdict:?}");
+    let verdict = world.ask(Rollout).verdict;
+    assert!(matches!(verdict, Verdict::Observe(_)), "{verdict:?}");
     world.apply(&verdict);
     world.put(&a, "1");
-    world.expect_one_reload(Standing, &[Appeared(a)]);
+    world.expect_one_reload(Steady, &[Appeared(a)]);
 }
 
 #[test]
@@ -268,7 +267,7 @@ fn c3_while_a_rollout_waits_for_a_required_object_all_digests_are_kept_in_case_i
     let mut world = World::listing("a,b").with(&a, "1").created();
     world.delete(&a);
     world.name_in_template(&[(&b, Required)]);
-    assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
     assert_eq!(world.recorded(&a), world.digest_of(&a, "1"));
 }
 
@@ -279,9 +278,9 @@ fn c3_a_change_of_the_template_changes_what_a_deletion_means() {
     world.delete(&a);
     world.expect_nothing();
     world.name_in_template(&[(&a, Optional)]);
-    world.expect_one_reload(OwnersRollout, &[Disappeared(a.clone())]);
+    world.expect_one_reload(Rollout, &[Disappeared(a.clone())]);
     world.name_in_template(&[(&a, Required)]);
-    assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
     world.put(&a, "one");
     world.expect_record_only();
 }
@@ -290,7 +289,7 @@ fn c3_a_change_of_the_template_changes_what_a_deletion_means() {
 fn c3_workload_without_a_hash_gets_one() {
     let mut world = World::listing("a").with(&cm("a"), "1").created();
     let proper = world.hash.take();
-    world.expect_one_reload(Standing, &[NoHash]);
+    world.expect_one_reload(Steady, &[NoHash]);
     assert_eq!(world.hash, proper);
 }
 
@@ -298,7 +297,7 @@ fn c3_workload_without_a_hash_gets_one() {
 fn c3_hash_that_somebody_changed_past_the_webhook_is_put_right() {
     let mut world = World::listing("a").with(&cm("a"), "1").created();
     let proper = world.hash.replace("0".repeat(64));
-    world.expect_one_reload(Standing, &[Unwatched]);
+    world.expect_one_reload(Steady, &[Unwatched]);
     assert_eq!(world.hash, proper);
 }
 
@@ -311,37 +310,49 @@ fn c3_what_changed_while_the_operator_was_away_is_reloaded_then_and_nothing_else
     world.put(&b, "1");
     world.expect_nothing();
     world.put(&c, "2");
-    world.expect_one_reload(Standing, &[Changed(c)]);
+    world.expect_one_reload(Steady, &[Changed(c)]);
 }
 
 #[test]
 fn c4_2_not_there_and_could_not_ask_are_different_answers() {
-    for occasion in [OwnersRollout, Standing] {
+    for context in [Rollout, Steady] {
         let mut world = World::listing("a,b").with(&cm("a"), "1").with(&cm("b"), "1").created();
         world.put(&cm("b"), "2");
         world.cut_off(&cm("a"));
-        assert_eq!(world.ask(occasion).verdict, Verdict::Undecided(vec![cm("a")]));
+        assert_eq!(world.ask(context).verdict, Verdict::Undecided(vec![cm("a")]));
     }
 }
 
 #[test]
-fn c4_2_a_reference_without_an_answer_or_without_the_digest_that_is_needed_leaves_it_undecided() {
+fn c4_2_a_decision_says_what_it_lacks_an_answer_or_the_digest_that_is_needed() {
     let world = World::listing("a").using_optionally(&cm("a")).with(&cm("a"), "1").created();
-    let live = Live { uid: "u".into(), resource_version: "1".into(), digest: None, keys: None };
-    for lookups in [[].into(), [(cm("a"), Lookup::Known(live))].into()] {
-        let decision = decide(&Question {
-            mode: world.mode,
-            key: &world.key,
-            namespace: NAMESPACE,
-            references: &world.references,
-            uses: &world.uses,
-            hash: world.hash.as_deref(),
-            observed: world.observed.as_deref(),
-            live: &lookups,
-            superseded: &world.superseded,
-            tolerates_unknown: false,
-            occasion: Standing,
-        });
-        assert_eq!(decision.verdict, Verdict::Undecided(vec![cm("a")]), "{lookups:?}");
+    let version = ConfigVersion { uid: "u".into(), resource_version: "1".into() };
+    let expected = Query { object: cm("a"), depth: Depth::Content(Keys::All) };
+    for known in [[].into(), [(cm("a"), Lookup::Found(Found::version(version)))].into()] {
+        let answer = world.with_input(Steady, |input| decide(input, &known));
+        assert_eq!(answer, Answer::Lacks(vec![expected.clone()]), "{known:?}");
     }
+}
+
+#[test]
+fn c4_3_what_the_template_requires_beside_the_lists_is_asked_for_only_where_it_matters() {
+    let (a, beside) = (cm("a"), secret("beside"));
+    let mut world = World::listing("a").with(&a, "1").with(&beside, "1").requiring(&beside).created();
+    let of_a = |world: &World| -> Lookups {
+        world.lookups().into_iter().filter(|(object, _)| *object == a).collect()
+    };
+    let lacks = Answer::Lacks(vec![Query { object: beside.clone(), depth: Depth::Exists }]);
+    for context in [Rollout, Steady] {
+        assert_eq!(world.ask_knowing(context, &of_a(&world)).verdict, Verdict::Keep, "nothing changed");
+    }
+    world.put(&a, "2");
+    assert_eq!(
+        world.with_input(Steady, |input| decide(input, &of_a(&world))),
+        lacks,
+        "new pods may not start"
+    );
+    // New pods see that it is gone, unless they have to wait for the other.
+    world.delete(&a);
+    assert_eq!(world.with_input(Rollout, |input| decide(input, &of_a(&world))), lacks);
+    assert_eq!(world.ask_knowing(Steady, &of_a(&world)).verdict, Verdict::Keep);
 }

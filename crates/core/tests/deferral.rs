@@ -3,9 +3,9 @@
 mod support;
 
 use pod_reloader_core::decide::Cause::{Appeared, Changed, Disappeared, Listed, NoHash, Unwatched};
-use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
+use pod_reloader_core::decide::Context::{Rollout, Steady};
 use pod_reloader_core::decide::Verdict;
-use pod_reloader_core::observed::Record;
+use pod_reloader_core::observed::Seen;
 use support::{World, another_key, cm, secret};
 
 #[test]
@@ -21,7 +21,7 @@ fn c3_content_changes_while_a_listed_required_object_is_absent_causes_one_when_t
         world.put(&b, content_at_return);
         let mut causes = vec![Changed(a.clone())];
         causes.extend((content_at_return == "2").then(|| Changed(b.clone())));
-        world.expect_one_reload(Standing, &causes);
+        world.expect_one_reload(Steady, &causes);
     }
 }
 
@@ -34,7 +34,7 @@ fn c3_content_changes_while_an_unlisted_required_object_is_absent_causes_one_whe
     world.put(&a, "2");
     world.expect_deferral(&[&s], &[Changed(a.clone())]);
     world.put(&s, "other content, which nobody listed");
-    world.expect_one_reload(Standing, &[Changed(a)]);
+    world.expect_one_reload(Steady, &[Changed(a)]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn c3_content_changes_while_a_required_object_was_never_there_causes_one_when_it
     world.put(&a, "2");
     world.expect_deferral(&[&b], &[Changed(a.clone())]);
     world.put(&b, "1");
-    world.expect_one_reload(Standing, &[Changed(a)]);
+    world.expect_one_reload(Steady, &[Changed(a)]);
     assert_eq!(world.recorded(&b), world.digest_of(&b, "1"));
 }
 
@@ -56,7 +56,7 @@ fn c3_required_object_that_appeared_and_changed_causes_one_when_all_that_is_requ
     world.superseded.insert(a.clone());
     world.expect_deferral(&[&b], &[Changed(a.clone())]);
     world.put(&b, "1");
-    world.expect_one_reload(Standing, &[Changed(a)]);
+    world.expect_one_reload(Steady, &[Changed(a)]);
     assert_eq!(world.recorded(&b), world.digest_of(&b, "1"));
 }
 
@@ -81,7 +81,7 @@ fn c3_unwatched_change_waits_too() {
     world.delete(&b);
     world.expect_deferral(&[&b], &[Unwatched]);
     world.put(&b, "1");
-    world.expect_one_reload(Standing, &[Unwatched]);
+    world.expect_one_reload(Steady, &[Unwatched]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn c3_nothing_is_deferred_when_the_owner_rolls_out_anyway() {
     world.delete(&b);
     world.put(&a, "2");
     world.expect_deferral(&[&b], &[Changed(a.clone())]);
-    world.expect_one_reload(OwnersRollout, &[Changed(a)]);
+    world.expect_one_reload(Rollout, &[Changed(a)]);
     assert_eq!(world.recorded(&b), world.digest_of(&b, "1"));
     world.put(&b, "1");
     world.expect_nothing();
@@ -115,10 +115,10 @@ fn c3_what_the_owner_wrote_past_the_webhook_is_put_right_without_waiting() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a").requiring(&b).with(&a, "1").created();
     world.list("a,b", "");
-    world.expect_one_reload(Standing, &[Listed(b.clone())]);
+    world.expect_one_reload(Steady, &[Listed(b.clone())]);
     world.hash = None;
     world.observed = None;
-    world.expect_one_reload(Standing, &[NoHash]);
+    world.expect_one_reload(Steady, &[NoHash]);
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn c3_absent_object_that_is_only_optional_holds_nothing_up() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").using_optionally(&b).with(&a, "1").created();
     world.put(&a, "2");
-    world.expect_one_reload(Standing, &[Changed(a)]);
-    assert_eq!(world.recorded(&b), Record::Absent);
+    world.expect_one_reload(Steady, &[Changed(a)]);
+    assert_eq!(world.recorded(&b), Seen::Absent);
 }
 
 /// 2.5 records anew under the new key; were that put off with the reload, what changes until then would be missed.
@@ -142,12 +142,12 @@ fn c2_5_a_replaced_key_is_recorded_at_once_even_while_a_reload_is_deferred() {
 
     world.key = another_key();
     let hash = world.hash.clone();
-    let decision = world.ask(Standing);
+    let decision = world.ask(Steady);
     assert!(decision.key_was_replaced, "{decision:?}");
-    assert!(matches!(decision.verdict, Verdict::Record(Some(_))), "{decision:?}");
+    assert!(matches!(decision.verdict, Verdict::Observe(Some(_))), "{decision:?}");
     world.apply(&decision.verdict);
     assert_eq!(world.hash, hash);
-    assert!(!world.ask(Standing).key_was_replaced);
+    assert!(!world.ask(Steady).key_was_replaced);
     world.expect_deferral(&[&r], &[Disappeared(gone.clone())]);
 
     // This would go unseen if the new digests had not been recorded.
@@ -155,7 +155,7 @@ fn c2_5_a_replaced_key_is_recorded_at_once_even_while_a_reload_is_deferred() {
     world.put(&gone, "1");
     world.expect_deferral(&[&r], &[Changed(a.clone()), Changed(gone.clone())]);
     world.put(&r, "1");
-    world.expect_one_reload(Standing, &[Changed(a), Changed(gone), Changed(r)]);
+    world.expect_one_reload(Steady, &[Changed(a), Changed(gone), Changed(r)]);
 }
 
 #[test]
@@ -165,13 +165,13 @@ fn c2_5_a_replaced_key_makes_no_deferred_cause_forgotten() {
     world.put(&new, "1");
     world.delete(&r);
     world.list("new,r,added", "");
-    let causes = |world: &World| match world.ask(Standing).verdict {
+    let causes = |world: &World| match world.ask(Steady).verdict {
         Verdict::Defer { causes, .. } => causes,
         verdict => unreachable!("{verdict:?}"),
     };
     let before = causes(&world);
     world.key = another_key();
-    let verdict = world.ask(Standing).verdict;
+    let verdict = world.ask(Steady).verdict;
     world.apply(&verdict);
     assert_eq!(causes(&world), before);
 }

@@ -5,14 +5,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use pod_reloader_core::config_hash::ConfigHash;
-use pod_reloader_core::content::ContentSum;
-use pod_reloader_core::decide::{Live, Lookup, Lookups};
+use pod_reloader_core::content::{ContentSum, ContentSummary};
+use pod_reloader_core::decide::{ConfigVersion, Found, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
-use pod_reloader_core::observed::Record;
-use pod_reloader_core::reference::{ConfigName, ConfigRef, References};
+use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::observed::{Record, Records, Seen};
+use pod_reloader_core::reference::{Keys, References};
 use serde_json::json;
 use support::{NAMESPACE, another_key, cm, content, key, secret};
 
@@ -21,19 +20,21 @@ const LOGIN: &str = "C4cRU7rP08sf86hHH6SQEA";
 const EMPTY: &str = "JM4jP1t-qvMuGbZKAUDOIA";
 
 fn sum(object: serde_json::Value) -> ContentSum {
-    serde_json::from_value(object).expect("content")
+    ContentSummary::read(object.to_string().as_bytes(), &Keys::All).expect("content").sum
 }
 
-fn digest_of(namespace: &str, name: ConfigName, content: &ContentSum) -> Digest {
-    Digest::of(&key(), &ConfigRef::new(namespace, name), content)
+fn digest_of(namespace: &str, name: ConfigRef, content: &ContentSum) -> Digest {
+    Digest::of(&key(), &ConfigRef::new(name.kind, namespace, name.name), content)
 }
 
-fn recorded(digest: &str) -> Record {
-    Record::Digest(Digest::parse(digest).expect("a digest"))
+fn recorded(digest: &str) -> Seen {
+    Seen::Digest(Digest::parse(digest).expect("a digest"))
 }
 
-fn hash_of(key: &DigestKey, namespace: &str, records: &[(ConfigName, Record)]) -> String {
-    let records: BTreeMap<_, _> = records.iter().cloned().collect();
+fn hash_of(key: &DigestKey, namespace: &str, records: &[(ConfigRef, Seen)]) -> String {
+    let in_namespace = |object: &ConfigRef| ConfigRef::new(object.kind, namespace, object.name.clone());
+    let records: Records =
+        records.iter().map(|(object, seen)| (in_namespace(object), Record::listed(*seen))).collect();
     ConfigHash::of_content(key, namespace, &records).to_string()
 }
 
@@ -51,9 +52,9 @@ fn c2_1_hash_vectors_stand() {
     let one = [(cm("settings"), recorded(SETTINGS))];
     let all = [
         (cm("settings"), recorded(SETTINGS)),
-        (cm("gone"), Record::Absent),
+        (cm("gone"), Seen::Absent),
         (secret("login"), recorded(LOGIN)),
-        (secret("lost"), Record::Uncompared),
+        (secret("lost"), Seen::Uncompared),
     ];
     for (records, expected) in [
         (&[][..], "5889e4090df4766a3fc75d5c069754da1a8cd82a0899f92ac953eff342d2c023"),
@@ -66,7 +67,7 @@ fn c2_1_hash_vectors_stand() {
 
 #[test]
 fn c2_1_hash_is_64_lower_case_hex_digits() {
-    let hash = hash_of(&key(), NAMESPACE, &[(cm("a"), Record::Absent)]);
+    let hash = hash_of(&key(), NAMESPACE, &[(cm("a"), Seen::Absent)]);
     assert_eq!(hash.len(), 64);
     assert!(hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{hash}");
 }
@@ -108,9 +109,9 @@ fn c2_2_the_encoding_is_unambiguous() {
 #[test]
 fn c2_2_hash_of_the_same_content_differs_by_name_kind_namespace_and_key() {
     let content = content("the same");
-    let hash_with = |key: &DigestKey, namespace: &str, name: ConfigName| {
-        let digest = Digest::of(key, &ConfigRef::new(namespace, name.clone()), &content);
-        hash_of(key, namespace, &[(name, Record::Digest(digest))])
+    let hash_with = |key: &DigestKey, namespace: &str, name: ConfigRef| {
+        let digest = Digest::of(key, &ConfigRef::new(name.kind, namespace, name.name.clone()), &content);
+        hash_of(key, namespace, &[(name, Seen::Digest(digest))])
     };
     let hashes = [
         hash_with(&key(), "shop", cm("a")),
@@ -130,8 +131,8 @@ fn c2_2_every_part_of_a_record_goes_into_the_hash() {
     let records = [
         (cm("a"), recorded(SETTINGS)),
         (cm("a"), recorded(LOGIN)),
-        (cm("a"), Record::Absent),
-        (cm("a"), Record::Uncompared),
+        (cm("a"), Seen::Absent),
+        (cm("a"), Seen::Uncompared),
         (cm("b"), recorded(SETTINGS)),
         (secret("a"), recorded(SETTINGS)),
     ];
@@ -176,20 +177,16 @@ fn c5_8_neither_key_nor_content_shows_in_debug_output() {
     assert_eq!(format!("{:?}", content("secret")), "ContentSum(..)");
 }
 
-fn saps(configmaps: &str, secrets: &str, existing: &[ConfigName]) -> String {
-    let references = References::parse(Some(configmaps), Some(secrets));
+fn saps(configmaps: &str, secrets: &str, existing: &[ConfigRef]) -> String {
+    let references = References::parse("test", Some(configmaps), Some(secrets));
     let lookups: Lookups = references
-        .names()
+        .objects()
         .into_iter()
         .map(|name| {
-            let kind = if *name == cm(&name.name) { "ConfigMap" } else { "Secret" };
-            let live = Live {
-                uid: format!("{kind}/test/{}", name.name),
-                resource_version: "1".into(),
-                digest: None,
-                keys: None,
-            };
-            let lookup = if existing.contains(name) { Lookup::Known(live) } else { Lookup::Absent };
+            let uid = format!("{}/test/{}", name.kind.as_str(), name.name);
+            let found = Found::version(ConfigVersion { uid, resource_version: "1".into() });
+            let is_there = existing.iter().any(|it| (it.kind, &it.name) == (name.kind, &name.name));
+            let lookup = if is_there { Lookup::Found(found) } else { Lookup::Absent };
             (name.clone(), lookup)
         })
         .collect();
@@ -228,7 +225,7 @@ fn c2_4_order_and_repetition_count_and_blanks_do_not() {
 
 #[test]
 fn c2_4_could_not_ask_gives_no_hash() {
-    let references = References::parse(Some("a"), None);
+    let references = References::parse(NAMESPACE, Some("a"), None);
     for lookups in [Lookups::new(), [(cm("a"), Lookup::Unknown)].into()] {
         assert_eq!(ConfigHash::of_versions("test", references.listed(), &lookups), None);
     }

@@ -3,9 +3,9 @@
 mod support;
 
 use pod_reloader_core::decide::Cause::{Changed, Listed, NoHash, Unwatched};
-use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
+use pod_reloader_core::decide::Context::{Rollout, Steady};
 use pod_reloader_core::decide::{Lookup, Verdict};
-use pod_reloader_core::observed::Record;
+use pod_reloader_core::observed::Seen;
 use pod_reloader_core::template::Need::Optional;
 use support::{World, another_key, cm, missing, missing_key, secret};
 
@@ -24,7 +24,7 @@ fn c3_a_required_key_that_goes_causes_nothing_and_the_digest_is_kept() {
     world.put_keys(&cm("tls"), "one", &[]);
     world.expect_nothing();
     assert_eq!(world.recorded(&cm("tls")), before);
-    assert_eq!(world.ask(Standing).incomplete, [cm("tls")]);
+    assert_eq!(world.ask(Steady).incomplete, [cm("tls")]);
 }
 
 #[test]
@@ -42,16 +42,16 @@ fn c3_a_required_key_that_is_back_with_other_content_causes_one() {
     world.put_keys(&cm("tls"), "two", &[]);
     world.expect_nothing();
     world.put_keys(&cm("tls"), "two", &["tls.crt"]);
-    world.expect_one_reload(Standing, &[Changed(cm("tls"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("tls"))]);
 }
 
 #[test]
 fn c3_other_keys_of_it_come_and_go_like_any_content() {
     let mut world = running();
     world.put_keys(&cm("tls"), "one", &["tls.crt", "ca.crt"]);
-    world.expect_one_reload(Standing, &[Changed(cm("tls"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("tls"))]);
     world.put_keys(&cm("tls"), "one", &["tls.crt"]);
-    world.expect_one_reload(Standing, &[Changed(cm("tls"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("tls"))]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn c3_content_changes_while_a_required_key_is_missing_causes_one_when_that_is_ba
         world.put_keys(&cm("tls"), content_at_return, &["tls.crt"]);
         let mut causes = vec![Changed(cm("a"))];
         causes.extend((content_at_return == "two").then(|| Changed(cm("tls"))));
-        world.expect_one_reload(Standing, &causes);
+        world.expect_one_reload(Steady, &causes);
     }
 }
 
@@ -86,9 +86,9 @@ fn c3_all_that_is_missing_is_named_objects_and_keys() {
 fn c3_keys_that_are_not_known_are_not_missing() {
     let s = secret("only-in-the-template");
     let mut world = World::listing("a").requiring_key(&s, "k").with(&cm("a"), "1").with(&s, "1").created();
-    assert!(matches!(&world.lookups()[&s], Lookup::Known(live) if live.keys.is_none()));
+    assert!(matches!(&world.lookups()[&s], Lookup::Found(live) if live.keys.is_none()));
     world.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("a"))]);
 }
 
 #[test]
@@ -100,19 +100,19 @@ fn c3_a_first_appearance_without_its_required_keys_is_recorded_once_they_are_the
     for keys in [&[][..], &["tls.crt"]] {
         world.put_keys(&tls, "1", keys);
         world.expect_nothing();
-        assert_eq!(world.recorded(&tls), Record::Absent);
+        assert_eq!(world.recorded(&tls), Seen::Absent);
         assert_eq!(
-            world.ask(Standing).incomplete,
+            world.ask(Steady).incomplete,
             vec![tls.clone()],
             "so its version counts as seen by nobody"
         );
     }
     world.put_keys(&tls, "1", &["tls.crt", "tls.key"]);
-    assert!(world.ask(Standing).incomplete.is_empty());
+    assert!(world.ask(Steady).incomplete.is_empty());
     world.expect_record_only();
     assert_eq!(world.hash, hash);
     world.put(&tls, "2");
-    world.expect_one_reload(Standing, &[Changed(tls)]);
+    world.expect_one_reload(Steady, &[Changed(tls)]);
 }
 
 #[test]
@@ -121,16 +121,16 @@ fn c3_what_is_created_or_listed_before_its_required_keys_waits_for_them() {
     let mut world = World::listing("tls").requiring_key(&tls, "k");
     world.put(&tls, "1");
     let mut created = world.created();
-    assert_eq!(created.recorded(&tls), Record::Absent);
+    assert_eq!(created.recorded(&tls), Seen::Absent);
     created.put_keys(&tls, "1", &["k"]);
     created.expect_record_only();
 
-    for occasion in [OwnersRollout, Standing] {
+    for context in [Rollout, Steady] {
         let mut world = World::listing("a").requiring_key(&tls, "k").with(&cm("a"), "1").created();
         world.put(&tls, "1");
         world.list("a,tls", "");
-        world.expect_one_reload(occasion, &[Listed(tls.clone())]);
-        assert_eq!(world.recorded(&tls), Record::Absent);
+        world.expect_one_reload(context, &[Listed(tls.clone())]);
+        assert_eq!(world.recorded(&tls), Seen::Absent);
         world.put_keys(&tls, "1", &["k"]);
         world.expect_record_only();
     }
@@ -141,7 +141,7 @@ fn c3_owners_rollout_while_a_required_key_is_missing_keeps_all_digests_in_case_i
     let mut world = running();
     world.delete(&cm("a"));
     world.put_keys(&cm("tls"), "one", &[]);
-    assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
     world.put(&cm("a"), "1");
     world.put_keys(&cm("tls"), "one", &["tls.crt"]);
     world.expect_nothing();
@@ -153,7 +153,7 @@ fn c3_owners_rollout_that_no_longer_requires_the_key_carries_what_is_there() {
     world.put_keys(&cm("tls"), "one", &[]);
     world.expect_nothing();
     world.name_in_template(&[(&cm("tls"), Optional)]);
-    world.expect_one_reload(OwnersRollout, &[Changed(cm("tls"))]);
+    world.expect_one_reload(Rollout, &[Changed(cm("tls"))]);
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn c3_a_workload_without_a_hash_gets_one_while_a_required_key_is_missing() {
     let mut world = running();
     world.put_keys(&cm("tls"), "one", &[]);
     (world.hash, world.observed) = (None, None);
-    world.expect_one_reload(Standing, &[NoHash]);
-    assert_eq!(world.recorded(&cm("tls")), Record::Absent);
+    world.expect_one_reload(Steady, &[NoHash]);
+    assert_eq!(world.recorded(&cm("tls")), Seen::Absent);
 }
 
 /// The release before recorded such content as any other.
@@ -172,7 +172,7 @@ fn c3_an_upgrade_restarts_nothing_while_a_required_key_is_missing() {
     let mut world = World::listing("tls").requiring(&tls).with(&tls, "1").created();
     world.uses.require_key(tls.clone(), "k");
     world.expect_nothing();
-    assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+    assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
     let hash = world.hash.clone();
     world.observed = None;
     world.expect_record_only();
@@ -193,7 +193,7 @@ fn c2_5_what_lacked_a_required_key_while_the_digest_key_was_lost_comes_back_as_o
     world.put_keys(&cm("tls"), "one", &[]);
     world.key = another_key();
     world.expect_record_only();
-    assert_eq!(world.recorded(&cm("tls")), Record::Uncompared);
+    assert_eq!(world.recorded(&cm("tls")), Seen::Uncompared);
     world.put_keys(&cm("tls"), "one", &["tls.crt"]);
-    world.expect_one_reload(Standing, &[Changed(cm("tls"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("tls"))]);
 }

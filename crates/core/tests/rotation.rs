@@ -3,32 +3,37 @@
 
 mod support;
 
+use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::{Decision, Live, Lookup, Lookups, Occasion, Question, Verdict};
+use pod_reloader_core::decide::{
+    ConfigVersion, Context, Decision, FirstSeen, Found, Input, KnownDigest, Lookup, Lookups, Verdict,
+};
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::observed::{Observed, Record};
-use pod_reloader_core::reference::{ConfigName, References};
-use pod_reloader_core::rotation::decide_rotating;
+use pod_reloader_core::observed::{Observed, Record, Records, Seen};
+use pod_reloader_core::reference::{Keys, References};
 use pod_reloader_core::template::TemplateUses;
-use std::collections::{BTreeMap, BTreeSet};
-use support::{another_key, digest, key};
+use support::{NAMESPACE, another_key, cm, decided, digest, key};
 
 fn rotated() -> DigestKey {
     another_key().with_former([key()])
 }
 
+/// What is there, in digests of that key and of those that it replaced.
 fn lookups(key: &DigestKey, contents: &[(&str, Option<&str>)]) -> Lookups {
     let lookup = |(name, text): &(&str, Option<&str>)| {
-        let name = ConfigName::configmap(*name);
-        let live = text.map(|text| {
-            Lookup::Known(Live {
-                uid: format!("uid-{name}"),
-                resource_version: format!("of-{text}"),
-                digest: Some(digest(key, &name, text)),
-                keys: None,
-            })
+        let object = cm(name);
+        let found = text.map(|text| {
+            let of = |key: &DigestKey| KnownDigest {
+                key_id: key.shared_id(),
+                keys: Keys::All,
+                digest: digest(key, &object, text),
+            };
+            let version =
+                ConfigVersion { uid: format!("uid-{object}"), resource_version: format!("of-{text}") };
+            let digests = std::iter::once(key).chain(key.former()).map(of).collect();
+            Lookup::Found(Found { version, digests, keys: None })
         });
-        (name, live.unwrap_or(Lookup::Absent))
+        (object.clone(), found.unwrap_or(Lookup::Absent))
     };
     contents.iter().map(lookup).collect()
 }
@@ -48,26 +53,23 @@ fn ask(
     observed: Option<&str>,
 ) -> Decision {
     let list = contents.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
-    let references = References::parse(Some(&list), None);
-    let live = lookups(key, contents);
-    let question = Question {
+    let references = References::parse(NAMESPACE, Some(&list), None);
+    let input = Input {
         mode: HashMode::Content,
         key,
-        namespace: "ns",
+        namespace: NAMESPACE,
         references: &references,
         uses: &TemplateUses::default(),
-        hash,
-        observed,
-        live: &live,
-        superseded: &BTreeSet::new(),
+        baseline: Baseline { hash, observed },
+        first_seen: &FirstSeen::new(),
         tolerates_unknown: false,
-        occasion: Occasion::Standing,
+        context: Context::Steady,
     };
-    decide_rotating(&question, |former| lookups(former, contents))
+    decided(&input, &lookups(key, contents))
 }
 
 fn ask_of(before: &Observed, contents: &[(&str, Option<&str>)]) -> Decision {
-    ask(&rotated(), contents, Some(&before.hash), Some(&before.to_annotation()))
+    ask(&rotated(), contents, before.hash.as_deref(), Some(&before.to_annotation(NAMESPACE)))
 }
 
 #[test]
@@ -76,12 +78,12 @@ fn c2_2_a_rotation_records_anew_without_a_reload_and_without_a_warning() {
     let before = recorded(&key(), &contents);
     let decision = ask_of(&before, &contents);
     assert!(!decision.key_was_replaced);
-    let Verdict::Record(Some(after)) = decision.verdict else { panic!("{decision:?}") };
-    assert_eq!((after.key_id.as_str(), after.hash.as_str()), (another_key().id(), before.hash.as_str()));
-    let a = ConfigName::configmap("a");
-    let expected = BTreeMap::from([
-        (a.clone(), Record::Digest(digest(&another_key(), &a, "1"))),
-        (ConfigName::configmap("b"), Record::Absent),
+    let Verdict::Observe(Some(after)) = decision.verdict else { panic!("{decision:?}") };
+    assert_eq!((&*after.key_id, &after.hash), (another_key().id(), &before.hash));
+    let a = cm("a");
+    let expected = Records::from([
+        (a.clone(), Record::listed(Seen::Digest(digest(&another_key(), &a, "1")))),
+        (cm("b"), Record::listed(Seen::Absent)),
     ]);
     assert_eq!(after.records, expected);
     assert_eq!(ask_of(&after, &contents).verdict, Verdict::Keep, "once");
@@ -97,7 +99,7 @@ fn c2_2_what_changes_during_a_rotation_is_one_reload() {
         panic!("{decision:?}")
     };
     assert_eq!(after, recorded(&another_key(), &contents));
-    assert_eq!(hash.as_str(), after.hash);
+    assert_eq!(Some(hash.as_str()), after.hash.as_deref());
     assert_eq!(ask_of(&after, &contents).verdict, Verdict::Keep);
 }
 
@@ -106,7 +108,7 @@ fn c2_2_what_is_gone_stays_comparable_while_the_former_key_is_kept() {
     let before = recorded(&key(), &[("a", Some("1"))]);
     assert_eq!(ask_of(&before, &[("a", None)]).verdict, Verdict::Keep);
     let back = ask_of(&before, &[("a", Some("1"))]);
-    assert!(matches!(back.verdict, Verdict::Record(Some(_))), "{back:?}");
+    assert!(matches!(back.verdict, Verdict::Observe(Some(_))), "{back:?}");
     let other = ask_of(&before, &[("a", Some("2"))]);
     assert!(matches!(other.verdict, Verdict::Reload { .. }), "{other:?}");
 }
@@ -116,31 +118,28 @@ fn c2_2_what_is_gone_stays_comparable_while_the_former_key_is_kept() {
 fn c2_2_what_cannot_be_read_stays_comparable_across_a_reload_during_a_rotation() {
     let before = recorded(&key(), &[("a", Some("1")), ("b", Some("1"))]);
     for present in [key(), rotated()] {
-        let references = References::parse(Some("a,b"), None);
-        let unreadable = |key: &DigestKey| {
-            let mut lookups = lookups(key, &[("a", Some("2"))]);
-            lookups.insert(ConfigName::configmap("b"), Lookup::Unknown);
-            lookups
-        };
-        let live = unreadable(&present);
-        let question = Question {
+        let references = References::parse(NAMESPACE, Some("a,b"), None);
+        let mut known = lookups(&present, &[("a", Some("2"))]);
+        known.insert(cm("b"), Lookup::Unknown);
+        let input = Input {
             mode: HashMode::Content,
             key: &present,
-            namespace: "ns",
+            namespace: NAMESPACE,
             references: &references,
             uses: &TemplateUses::default(),
-            hash: Some(&before.hash),
-            observed: Some(&before.to_annotation()),
-            live: &live,
-            superseded: &BTreeSet::new(),
+            baseline: Baseline {
+                hash: before.hash.as_deref(),
+                observed: Some(&before.to_annotation(NAMESPACE)),
+            },
+            first_seen: &FirstSeen::new(),
             tolerates_unknown: true,
-            occasion: Occasion::Standing,
+            context: Context::Steady,
         };
-        let decision = decide_rotating(&question, unreadable);
+        let decision = decided(&input, &known);
         let Verdict::Reload { observed: Some(after), .. } = decision.verdict else { panic!("{decision:?}") };
         let contents = [("a", Some("2")), ("b", Some("1"))];
-        let again = ask(&present, &contents, Some(&after.hash), Some(&after.to_annotation()));
-        assert!(matches!(again.verdict, Verdict::Keep | Verdict::Record(_)), "{again:?}");
+        let again = ask(&present, &contents, after.hash.as_deref(), Some(&after.to_annotation(NAMESPACE)));
+        assert!(matches!(again.verdict, Verdict::Keep | Verdict::Observe(_)), "{again:?}");
     }
 }
 
@@ -148,10 +147,10 @@ fn c2_2_what_cannot_be_read_stays_comparable_across_a_reload_during_a_rotation()
 fn c2_2_a_hash_of_the_former_key_is_known_without_observed_config() {
     let contents = [("a", Some("1"))];
     let before = recorded(&key(), &contents);
-    let decision = ask(&rotated(), &contents, Some(&before.hash), None);
-    let Verdict::Record(Some(after)) = &decision.verdict else { panic!("{decision:?}") };
-    assert_eq!(after.key_id, another_key().id());
-    let changed = ask(&rotated(), &[("a", Some("2"))], Some(&before.hash), None);
+    let decision = ask(&rotated(), &contents, before.hash.as_deref(), None);
+    let Verdict::Observe(Some(after)) = &decision.verdict else { panic!("{decision:?}") };
+    assert_eq!(&*after.key_id, another_key().id());
+    let changed = ask(&rotated(), &[("a", Some("2"))], before.hash.as_deref(), None);
     assert!(matches!(changed.verdict, Verdict::Reload { .. }), "{changed:?}");
 }
 
@@ -161,5 +160,5 @@ fn c2_5_a_key_that_is_no_former_one_was_lost() {
     let before = recorded(&DigestKey::new("k3", &[3; DigestKey::LEN]).unwrap(), &contents);
     let decision = ask_of(&before, &contents);
     assert!(decision.key_was_replaced);
-    assert!(matches!(decision.verdict, Verdict::Record(Some(_))));
+    assert!(matches!(decision.verdict, Verdict::Observe(Some(_))));
 }

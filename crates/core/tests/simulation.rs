@@ -9,10 +9,10 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pod_reloader_core::decide::{Cause, Occasion, Verdict};
+use pod_reloader_core::decide::{Cause, Context, Verdict};
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::observed::Record;
-use pod_reloader_core::reference::ConfigName;
+use pod_reloader_core::observed::Seen;
+use pod_reloader_core::reference::ConfigRef;
 use pod_reloader_core::template::Need;
 use proptest::prelude::*;
 use support::{World, cm};
@@ -131,7 +131,7 @@ impl Cluster {
                         continue;
                     }
                     let recorded = |content: &String| {
-                        records[&name(*object)] == self.world.digest_of(&name(*object), content)
+                        records[&name(*object)].seen == self.world.digest_of(&name(*object), content)
                     };
                     seen.insert(*object, CONTENTS.map(|c| c.to_string()).into_iter().find(recorded));
                 }
@@ -149,7 +149,7 @@ impl Cluster {
         let records = self.world.records();
         for object in &self.listed {
             let is_required = self.need(*object) == Some(Need::Required);
-            if is_required && records[&name(*object)] == Record::Absent {
+            if is_required && records[&name(*object)].seen == Seen::Absent {
                 self.forgiven.insert(*object);
             }
         }
@@ -162,7 +162,7 @@ impl Cluster {
         let names = NAMES.map(cm);
         let uses: Vec<_> = (0..NAMES.len()).filter_map(|o| Some((&names[o], self.need(o)?))).collect();
         self.world.name_in_template(&uses);
-        let verdict = self.world.ask(Occasion::OwnersRollout).verdict;
+        let verdict = self.world.ask(Context::Rollout).verdict;
         assert!(!matches!(verdict, Verdict::Defer { .. } | Verdict::Undecided(_)), "{verdict:?}");
         self.world.apply(&verdict);
         self.forget_recorded();
@@ -170,8 +170,8 @@ impl Cluster {
 
     fn forget_recorded(&mut self) {
         let records = self.world.records();
-        self.uncompared.retain(|o| records.get(&cm(NAMES[*o])) == Some(&Record::Uncompared));
-        self.world.superseded.retain(|name| records.get(name) == Some(&Record::Absent));
+        self.uncompared.retain(|o| records.get(&cm(NAMES[*o])).is_some_and(|it| it.seen == Seen::Uncompared));
+        self.world.superseded.retain(|name| records.get(name).is_some_and(|it| it.seen == Seen::Absent));
     }
 
     /// What the running pods saw and pods started now would not see. Of what is absent only optional uses count: pods
@@ -187,18 +187,18 @@ impl Cluster {
 
     /// What the reconciler does at once, at every event: record.
     fn look(&mut self) {
-        let verdict = self.world.ask(Occasion::Standing).verdict;
-        if matches!(verdict, Verdict::Record(_)) {
+        let verdict = self.world.ask(Context::Steady).verdict;
+        if matches!(verdict, Verdict::Observe(_)) {
             self.world.apply(&verdict);
             self.forget_recorded();
-            let again = self.world.ask(Occasion::Standing).verdict;
+            let again = self.world.ask(Context::Steady).verdict;
             assert!(matches!(again, Verdict::Keep | Verdict::Defer { .. }), "{again:?}");
         }
     }
 
     /// What the reconciler does once all is quiet.
     fn settle(&mut self) {
-        let verdict = self.world.ask(Occasion::Standing).verdict;
+        let verdict = self.world.ask(Context::Steady).verdict;
         let superseded = self.world.superseded.clone();
         match &verdict {
             Verdict::Reload { causes, .. } => {
@@ -238,14 +238,14 @@ impl Cluster {
         // "What changed in between cannot be seen", and what was put off till now neither.
         let view = self.view();
         for object in &self.listed {
-            match (records.get(&name(*object)), &view[object]) {
-                (Some(Record::Absent | Record::Unfollowed) | None, _) => {}
-                (Some(Record::Digest(_)), Some(content)) => {
+            match (records.get(&name(*object)).map(|record| record.seen), &view[object]) {
+                (Some(Seen::Absent | Seen::Unfollowed) | None, _) => {}
+                (Some(Seen::Digest(_)), Some(content)) => {
                     if let Some((_, seen)) = &mut self.running {
                         seen.insert(*object, Some(content.clone()));
                     }
                 }
-                (Some(Record::Digest(_)), None) | (Some(Record::Uncompared), _) => {
+                (Some(Seen::Digest(_)), None) | (Some(Seen::Uncompared), _) => {
                     self.uncompared.insert(*object);
                 }
             }
@@ -264,7 +264,8 @@ impl Cluster {
             Event::Put(object, content) => self.put(*object, *content),
             Event::PutTwice(object, content) => {
                 // A return that is changed and changed back is 3.2: nobody can know of pods that start in between.
-                let appears = self.world.records().get(&name(*object)) == Some(&Record::Absent);
+                let appears =
+                    self.world.records().get(&name(*object)).is_some_and(|it| it.seen == Seen::Absent);
                 if appears && !self.contents.contains_key(object) {
                     self.put(*object, (*content + 1) % 3);
                     self.roll_out();
@@ -299,7 +300,7 @@ impl Cluster {
     }
 }
 
-fn name(object: usize) -> ConfigName {
+fn name(object: usize) -> ConfigRef {
     cm(NAMES[object])
 }
 

@@ -2,10 +2,10 @@
 
 mod support;
 
-use pod_reloader_core::decide::Cause::{Changed, Listed, NoHash, Proper, Unlisted};
-use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
+use pod_reloader_core::decide::Cause::{Adopted, Changed, Listed, NoHash, Unlisted};
+use pod_reloader_core::decide::Context::{Rollout, Steady};
 use pod_reloader_core::decide::Verdict;
-use pod_reloader_core::observed::Record;
+use pod_reloader_core::observed::Seen;
 use proptest::prelude::*;
 use support::{World, another_key, cm, key, secret};
 
@@ -26,13 +26,13 @@ fn c5_9_the_hash_covers_the_configmaps_alone() {
     let mut world = without_secrets(shop()).created();
     let mut alone = World::listing("a").with(&cm("a"), "1").created();
     assert_eq!(world.hash, alone.hash);
-    assert_eq!(world.recorded(&secret("s")), Record::Unfollowed);
+    assert_eq!(world.recorded(&secret("s")), Seen::Unfollowed);
     world.put(&secret("s"), "2");
     world.expect_nothing();
     world.put(&cm("a"), "2");
     alone.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a"))]);
-    alone.expect_one_reload(Standing, &[Changed(cm("a"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("a"))]);
+    alone.expect_one_reload(Steady, &[Changed(cm("a"))]);
     assert_eq!(world.hash, alone.hash);
 }
 
@@ -42,7 +42,7 @@ fn c5_9_turning_it_off_restarts_nothing_and_writes_nothing() {
         world.without_secrets = true;
         world.expect_nothing();
         let recorded = world.recorded(&secret("s"));
-        assert!(matches!(recorded, Record::Digest(_)), "what pods saw stays recorded");
+        assert!(matches!(recorded, Seen::Digest(_)), "what pods saw stays recorded");
         world.delete(&secret("s"));
         world.expect_nothing();
     }
@@ -54,14 +54,14 @@ fn c5_9_what_changed_while_it_was_off_is_reloaded_when_it_is_on_again_if_pods_st
     world.put(&secret("s"), "2");
     world.expect_nothing();
     world.without_secrets = false;
-    world.expect_one_reload(Standing, &[Changed(secret("s"))]);
+    world.expect_one_reload(Steady, &[Changed(secret("s"))]);
 
     // After a reload of its own nobody knows what pods saw.
     let mut world = without_secrets(shop().created());
     world.put(&secret("s"), "2");
     world.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a"))]);
-    assert_eq!(world.recorded(&secret("s")), Record::Unfollowed);
+    world.expect_one_reload(Steady, &[Changed(cm("a"))]);
+    assert_eq!(world.recorded(&secret("s")), Seen::Unfollowed);
     world.without_secrets = false;
     world.expect_record_only();
 }
@@ -74,19 +74,19 @@ fn c5_9_turning_it_on_restarts_nothing() {
     world.expect_record_only();
     assert_eq!((&world.hash, world.recorded(&secret("s"))), (&hash, world.digest_of(&secret("s"), "1")));
     world.put(&secret("s"), "2");
-    world.expect_one_reload(Standing, &[Changed(secret("s"))]);
+    world.expect_one_reload(Steady, &[Changed(secret("s"))]);
 
     // The owner's next rollout takes the proper hash along.
     let mut world = without_secrets(shop()).created();
     world.without_secrets = false;
-    world.expect_one_reload(OwnersRollout, &[Proper]);
+    world.expect_one_reload(Rollout, &[Adopted]);
 
     // One that is not there is recorded as absent.
     let mut world = without_secrets(shop()).created();
     world.delete(&secret("s"));
     world.without_secrets = false;
     world.expect_record_only();
-    assert_eq!(world.recorded(&secret("s")), Record::Absent);
+    assert_eq!(world.recorded(&secret("s")), Seen::Absent);
     world.put(&secret("s"), "1");
     world.expect_record_only();
 }
@@ -100,8 +100,8 @@ fn c5_9_on_and_off_again_and_again_restarts_nothing() {
         let hash = world.hash.clone();
         for _ in 0..4 {
             world.without_secrets = !world.without_secrets;
-            let verdict = world.ask(Standing).verdict;
-            assert!(matches!(verdict, Verdict::Keep | Verdict::Record(_)), "{verdict:?}");
+            let verdict = world.ask(Steady).verdict;
+            assert!(matches!(verdict, Verdict::Keep | Verdict::Observe(_)), "{verdict:?}");
             world.apply(&verdict);
             world.expect_nothing();
             assert_eq!(world.hash, hash);
@@ -114,7 +114,7 @@ fn c5_9_a_secret_that_is_required_and_that_nobody_may_ask_for_puts_nothing_off()
     let mut world = without_secrets(shop().requiring(&secret("beside")).created());
     world.delete(&secret("s"));
     world.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("a"))]);
 }
 
 #[test]
@@ -126,12 +126,12 @@ fn c5_9_listing_and_unlisting_a_secret_is_no_change_of_what_is_followed() {
     }
     world.list("a,b", "s");
     world.put(&cm("b"), "1");
-    world.expect_one_reload(Standing, &[Listed(cm("b"))]);
+    world.expect_one_reload(Steady, &[Listed(cm("b"))]);
 
     // What the hash covers still is another matter.
     let mut world = without_secrets(shop().created());
     world.list("a", "");
-    world.expect_one_reload(Standing, &[Unlisted(secret("s"))]);
+    world.expect_one_reload(Steady, &[Unlisted(secret("s"))]);
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn c5_9_taking_over_restarts_nothing_although_the_hash_cannot_be_told() {
     for world in [ours, shop().left_by_sap()] {
         let mut world = without_secrets(world);
         world.expect_record_only();
-        assert_eq!(world.recorded(&secret("s")), Record::Unfollowed);
+        assert_eq!(world.recorded(&secret("s")), Seen::Unfollowed);
         world.put(&cm("a"), "2");
-        world.expect_one_reload(Standing, &[Changed(cm("a"))]);
+        world.expect_one_reload(Steady, &[Changed(cm("a"))]);
     }
 }
 
@@ -152,7 +152,7 @@ fn c5_9_with_another_key_it_is_recorded_as_not_followed() {
     let mut world = without_secrets(shop().created());
     world.key = another_key();
     world.expect_record_only();
-    assert_eq!(world.recorded(&secret("s")), Record::Unfollowed);
+    assert_eq!(world.recorded(&secret("s")), Seen::Unfollowed);
     world.without_secrets = false;
     world.expect_record_only();
 }
@@ -170,7 +170,7 @@ fn c5_9_opted_in_by_secrets_alone_there_is_nothing_to_do() {
     world.expect_record_only();
 
     let mut mixed = without_secrets(shop());
-    mixed.expect_one_reload(Standing, &[NoHash]);
+    mixed.expect_one_reload(Steady, &[NoHash]);
 }
 
 /// Neither what SAP left, nor what was recorded with a key that was lost, nor what somebody damaged.
@@ -194,7 +194,7 @@ fn c5_9_nothing_is_written_of_what_lists_secrets_alone() {
     world.list("", "s");
     world.expect_nothing();
     world.without_secrets = false;
-    world.expect_one_reload(Standing, &[Unlisted(cm("a"))]);
+    world.expect_one_reload(Steady, &[Unlisted(cm("a"))]);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -236,10 +236,10 @@ proptest! {
         let mut world = world.created();
         let mut held = Some(0);
         for step in steps {
-            let mut occasion = Standing;
+            let mut context = Steady;
             let recorded = world.recorded(&secret);
             // A reload that waits for the Secret goes on where nobody asks for that.
-            let is_due = matches!(world.ask(Standing).verdict, Verdict::Defer { .. });
+            let is_due = matches!(world.ask(Steady).verdict, Verdict::Defer { .. });
             match step {
                 Step::Toggle => world.without_secrets = !world.without_secrets,
                 Step::ConfigMap(content) => world.put(&cm("a"), &content.to_string()),
@@ -252,18 +252,18 @@ proptest! {
                     held = None;
                 }
                 Step::Delete => continue,
-                Step::Rollout => occasion = OwnersRollout,
+                Step::Rollout => context = Rollout,
                 Step::AnotherKey => world.key = if world.key == another_key() { key() } else { another_key() },
             }
-            let verdict = world.ask(occasion).verdict;
+            let verdict = world.ask(context).verdict;
             let is_reload = matches!(verdict, Verdict::Reload { .. });
             if matches!(step, Step::Toggle) && is_reload && !is_due {
-                let now = held.map_or(Record::Absent, |held| world.digest_of(&secret, &held.to_string()));
-                prop_assert!(recorded != now && recorded != Record::Unfollowed, "{:?}: {:?}", recorded, verdict);
+                let now = held.map_or(Seen::Absent, |held| world.digest_of(&secret, &held.to_string()));
+                prop_assert!(recorded != now && recorded != Seen::Unfollowed, "{:?}: {:?}", recorded, verdict);
                 prop_assert!(!world.without_secrets, "turning it off reloads nothing: {:?}", verdict);
             }
             world.apply(&verdict);
-            let again = world.ask(Standing).verdict;
+            let again = world.ask(Steady).verdict;
             prop_assert!(matches!(again, Verdict::Keep | Verdict::Defer { .. }), "{:?} after {:?}", again, verdict);
         }
     }

@@ -4,9 +4,9 @@ mod support;
 
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::decide::Cause::{Changed, Disappeared, Listed, NoHash};
-use pod_reloader_core::decide::Occasion::{OwnersRollout, Standing};
+use pod_reloader_core::decide::Context::{Rollout, Steady};
 use pod_reloader_core::decide::Verdict;
-use pod_reloader_core::observed::Record;
+use pod_reloader_core::observed::Seen;
 use support::{World, another_key, cm, secret};
 
 fn tolerant(mut world: World) -> World {
@@ -27,21 +27,17 @@ fn c3_a_reference_that_stays_unreadable_does_not_hold_up_the_others() {
     let mut world = without_lost();
     let before = world.recorded(&cm("lost"));
     world.put(&cm("a"), "2");
-    assert_eq!(
-        world.ask(Standing).verdict,
-        Verdict::Undecided(vec![cm("lost")]),
-        "at first it is asked again"
-    );
+    assert_eq!(world.ask(Steady).verdict, Verdict::Undecided(vec![cm("lost")]), "at first it is asked again");
 
-    for occasion in [Standing, OwnersRollout] {
+    for context in [Steady, Rollout] {
         let mut world = tolerant(world.clone());
-        assert_eq!(world.ask(occasion).unknown, [cm("lost")]);
-        world.expect_one_reload(occasion, &[Changed(cm("a"))]);
+        assert_eq!(world.ask(context).unknown, [cm("lost")]);
+        world.expect_one_reload(context, &[Changed(cm("a"))]);
         assert_eq!(world.recorded(&cm("lost")), before);
         world.reconnect(&cm("lost"));
         world.expect_nothing();
         world.put(&cm("lost"), "2");
-        world.expect_one_reload(Standing, &[Changed(cm("lost"))]);
+        world.expect_one_reload(Steady, &[Changed(cm("lost"))]);
     }
 }
 
@@ -56,7 +52,7 @@ fn c3_an_unreadable_reference_causes_nothing_by_itself() {
             let mut world = tolerant(world.created());
             world.cut_off(&cm("lost"));
             world.expect_nothing();
-            assert_eq!(world.ask(OwnersRollout).verdict, Verdict::Keep);
+            assert_eq!(world.ask(Rollout).verdict, Verdict::Keep);
         }
     }
 }
@@ -66,16 +62,16 @@ fn c3_a_reference_that_was_never_read_counts_as_other_content_when_it_is() {
     let mut listed = tolerant(World::listing("a").with(&cm("a"), "1").with(&cm("lost"), "1").created());
     listed.cut_off(&cm("lost"));
     listed.list("a,lost", "");
-    listed.expect_one_reload(Standing, &[Listed(cm("lost"))]);
+    listed.expect_one_reload(Steady, &[Listed(cm("lost"))]);
 
     let mut bare = tolerant(without_lost());
     (bare.hash, bare.observed) = (None, None);
-    bare.expect_one_reload(Standing, &[NoHash]);
+    bare.expect_one_reload(Steady, &[NoHash]);
 
     for mut world in [listed, bare] {
-        assert_eq!(world.recorded(&cm("lost")), Record::Uncompared);
+        assert_eq!(world.recorded(&cm("lost")), Seen::Uncompared);
         world.reconnect(&cm("lost"));
-        world.expect_one_reload(Standing, &[Changed(cm("lost"))]);
+        world.expect_one_reload(Steady, &[Changed(cm("lost"))]);
     }
 }
 
@@ -86,9 +82,9 @@ fn c2_5_a_hash_is_not_adopted_while_a_reference_cannot_be_read() {
     let mut saps = World::listing("a,lost").with(&cm("a"), "1").with(&cm("lost"), "1").left_by_sap();
     saps.cut_off(&cm("lost"));
     for world in [ours, saps] {
-        for occasion in [Standing, OwnersRollout] {
+        for context in [Steady, Rollout] {
             let mut world = tolerant(world.clone());
-            let decision = world.ask(occasion);
+            let decision = world.ask(context);
             assert_eq!(decision.verdict, Verdict::Undecided(vec![cm("lost")]));
             assert_eq!(decision.unknown, [cm("lost")]);
             world.reconnect(&cm("lost"));
@@ -102,7 +98,7 @@ fn c2_4_nothing_is_decided_by_versions_while_a_reference_cannot_be_read() {
     let mut world = tolerant(without_lost());
     world.mode = HashMode::Version;
     world.put(&cm("a"), "2");
-    assert_eq!(world.ask(Standing).verdict, Verdict::Undecided(vec![cm("lost")]));
+    assert_eq!(world.ask(Steady).verdict, Verdict::Undecided(vec![cm("lost")]));
 }
 
 #[test]
@@ -110,9 +106,9 @@ fn c2_5_with_another_key_what_cannot_be_read_cannot_be_compared() {
     let mut world = tolerant(without_lost());
     world.key = another_key();
     world.expect_record_only();
-    assert_eq!(world.recorded(&cm("lost")), Record::Uncompared);
+    assert_eq!(world.recorded(&cm("lost")), Seen::Uncompared);
     world.put(&cm("a"), "2");
-    world.expect_one_reload(Standing, &[Changed(cm("a"))]);
+    world.expect_one_reload(Steady, &[Changed(cm("a"))]);
 }
 
 #[test]
@@ -127,7 +123,7 @@ fn c3_the_others_are_decided_by_all_rows_of_the_table() {
     world.delete(&required);
     world.expect_deferral(&[&required], &[Disappeared(gone.clone())]);
     world.put(&required, "1");
-    world.expect_one_reload(Standing, &[Disappeared(gone)]);
+    world.expect_one_reload(Steady, &[Disappeared(gone)]);
 }
 
 /// "Could not ask" is not "is there": a pod started now might not start.
@@ -138,9 +134,9 @@ fn c3_a_reload_waits_while_a_required_object_cannot_be_asked_for() {
     world.cut_off(&s);
     world.expect_nothing();
     world.put(&cm("a"), "2");
-    assert_eq!(world.ask(Standing).verdict, Verdict::Undecided(vec![s.clone()]));
-    assert!(matches!(world.ask(OwnersRollout).verdict, Verdict::Reload { .. }), "that happens in any case");
-    tolerant(world.clone()).expect_one_reload(Standing, &[Changed(cm("a"))]);
+    assert_eq!(world.ask(Steady).verdict, Verdict::Undecided(vec![s.clone()]));
+    assert!(matches!(world.ask(Rollout).verdict, Verdict::Reload { .. }), "that happens in any case");
+    tolerant(world.clone()).expect_one_reload(Steady, &[Changed(cm("a"))]);
 
     world.reconnect(&s);
     world.delete(&s);
@@ -155,10 +151,10 @@ fn c2_5_a_replaced_key_is_recorded_although_a_reload_waits_for_an_answer() {
     world.delete(&gone);
     world.cut_off(&s);
     world.key = another_key();
-    let verdict = world.ask(Standing).verdict;
-    assert!(matches!(verdict, Verdict::Record(Some(_))), "{verdict:?}");
+    let verdict = world.ask(Steady).verdict;
+    assert!(matches!(verdict, Verdict::Observe(Some(_))), "{verdict:?}");
     world.apply(&verdict);
-    assert_eq!(world.ask(Standing).verdict, Verdict::Undecided(vec![s.clone()]));
+    assert_eq!(world.ask(Steady).verdict, Verdict::Undecided(vec![s.clone()]));
     world.reconnect(&s);
-    world.expect_one_reload(Standing, &[Disappeared(gone)]);
+    world.expect_one_reload(Steady, &[Disappeared(gone)]);
 }

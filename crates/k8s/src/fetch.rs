@@ -9,7 +9,9 @@ use http_body_util::BodyExt;
 use kube::api::{GetParams, ListParams};
 use kube::client::Body;
 use kube::{Client, Resource};
-use pod_reloader_core::reference::{ConfigKind, ConfigRef};
+use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::reference::Keys;
 use tokio::time::Instant;
 
 use crate::budget::{Budget, Reservation};
@@ -35,13 +37,6 @@ const PAGE: u32 = 500;
 /// What a page costs the API server, in single reads.
 const PAGE_COST: u64 = 20;
 
-/// Which version of an object is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) uid: String,
-    pub(crate) resource_version: String,
-}
-
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Fetch {
@@ -57,10 +52,10 @@ impl Fetch {
         &self,
         object: &ConfigRef,
         deadline: Instant,
-    ) -> Result<Option<Version>, Unreadable> {
-        let path = ConfigMeta::url_path(&object.object.kind, Some(&object.namespace));
+    ) -> Result<Option<ConfigVersion>, Unreadable> {
+        let path = ConfigMeta::url_path(&object.kind, Some(&object.namespace));
         let request = kube::core::Request::new(path)
-            .get_metadata(&object.object.name, &GetParams::default())
+            .get_metadata(&object.name, &GetParams::default())
             .map_err(|_| Unreadable::Malformed)?;
         let _room = self.room(&object.namespace, SCAN_BYTES, deadline).await?;
         attempts(deadline, || async {
@@ -81,7 +76,7 @@ impl Fetch {
         kind: ConfigKind,
         wanted: &BTreeSet<&str>,
         deadline: Instant,
-    ) -> Result<Option<BTreeMap<String, Version>>, Unreadable> {
+    ) -> Result<Option<BTreeMap<String, ConfigVersion>>, Unreadable> {
         let mut page = match (wanted.len(), wanted.first()) {
             (1, Some(name)) => ListParams::default().fields(&format!("metadata.name={name}")),
             _ => ListParams::default().limit(PAGE),
@@ -113,17 +108,18 @@ impl Fetch {
         }
     }
 
-    /// The object with its content summed, and the length of its JSON; `None` if it does not exist. `expected` is
+    /// The object with what these keys hold summed, and the length of its JSON; `None` if it does not exist. `expected` is
     /// that length when the object was read last.
     pub(crate) async fn content(
         &self,
         object: &ConfigRef,
+        keys: &Keys,
         expected: Option<usize>,
         deadline: Instant,
     ) -> Result<Option<(ConfigContent, usize)>, Unreadable> {
-        let path = ConfigMeta::url_path(&object.object.kind, Some(&object.namespace));
+        let path = ConfigMeta::url_path(&object.kind, Some(&object.namespace));
         let request = kube::core::Request::new(path)
-            .get(&object.object.name, &GetParams::default())
+            .get(&object.name, &GetParams::default())
             .map_err(|_| Unreadable::Malformed)?;
         // With some room for what was added since.
         let mut room =
@@ -137,12 +133,13 @@ impl Fetch {
                     reservation.shrink(length * BYTES_PER_JSON_BYTE);
                     let content = if length > MAX_INLINE_BYTES {
                         // The reservation goes along: the thread goes on if this future is dropped.
-                        tokio::task::spawn_blocking(move || (ConfigContent::parse(&json), reservation))
+                        let keys = keys.clone();
+                        tokio::task::spawn_blocking(move || (ConfigContent::parse(&json, &keys), reservation))
                             .await
                             .map_err(|_| Unreadable::Malformed)?
                             .0
                     } else {
-                        ConfigContent::parse(&json)
+                        ConfigContent::parse(&json, keys)
                     };
                     return content.map(|content| Some((content, length))).ok_or(Unreadable::Malformed);
                 }
@@ -242,7 +239,7 @@ fn connection_error(error: &kube::Error) -> Unreadable {
 }
 
 #[derive(Default)]
-struct VersionVisitor(Version);
+struct VersionVisitor(ConfigVersion);
 
 impl Visitor for VersionVisitor {
     fn scalar(&mut self, path: &Path, value: &Scalar<'_>) {
@@ -258,8 +255,8 @@ impl Visitor for VersionVisitor {
 struct ListVisitor<'a> {
     wanted: &'a BTreeSet<&'a str>,
     name: String,
-    version: Version,
-    found: BTreeMap<String, Version>,
+    version: ConfigVersion,
+    found: BTreeMap<String, ConfigVersion>,
     next: Option<String>,
     remaining: Option<u64>,
 }
@@ -269,7 +266,7 @@ impl<'a> ListVisitor<'a> {
         Self {
             wanted,
             name: String::new(),
-            version: Version::default(),
+            version: ConfigVersion::default(),
             found: BTreeMap::new(),
             next: None,
             remaining: None,
@@ -309,8 +306,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use pod_reloader_core::reference::ConfigName;
-
     use super::*;
 
     /// An API server that answers everything with these bytes, over and over if they are `endless`.
@@ -336,7 +331,7 @@ mod tests {
     }
 
     fn object() -> ConfigRef {
-        ConfigRef::new("shop", ConfigName::configmap("a"))
+        ConfigRef::configmap("shop", "a")
     }
 
     const HEAD: &str = r#"{"metadata":{"uid":"u","resourceVersion":"7"},"data":{"key":""#;
@@ -348,12 +343,13 @@ mod tests {
         {
             let (fetch, requests) = fetch(HEAD.into(), mib << 20, says_length);
             let deadline = Instant::now() + Duration::from_secs(5);
-            let (content, length) = fetch.content(&object(), None, deadline).await.unwrap().unwrap();
-            assert_eq!((content.uid.as_str(), content.resource_version.as_str()), ("u", "7"));
+            let (content, length) =
+                fetch.content(&object(), &Keys::All, None, deadline).await.unwrap().unwrap();
+            assert_eq!((content.version.uid.as_str(), content.version.resource_version.as_str()), ("u", "7"));
             assert_eq!(length, HEAD.len() + (mib << 20) + 3);
             assert_eq!(requests.load(Ordering::SeqCst), expected_requests, "{mib}");
             // Known from before, one request is enough.
-            fetch.content(&object(), Some(length), deadline).await.unwrap().unwrap();
+            fetch.content(&object(), &Keys::All, Some(length), deadline).await.unwrap().unwrap();
             assert_eq!(requests.load(Ordering::SeqCst), expected_requests + 1);
             assert!(fetch.budget.peak() <= fetch.budget.total() && fetch.budget.peak() >= length);
             assert_eq!(fetch.budget.reserved(), 0);
@@ -365,7 +361,7 @@ mod tests {
         for says_length in [false, true] {
             let (fetch, _) = fetch(HEAD.into(), 1 << 40, says_length);
             let deadline = Instant::now() + Duration::from_secs(5);
-            let read = fetch.content(&object(), None, deadline).await;
+            let read = fetch.content(&object(), &Keys::All, None, deadline).await;
             assert_eq!(read.err(), Some(Unreadable::TooLarge));
             assert_eq!(fetch.budget.reserved(), 0);
         }

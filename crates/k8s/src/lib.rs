@@ -1,12 +1,13 @@
 //! What the admission webhook and the reconciler share about Kubernetes.
 //!
 //! Narrow object types that skip what does not concern us while they are parsed ([`objects`], [`scan`]), reading
-//! config objects as digests ([`reader`]), the installation's digest key and its Secret ([`key`]), who we are to the
+//! config objects as digests ([`reader`]) until a decision lacks nothing ([`evaluate`]), the installation's digest key and its Secret ([`key`]), who we are to the
 //! API server ([`identity`]), and how much may be in flight at once ([`budget`], [`fair`]). The one invariant: content
 //! of a config object lives only as long as it takes to sum it; what is kept, logged or returned are digests.
 
 pub mod budget;
 pub mod connect;
+pub mod evaluate;
 pub mod fair;
 mod fetch;
 pub mod identity;
@@ -15,7 +16,7 @@ mod memory;
 pub mod metrics;
 pub mod objects;
 pub mod reader;
-mod reads;
+pub mod reads;
 mod requests;
 pub mod scan;
 pub mod scope;

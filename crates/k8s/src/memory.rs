@@ -5,21 +5,29 @@ use std::sync::Arc;
 
 use pod_reloader_core::content::KeyNames;
 use pod_reloader_core::digest::Digest;
-use pod_reloader_core::reference::ConfigRef;
+use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::reference::Keys;
 
 /// What an entry takes beside its strings: map slot, vector slot, allocations.
 const ENTRY_BYTES: usize = 256;
 /// What a digest of a former key takes, with its id.
 const FORMER_BYTES: usize = 80;
 
+/// What a digest covers: an object, and which of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Selection {
+    pub(crate) object: ConfigRef,
+    pub(crate) keys: Keys,
+}
+
 /// A remembered version of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remembered {
-    pub(crate) uid: String,
-    pub(crate) resource_version: String,
+    pub(crate) version: ConfigVersion,
     pub(crate) digest: Digest,
-    /// The digests of the keys that were replaced a short while ago, by the keys' ids.
-    pub(crate) former: Vec<(String, Digest)>,
+    /// The digests of the digest keys that were replaced a short while ago, by their ids.
+    pub(crate) former: Vec<(Arc<str>, Digest)>,
     /// Which keys the object has, where they are not too many.
     pub(crate) keys: Option<KeyNames>,
     /// The length of the object's JSON, to know how much room the next read needs.
@@ -33,8 +41,8 @@ pub(crate) struct Memory {
     max_bytes: usize,
     bytes: usize,
     key_id: String,
-    index: HashMap<Arc<ConfigRef>, usize>,
-    entries: Vec<(Arc<ConfigRef>, Remembered)>,
+    index: HashMap<Arc<Selection>, usize>,
+    entries: Vec<(Arc<Selection>, Remembered)>,
     random: u64,
 }
 
@@ -51,31 +59,31 @@ impl Memory {
         }
     }
 
-    pub(crate) fn get(&self, key_id: &str, object: &ConfigRef) -> Option<&Remembered> {
+    pub(crate) fn get(&self, key_id: &str, selection: &Selection) -> Option<&Remembered> {
         if self.key_id != key_id {
             return None;
         }
-        self.index.get(object).map(|at| &self.entries[*at].1)
+        self.index.get(selection).map(|at| &self.entries[*at].1)
     }
 
-    pub(crate) fn put(&mut self, key_id: &str, object: &ConfigRef, remembered: Remembered) {
+    pub(crate) fn put(&mut self, key_id: &str, selection: &Selection, remembered: Remembered) {
         if self.key_id != key_id {
             *self = Self { key_id: key_id.to_owned(), random: self.random, ..Self::new(self.max_bytes) };
         }
-        self.forget(object);
-        let needed = weight(object, &remembered);
+        self.forget(selection);
+        let needed = weight(selection, &remembered);
         while self.bytes + needed > self.max_bytes && !self.entries.is_empty() {
             let victim = self.random_entry();
             self.remove(victim);
         }
-        let object = Arc::new(object.clone());
+        let selection = Arc::new(selection.clone());
         self.bytes += needed;
-        self.index.insert(object.clone(), self.entries.len());
-        self.entries.push((object, remembered));
+        self.index.insert(selection.clone(), self.entries.len());
+        self.entries.push((selection, remembered));
     }
 
-    pub(crate) fn forget(&mut self, object: &ConfigRef) {
-        if let Some(at) = self.index.get(object) {
+    pub(crate) fn forget(&mut self, selection: &Selection) {
+        if let Some(at) = self.index.get(selection) {
             self.remove(*at);
         }
     }
@@ -85,9 +93,9 @@ impl Memory {
     }
 
     fn remove(&mut self, at: usize) {
-        let (object, remembered) = self.entries.swap_remove(at);
-        self.bytes -= weight(&object, &remembered);
-        self.index.remove(&object);
+        let (selection, remembered) = self.entries.swap_remove(at);
+        self.bytes -= weight(&selection, &remembered);
+        self.index.remove(&selection);
         if let Some((moved, _)) = self.entries.get(at) {
             self.index.insert(moved.clone(), at);
         }
@@ -102,12 +110,17 @@ impl Memory {
     }
 }
 
-fn weight(object: &ConfigRef, remembered: &Remembered) -> usize {
+fn weight(Selection { object, keys }: &Selection, remembered: &Remembered) -> usize {
+    let of_keys = match keys {
+        Keys::All => 0,
+        Keys::Only(keys) => keys.iter().map(|key| size_of_val(key) + key.len()).sum(),
+    };
     ENTRY_BYTES
+        + of_keys
         + object.namespace.len()
-        + object.object.name.len()
-        + remembered.uid.len()
-        + remembered.resource_version.len()
+        + object.name.len()
+        + remembered.version.uid.len()
+        + remembered.version.resource_version.len()
         + remembered.former.len() * FORMER_BYTES
         + remembered.keys.as_ref().map_or(0, KeyNames::bytes)
 }
@@ -115,16 +128,14 @@ fn weight(object: &ConfigRef, remembered: &Remembered) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::reference::ConfigName;
 
-    fn object(i: usize) -> ConfigRef {
-        ConfigRef::new("shop", ConfigName::configmap(format!("object-{i:06}")))
+    fn object(i: usize) -> Selection {
+        Selection { object: ConfigRef::configmap("shop", format!("object-{i:06}")), keys: Keys::All }
     }
 
     fn remembered(i: usize) -> Remembered {
         Remembered {
-            uid: format!("{i:036}"),
-            resource_version: format!("{i:010}"),
+            version: ConfigVersion { uid: format!("{i:036}"), resource_version: format!("{i:010}") },
             digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
             former: vec![],
             keys: Some(KeyNames::of(["a", "b"])),

@@ -6,7 +6,9 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use pod_reloader_core::content::ContentSummary;
-use pod_reloader_core::reference::{ConfigKind, WorkloadKind, WorkloadRef};
+use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::name::ConfigKind;
+use pod_reloader_core::reference::{Keys, WorkloadKind, WorkloadRef};
 use pod_reloader_core::workload::Workload;
 use serde::{Deserialize, Deserializer};
 
@@ -102,10 +104,7 @@ impl Resource for ConfigMeta {
     type Scope = DynamicResourceScope;
 
     fn kind(kind: &ConfigKind) -> Cow<'_, str> {
-        match kind {
-            ConfigKind::ConfigMap => "ConfigMap".into(),
-            ConfigKind::Secret => "Secret".into(),
-        }
+        kind.as_str().into()
     }
     fn group(_: &ConfigKind) -> Cow<'_, str> {
         "".into()
@@ -114,10 +113,7 @@ impl Resource for ConfigMeta {
         "v1".into()
     }
     fn plural(kind: &ConfigKind) -> Cow<'_, str> {
-        match kind {
-            ConfigKind::ConfigMap => "configmaps".into(),
-            ConfigKind::Secret => "secrets".into(),
-        }
+        kind.plural().into()
     }
     // The server then sends `PartialObjectMetadata`, without content.
     fn metadata_api() -> bool {
@@ -178,16 +174,16 @@ impl Resource for NamespaceMeta {
 
 /// A whole `ConfigMap` or `Secret`, its content summed while it is parsed.
 pub(crate) struct ConfigContent {
-    pub(crate) uid: String,
-    pub(crate) resource_version: String,
+    pub(crate) version: ConfigVersion,
     pub(crate) summary: ContentSummary,
 }
 
 impl ConfigContent {
-    /// Reads one object's JSON. The error says nothing of the text, which may be a Secret's.
-    pub(crate) fn parse(json: &[u8]) -> Option<Self> {
+    /// Reads one object's JSON, and what these keys hold. The error says nothing of the text, which may be a Secret's.
+    pub(crate) fn parse(json: &[u8], keys: &Keys) -> Option<Self> {
         let meta = serde_json::from_slice::<WireObject>(json).ok()?.metadata;
-        let summary = serde_json::from_slice(json).ok()?;
-        Some(Self { uid: meta.uid?, resource_version: meta.resource_version?, summary })
+        let summary = ContentSummary::read(json, keys)?;
+        let version = ConfigVersion { uid: meta.uid?, resource_version: meta.resource_version? };
+        Some(Self { version, summary })
     }
 }

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use kube::Client;
-use pod_reloader_core::content::KeyNames;
-use pod_reloader_core::decide::{Live, Lookup, Lookups};
 use pod_reloader_core::digest::{Digest, DigestKey};
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef};
+use pod_reloader_core::lookup::{ConfigVersion, Depth, Found, KnownDigest, Lookup, Query};
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::reference::Keys;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
-use crate::fetch::{Fetch, Version};
-use crate::memory::{Memory, Remembered};
+use crate::fetch::Fetch;
+use crate::memory::{Memory, Remembered, Selection};
 use crate::metrics::Metrics;
 use crate::objects::ConfigContent;
 pub use crate::reads::Reads;
@@ -45,20 +45,8 @@ pub struct ConfigReader {
     pub(crate) metrics: Metrics,
 }
 
-/// What is read of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// Uid, resource version and the content's digest.
-    Content,
-    /// Uid and resource version only.
-    Version,
-}
-
-/// What lists said.
-type Listed = BTreeMap<ConfigName, Found>;
-
-/// The version of one object, or that it is not there.
-struct Found(Option<Version>);
+/// What lists said: the version of each object, or that it is not there.
+type Listed = BTreeMap<ConfigRef, Option<ConfigVersion>>;
 
 impl ConfigReader {
     /// A reader with an empty memory.
@@ -95,7 +83,7 @@ impl ConfigReader {
 
     /// What is said of an object without asking the API server: that it is not followed, or may not be read.
     pub fn withheld(&self, object: &ConfigRef) -> Option<Result<Lookup, Unreadable>> {
-        if !self.follows_secrets && object.object.kind == ConfigKind::Secret {
+        if !self.follows_secrets && object.kind == ConfigKind::Secret {
             Some(Ok(Lookup::Unfollowed))
         } else if self.own.contains(object) {
             Some(Err(Unreadable::OperatorsOwn))
@@ -110,38 +98,32 @@ impl ConfigReader {
         Self { fetch: Fetch { caller: caller.into(), ..self.fetch.clone() }, ..self.clone() }
     }
 
-    /// Looks the objects up in the API server, several at once, until the deadline. Each answer reflects every write
-    /// that was acknowledged before this call (4.3).
-    pub async fn read_all(
-        &self,
-        key: &DigestKey,
-        namespace: &str,
-        names: Vec<ConfigName>,
-        depth: Depth,
-        deadline: Instant,
-    ) -> Reads {
-        let names: BTreeSet<ConfigName> = names.into_iter().collect();
+    /// Looks objects up in the API server, several at once, until the deadline. Each answer reflects every write that was
+    /// acknowledged before this call (4.3).
+    pub async fn look_up_all(&self, key: &DigestKey, queries: Vec<Query>, deadline: Instant) -> Reads {
         // Also those of which nothing is remembered: whoever lists hundreds of which none exists causes one request.
-        let mut listed = self.list(namespace, names.iter(), deadline).await;
-        let reads = names.into_iter().map(|name| {
-            let listed = listed.remove(&name);
+        let listed = self.list(queries.iter().map(|query| &query.object), deadline).await;
+        let namespace = queries.first().map(|query| query.object.namespace.clone());
+        let reads = queries.into_iter().map(|query| {
+            let listed = listed.get(&query.object).cloned();
             async move {
-                let object = ConfigRef::new(namespace, name);
-                let answer = self.look_up(key, &object, depth, listed, deadline).await;
-                (object.object, answer)
+                let answer = self.look_up(key, &query, listed, deadline).await;
+                (query, answer)
             }
         });
         let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         let mut found = Reads::default();
-        while let Some((name, answer)) = reads.next().await {
+        while let Some((Query { object, depth }, answer)) = reads.next().await {
             if let Err(error) = answer {
-                self.metrics.count_unreadable("read_config", error);
+                let operation = if depth == Depth::Exists { "find_config" } else { "read_config" };
+                self.metrics.count_unreadable(operation, error);
             }
-            found.add(name, answer);
+            found.add(object, answer);
         }
-        if let Some((name, why)) = found.unreadable.first() {
-            let count = found.unreadable.len();
-            tracing::warn!(namespace, object = %name, why, count, "cannot read config objects");
+        if let Some((object, why)) = found.unreadable().next() {
+            let count = found.unreadable().len();
+            let namespace = namespace.as_deref().unwrap_or_default();
+            tracing::warn!(namespace, %object, %why, count, "cannot read config objects");
         }
         found
     }
@@ -153,14 +135,13 @@ impl ConfigReader {
     pub async fn try_read(
         &self,
         key: &DigestKey,
-        object: &ConfigRef,
-        depth: Depth,
+        query: &Query,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
-        let answer = self.look_up(key, object, depth, None, deadline).await;
+        let answer = self.look_up(key, query, None, deadline).await;
         if let Err(error) = answer {
             self.metrics.count_unreadable("read_config", error);
-            tracing::warn!(%object, why = %error, "cannot read a config object");
+            tracing::warn!(object = format!("{:#}", query.object), why = %error, "cannot read a config object");
         }
         answer
     }
@@ -168,163 +149,136 @@ impl ConfigReader {
     async fn look_up(
         &self,
         key: &DigestKey,
-        object: &ConfigRef,
-        depth: Depth,
-        listed: Option<Found>,
+        Query { object, depth }: &Query,
+        listed: Option<Option<ConfigVersion>>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         if let Some(answer) = self.withheld(object) {
             return answer;
         }
-        // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
-        if listed.is_some() || depth == Depth::Version || self.recall(key, object).is_some() {
-            let version = match listed {
-                Some(Found(version)) => version,
-                None => self.fetch.version(object, deadline).await?,
-            };
-            let Some(Version { uid, resource_version }) = version else {
-                return Ok(self.absent(object));
-            };
-            let content = self.remembered_content(key, object, &uid, &resource_version);
-            if depth == Depth::Version || content.is_some() {
+        match depth {
+            Depth::Exists => {
+                let version = match listed {
+                    Some(version) => version,
+                    None => self.find(object, deadline).await?,
+                };
+                Ok(version.map_or(Lookup::Absent, |version| Lookup::Found(Found::version(version))))
+            }
+            Depth::Version => {
+                let version = match listed {
+                    Some(version) => version,
+                    None => self.fetch.version(object, deadline).await?,
+                };
+                let Some(version) = version else { return Ok(self.absent(object)) };
                 self.metrics.count_lookup("memory");
-                let (digest, keys) = content.unzip();
-                let keys = keys.flatten();
-                return Ok(Lookup::Known(Live { uid, resource_version, digest, keys }));
+                let remembered = self.remembered(key, object, &Keys::All, &version);
+                Ok(Lookup::Found(remembered.unwrap_or_else(|| Found::version(version))))
+            }
+            Depth::Content(keys) => {
+                let selection = Selection { object: object.clone(), keys: keys.clone() };
+                self.look_up_content(key, &selection, listed, deadline).await
             }
         }
-        self.read_content(key, object, deadline).await
+    }
+
+    async fn look_up_content(
+        &self,
+        key: &DigestKey,
+        selection: &Selection,
+        listed: Option<Option<ConfigVersion>>,
+        deadline: Instant,
+    ) -> Result<Lookup, Unreadable> {
+        let Selection { object, keys } = selection;
+        // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
+        if listed.is_some() || self.recall(key, selection).is_some() {
+            let version = match listed {
+                Some(version) => version,
+                None => self.fetch.version(object, deadline).await?,
+            };
+            let Some(version) = version else { return Ok(self.absent(object)) };
+            if let Some(found) = self.remembered(key, object, keys, &version) {
+                self.metrics.count_lookup("memory");
+                return Ok(Lookup::Found(found));
+            }
+        }
+        self.read_content(key, selection, deadline).await
     }
 
     async fn read_content(
         &self,
         key: &DigestKey,
-        object: &ConfigRef,
+        selection: &Selection,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
-        let expected = self.recall(key, object).map(|remembered| remembered.json_bytes);
-        let Some((content, json_bytes)) = self.fetch.content(object, expected, deadline).await? else {
+        let Selection { object, keys } = selection;
+        let expected = self.recall(key, selection).map(|remembered| remembered.json_bytes);
+        let Some((content, json_bytes)) = self.fetch.content(object, keys, expected, deadline).await? else {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let ConfigContent { uid, resource_version, summary } = content;
-        let digest = Digest::of(key, object, &summary.sum);
-        let of_former =
-            |former: &DigestKey| (former.id().to_owned(), Digest::of(former, object, &summary.sum));
-        let former = key.former().iter().map(of_former).collect();
-        let keys = Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES);
+        let ConfigContent { version, summary } = content;
+        let of_former = |former: &DigestKey| (former.shared_id(), Digest::of(former, object, &summary.sum));
         let remembered = Remembered {
-            uid: uid.clone(),
-            resource_version: resource_version.clone(),
-            digest,
-            former,
-            keys: keys.clone(),
+            digest: Digest::of(key, object, &summary.sum),
+            former: key.former().iter().map(of_former).collect(),
+            keys: Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES),
+            version,
             json_bytes,
         };
+        let found = found(key, keys, &remembered);
         let mut memory = self.memory();
-        memory.put(key.id(), object, remembered);
+        memory.put(key.id(), selection, remembered);
         self.metrics.set_digest_bytes(memory.bytes());
-        drop(memory);
-        Ok(Lookup::Known(Live { uid, resource_version, digest: Some(digest), keys }))
+        Ok(Lookup::Found(found))
     }
 
-    /// The digest and the keys of exactly that version of the object, if it is remembered (the keys only where they are
+    /// Exactly that version of the object, if a digest over these keys of it is remembered (its keys only where they are
     /// not too many). No request is made.
-    pub fn remembered_content(
+    pub fn remembered(
         &self,
         key: &DigestKey,
         object: &ConfigRef,
-        uid: &str,
-        resource_version: &str,
-    ) -> Option<(Digest, Option<KeyNames>)> {
-        let remembered = self.recall(key, object)?;
-        (remembered.uid == uid && remembered.resource_version == resource_version)
-            .then_some((remembered.digest, remembered.keys))
-    }
-
-    /// Which of several objects exist that are not referred to, but that a pod template requires. Only metadata is
-    /// asked for, by lists; what could not be asked is [`Lookup::Unknown`].
-    pub async fn exist_all(&self, namespace: &str, names: Vec<ConfigName>, deadline: Instant) -> Reads {
-        let mut found = Reads::default();
-        let mut names: BTreeSet<ConfigName> = names.into_iter().collect();
-        names.retain(|name| match self.withheld(&ConfigRef::new(namespace, name.clone())) {
-            Some(answer) => {
-                found.add(name.clone(), answer);
-                false
-            }
-            None => true,
-        });
-        let mut listed = self.list(namespace, names.iter(), deadline).await;
-        let questions = names.into_iter().map(|name| {
-            let listed = listed.remove(&name);
-            async move {
-                let answer = match listed {
-                    Some(Found(version)) => Ok(version),
-                    None => self.find(namespace, &name, deadline).await,
-                };
-                (name, answer)
-            }
-        });
-        let mut questions = futures::stream::iter(questions).buffer_unordered(CONCURRENT_READS);
-        while let Some((name, answer)) = questions.next().await {
-            if let Err(error) = answer {
-                self.metrics.count_unreadable("find_config", error);
-            }
-            let lookup = answer.map(|version| match version {
-                Some(Version { uid, resource_version }) => {
-                    Lookup::Known(Live { uid, resource_version, digest: None, keys: None })
-                }
-                None => Lookup::Absent,
-            });
-            found.add(name, lookup);
-        }
-        found
+        keys: &Keys,
+        version: &ConfigVersion,
+    ) -> Option<Found> {
+        let selection = Selection { object: object.clone(), keys: keys.clone() };
+        let remembered = self.recall(key, &selection)?;
+        (remembered.version == *version).then(|| found(key, keys, &remembered))
     }
 
     /// One object by a list with its name: it is none of ours, so it is not read by itself.
-    async fn find(
-        &self,
-        namespace: &str,
-        name: &ConfigName,
-        deadline: Instant,
-    ) -> Result<Option<Version>, Unreadable> {
-        let wanted = BTreeSet::from([name.name.as_str()]);
+    async fn find(&self, object: &ConfigRef, deadline: Instant) -> Result<Option<ConfigVersion>, Unreadable> {
+        let wanted = BTreeSet::from([&*object.name]);
         // A list that was not gone through to its end does not say that something is not there.
-        let found = self.fetch.versions(namespace, name.kind, &wanted, deadline).await?;
+        let found = self.fetch.versions(&object.namespace, object.kind, &wanted, deadline).await?;
         let mut found = found.ok_or(Unreadable::TooLarge)?;
-        Ok(found.remove(&name.name))
+        Ok(found.remove(&*object.name))
     }
 
-    /// Looks up by lists of metadata what is more than a handful of one kind. What they do not tell is left out.
-    async fn list<'a>(
-        &self,
-        namespace: &str,
-        names: impl Iterator<Item = &'a ConfigName>,
-        deadline: Instant,
-    ) -> Listed {
-        let mut wanted = BTreeMap::<ConfigKind, BTreeSet<&str>>::new();
-        let is_open =
-            |name: &&ConfigName| self.withheld(&ConfigRef::new(namespace, ConfigName::clone(name))).is_none();
-        for name in names.filter(is_open) {
-            wanted.entry(name.kind).or_default().insert(&name.name);
+    /// Looks up by lists of metadata what is more than a handful of one kind in one namespace. What they do not tell is
+    /// left out.
+    async fn list(&self, objects: impl Iterator<Item = &ConfigRef>, deadline: Instant) -> Listed {
+        let mut wanted = BTreeMap::<(ConfigKind, &Arc<str>), BTreeSet<&str>>::new();
+        for object in objects.filter(|object| self.withheld(object).is_none()) {
+            wanted.entry((object.kind, &object.namespace)).or_default().insert(&object.name);
         }
         wanted.retain(|_, names| names.len() > HANDFUL);
         // If a list cannot be had in good time, single reads are what is left.
         let now = Instant::now();
         let deadline = now + deadline.saturating_duration_since(now) / 2;
-        let lists = wanted.iter().map(async |(kind, names)| {
+        let lists = wanted.iter().map(async |((kind, namespace), names)| {
             let versions = self.fetch.versions(namespace, *kind, names, deadline).await;
             if let Err(error) = versions {
                 self.metrics.count_unreadable("list_config", error);
             }
-            (*kind, names, versions)
+            (*kind, *namespace, names, versions)
         });
         let mut listed = Listed::new();
-        for (kind, names, versions) in futures::future::join_all(lists).await {
+        for (kind, namespace, names, versions) in futures::future::join_all(lists).await {
             let Ok(Some(mut versions)) = versions else { continue };
             for name in names {
-                let found = Found(versions.remove(*name));
-                listed.insert(ConfigName { kind, name: (*name).to_owned() }, found);
+                let object = ConfigRef::new(kind, namespace.clone(), *name);
+                listed.insert(object, versions.remove(*name));
             }
         }
         listed
@@ -332,33 +286,13 @@ impl ConfigReader {
 
     /// Forgets an object that nothing refers to any more.
     pub fn forget(&self, object: &ConfigRef) {
-        self.memory().forget(object);
+        self.memory().forget(&Selection { object: object.clone(), keys: Keys::All });
     }
 
-    /// The same lookups with the digests of a key that `key` replaced a short while ago. A digest that is not remembered
-    /// any more is left out; the next read of the object brings it.
-    pub fn under(&self, key: &DigestKey, former: &DigestKey, namespace: &str, lookups: &Lookups) -> Lookups {
-        let translated = |name: &ConfigName, live: &Live| {
-            live.digest?;
-            let remembered = self.recall(key, &ConfigRef::new(namespace, name.clone()))?;
-            let is_same = remembered.uid == live.uid && remembered.resource_version == live.resource_version;
-            let mut digests = remembered.former.into_iter().filter(|(id, _)| is_same && id == former.id());
-            digests.next().map(|(_, digest)| digest)
-        };
-        let lookups = lookups.iter().map(|(name, lookup)| {
-            let lookup = match lookup {
-                Lookup::Known(live) => Lookup::Known(Live { digest: translated(name, live), ..live.clone() }),
-                other => other.clone(),
-            };
-            (name.clone(), lookup)
-        });
-        lookups.collect()
-    }
-
-    fn recall(&self, key: &DigestKey, object: &ConfigRef) -> Option<Remembered> {
+    fn recall(&self, key: &DigestKey, selection: &Selection) -> Option<Remembered> {
         let memory = self.memory();
-        let remembered = memory.get(key.id(), object)?;
-        let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| id == former.id());
+        let remembered = memory.get(key.id(), selection)?;
+        let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| **id == *former.id());
         key.former().iter().all(knows).then(|| remembered.clone())
     }
 
@@ -371,5 +305,16 @@ impl ConfigReader {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // The lock is held for single operations, none of which panics.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is remembered, as a lookup tells it: with the digests of the key in force and of those that it replaced.
+fn found(key: &DigestKey, keys: &Keys, remembered: &Remembered) -> Found {
+    let of = |key_id: &Arc<str>, digest| KnownDigest { key_id: key_id.clone(), keys: keys.clone(), digest };
+    let former = remembered.former.iter().map(|(id, digest)| of(id, *digest));
+    Found {
+        version: remembered.version.clone(),
+        digests: std::iter::once(of(&key.shared_id(), remembered.digest)).chain(former).collect(),
+        keys: remembered.keys.clone(),
     }
 }

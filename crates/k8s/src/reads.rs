@@ -1,7 +1,9 @@
 //! What was found of several objects.
 
-use pod_reloader_core::decide::{Lookup, Lookups};
-use pod_reloader_core::reference::ConfigName;
+use std::collections::BTreeMap;
+
+use pod_reloader_core::lookup::{Found, Lookup, Lookups};
+use pod_reloader_core::name::ConfigRef;
 
 use crate::unreadable::Unreadable;
 
@@ -10,25 +12,54 @@ use crate::unreadable::Unreadable;
 pub struct Reads {
     /// The answer for each; [`Lookup::Unknown`] for those that could not be read.
     pub lookups: Lookups,
-    /// Those that could not be read, and why, in a few words.
-    pub unreadable: Vec<(ConfigName, String)>,
-    /// How many of these may be readable soon.
-    passing: usize,
+    /// Those that could not be read, and why.
+    unreadable: BTreeMap<ConfigRef, Unreadable>,
 }
 
 impl Reads {
-    /// Whether all that could not be read stays unreadable until somebody does something about it.
-    pub fn only_lasting(&self) -> bool {
-        self.passing == 0
+    /// Those that could not be read, and why.
+    pub fn unreadable(&self) -> impl ExactSizeIterator<Item = (&ConfigRef, Unreadable)> {
+        self.unreadable.iter().map(|(object, why)| (object, *why))
     }
 
-    /// Adds the answer for one object.
-    pub fn add(&mut self, name: ConfigName, answer: Result<Lookup, Unreadable>) {
-        let lookup = answer.unwrap_or_else(|error| {
-            self.unreadable.push((name.clone(), error.to_string()));
-            self.passing += usize::from(!error.is_lasting());
-            Lookup::Unknown
-        });
-        self.lookups.insert(name, lookup);
+    /// Whether all that could not be read stays unreadable until somebody does something about it.
+    pub fn only_lasting(&self) -> bool {
+        self.unreadable.values().all(|why| why.is_lasting())
     }
+
+    /// Adds the answer to one question.
+    pub fn add(&mut self, object: ConfigRef, answer: Result<Lookup, Unreadable>) {
+        let lookup = match answer {
+            Ok(lookup) => {
+                self.unreadable.remove(&object);
+                lookup
+            }
+            Err(why) => {
+                self.unreadable.insert(object.clone(), why);
+                Lookup::Unknown
+            }
+        };
+        let lookup = match (self.lookups.remove(&object), lookup) {
+            (Some(Lookup::Found(before)), Lookup::Found(found)) => Lookup::Found(merged(before, found)),
+            (_, lookup) => lookup,
+        };
+        self.lookups.insert(object, lookup);
+    }
+
+    /// Adds the answers to further questions.
+    pub fn extend(&mut self, other: Self) {
+        for (object, lookup) in other.lookups {
+            let why = other.unreadable.get(&object).copied();
+            self.add(object, why.map_or(Ok(lookup), Err));
+        }
+    }
+}
+
+/// What two reads say of one object. If it was written between them, the later one counts.
+fn merged(before: Found, mut found: Found) -> Found {
+    if before.version == found.version {
+        found.digests.extend(before.digests);
+        found.keys = found.keys.or(before.keys);
+    }
+    found
 }

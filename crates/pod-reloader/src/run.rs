@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use pod_reloader_controller::controller::Settings;
 use pod_reloader_controller::leader::{self, Election};
-use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
 use pod_reloader_k8s::key::KeyKeeper;
@@ -136,7 +136,7 @@ pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()>
     if !scope.secrets {
         tracing::info!("Secrets are not followed: the hash covers ConfigMaps alone");
     }
-    let own = args.own_secrets().map(|name| ConfigRef::new(&namespace, ConfigName::secret(name)));
+    let own = args.own_secrets().map(|name| ConfigRef::secret(namespace.as_str(), name));
     let reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone()).keeping(own);
     let reader = Arc::new(if scope.secrets { reader } else { reader.without_secrets() });
     let admitter = Admitter {

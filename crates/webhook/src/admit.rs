@@ -1,21 +1,18 @@
 //! Answers one admission request.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pod_reloader_core::admission::{Admission, Baseline, classify};
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::decide::{Cause, Lookup, Lookups, Occasion, Question, Verdict, needs_content};
-use pod_reloader_core::digest::DigestKey;
+use pod_reloader_core::decide::{Cause, Context, FirstSeen, Input, Verdict};
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::rotation::decide_rotating;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::budget::Budget;
+use pod_reloader_k8s::evaluate::{Live, Tolerance, evaluate};
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::Scope;
-use pod_reloader_k8s::reader::{ConfigReader, Depth};
+use pod_reloader_k8s::reader::ConfigReader;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::caller::{Caller, Turns};
 use crate::metrics::{Metrics, Outcome};
@@ -23,8 +20,6 @@ use crate::prepare::{Open, Plan, Prepared};
 use crate::review::Response;
 use crate::warning;
 
-/// Objects that the template requires beside the listed ones: no more of them are asked for (4.2).
-const MAX_REQUIRED: usize = 1000;
 /// Causes that a log line names.
 const MAX_LOGGED: usize = 20;
 
@@ -95,8 +90,8 @@ impl Admitter {
                 let warning = warning::left_to_reconciler("the namespace's labels could not be read");
                 Answer::keep(baseline, Outcome::Undecided, Some(warning))
             }
-            Admission::Decide(baseline, occasion) => {
-                self.decide(&reader, &open.namespace, new, baseline, occasion, caller).await
+            Admission::Decide(baseline, context) => {
+                self.decide(&reader, &open.namespace, new, baseline, context, caller).await
             }
         };
         let (target, left_out) = answer.target.fitted_to(new);
@@ -130,96 +125,54 @@ impl Admitter {
         namespace: &str,
         new: &Workload,
         baseline: Baseline<'_>,
-        occasion: Occasion,
+        context: Context,
         caller: &Caller,
     ) -> Answer {
-        let deadline = caller.deadline;
-        let Baseline { hash, observed } = baseline;
         let undecided =
             |why: &str| Answer::keep(baseline, Outcome::Undecided, Some(warning::left_to_reconciler(why)));
         let Some(key) = self.key.get() else {
             return undecided("the digest key is not known");
         };
-        let names: Vec<_> = new.references.names().into_iter().cloned().collect();
-        let Some(_turn) = self.turns.take(caller, namespace, names.len()).await else {
+        let references = new.references.objects().len();
+        let Some(_turn) = self.turns.take(caller, namespace, references).await else {
             return undecided("too many requests at once from one address");
         };
-        let depth = if needs_content(self.mode, hash, observed) { Depth::Content } else { Depth::Version };
-        let mut reads = reader.read_all(&key, namespace, names, depth, deadline).await;
-        if hash.is_some() && self.mode == HashMode::Content {
-            let missing = self.required_beside(reader, namespace, new, &reads.lookups, deadline).await;
-            reads.lookups.extend(missing);
-        }
-        // Another key may have come into force meanwhile; what was made with the old one must not be told.
-        if self.key.get().as_deref() != Some(&*key) {
-            return undecided("the digest key is being replaced");
-        }
-        let question = Question {
+        let input = Input {
             mode: self.mode,
             key: &key,
             namespace,
             references: &new.references,
             uses: &new.template.uses,
-            hash,
-            observed,
-            live: &reads.lookups,
-            superseded: &BTreeSet::new(),
-            // The reconciler would decide without them, too, and make a second revision of it.
-            tolerates_unknown: reads.only_lasting(),
-            occasion,
+            baseline,
+            first_seen: &FirstSeen::new(),
+            tolerates_unknown: false,
+            context,
         };
-        let under = |former: &DigestKey| self.reader.under(&key, former, namespace, &reads.lookups);
-        let decision = decide_rotating(&question, under);
-        let is_undecided = matches!(decision.verdict, Verdict::Undecided(_));
-        let mut answer = match decision.verdict {
-            Verdict::Undecided(names) => {
-                let warning = warning::unreadable(names.len(), &reads.unreadable);
-                Answer::keep(baseline, Outcome::Undecided, Some(warning))
-            }
-            // Never on the owner's rollout; if it were, waiting would be right.
-            Verdict::Defer { .. } | Verdict::Keep => Answer::keep(baseline, Outcome::Decided, None),
-            Verdict::Record(observed) => Answer {
-                outcome: Outcome::Decided,
-                target: Target {
-                    hash: hash.map(str::to_owned),
-                    observed: observed.map(|observed| observed.to_annotation()),
-                },
-                causes: vec![],
-                warnings: vec![],
-            },
-            Verdict::Reload { hash, observed, causes } => Answer {
-                outcome: Outcome::Decided,
-                target: Target {
-                    hash: Some(hash.as_str().to_owned()),
-                    observed: observed.map(|observed| observed.to_annotation()),
-                },
-                causes,
-                warnings: vec![],
-            },
-        };
-        if !is_undecided && !decision.unknown.is_empty() {
-            answer.warnings.push(warning::not_covered(decision.unknown.len(), &reads.unreadable));
+        let source = Live { reader, deadline: caller.deadline };
+        // The reconciler would decide without what stays unreadable, too, and make a second revision of it.
+        let evaluation = evaluate(&input, &source, Tolerance::Lasting).await;
+        // Another key may have come into force meanwhile; what was made with the old one must not be told.
+        if self.key.get().as_deref() != Some(&*key) {
+            return undecided("the digest key is being replaced");
         }
-        answer.warnings.extend(warning::missing(&new.references, &new.template.uses, &reads.lookups));
-        answer
-    }
-
-    /// Which of the objects exist that the template requires and the lists do not name. It matters only where a
-    /// listed one is absent: its digest stays recorded while new pods have to wait for something else.
-    async fn required_beside(
-        &self,
-        reader: &ConfigReader,
-        namespace: &str,
-        new: &Workload,
-        listed: &Lookups,
-        deadline: Instant,
-    ) -> Lookups {
-        if !listed.values().any(|lookup| *lookup == Lookup::Absent) {
-            return Lookups::new();
+        let decision = evaluation.decision;
+        if let Verdict::Undecided(objects) = &decision.verdict {
+            let warning = warning::unreadable(objects.len(), &evaluation.reads);
+            let mut answer = Answer::keep(baseline, Outcome::Undecided, Some(warning));
+            answer.warnings.extend(warning::missing(&new.references, &evaluation.reads.lookups));
+            return answer;
         }
-        let required = new.template.uses.required().filter(|name| !listed.contains_key(*name));
-        let required: Vec<_> = required.take(MAX_REQUIRED).cloned().collect();
-        reader.exist_all(namespace, required, deadline).await.lookups
+        let mut warnings = vec![];
+        if !decision.unknown.is_empty() {
+            warnings.push(warning::not_covered(decision.unknown.len(), &evaluation.reads));
+        }
+        warnings.extend(warning::missing(&new.references, &evaluation.reads.lookups));
+        Answer {
+            outcome: Outcome::Decided,
+            target: decision.verdict.target(namespace, baseline),
+            causes: decision.verdict.reload_causes().to_vec(),
+            warnings,
+        }
     }
 }
 
@@ -227,10 +180,7 @@ impl Answer {
     fn keep(baseline: Baseline<'_>, outcome: Outcome, warning: Option<String>) -> Self {
         Self {
             outcome,
-            target: Target {
-                hash: baseline.hash.map(str::to_owned),
-                observed: baseline.observed.map(str::to_owned),
-            },
+            target: Target::of(baseline),
             causes: vec![],
             warnings: warning.into_iter().collect(),
         }

@@ -102,6 +102,7 @@ impl Admitter {
         if !self.scope.contains(&namespace) || !self.is_selected(request) {
             return Err((Outcome::LeftAlone, None));
         }
+        let (new, old) = (new.placed_in(&namespace), old.map(|old| old.placed_in(&namespace)));
         let template_changed = Cell::new(true);
         let differs = || {
             if let (Some(old), Some(new)) = (request.old_object, request.object) {

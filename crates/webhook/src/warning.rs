@@ -1,11 +1,12 @@
 //! What users are told along with a write. Kubernetes asks for less than 120 characters each.
 
 use pod_reloader_core::annotation::SETTLE_WINDOW;
-use pod_reloader_core::decide::{Lookup, Lookups};
+use pod_reloader_core::lookup::{Lookup, Lookups};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::patch::NoRoom;
-use pod_reloader_core::reference::{ConfigName, MAX_REFERENCES, References};
-use pod_reloader_core::template::TemplateUses;
+use pod_reloader_core::reference::{MAX_REFERENCES, References};
 use pod_reloader_core::workload::SettleWindow;
+use pod_reloader_k8s::reads::Reads;
 
 /// Warnings of one kind beyond this many are counted only.
 const MOST: usize = 5;
@@ -59,17 +60,18 @@ pub(crate) fn left_to_reconciler(why: &str) -> String {
 }
 
 /// A decision that could not be made, since some references could not be read.
-pub(crate) fn unreadable(count: usize, unreadable: &[(ConfigName, String)]) -> String {
-    let example = unreadable.first().map(|(name, why)| format!(" ({}: {why})", short(name)));
-    let example = example.unwrap_or_default();
-    left_to_reconciler(&format!("{count} reference(s) could not be read{example}"))
+pub(crate) fn unreadable(count: usize, reads: &Reads) -> String {
+    left_to_reconciler(&format!("{count} reference(s) could not be read{}", example(reads)))
 }
 
 /// References that a decision was made without.
-pub(crate) fn not_covered(count: usize, unreadable: &[(ConfigName, String)]) -> String {
-    let example = unreadable.first().map(|(name, why)| format!(" ({}: {why})", short(name)));
-    let example = example.unwrap_or_default();
-    format!("pod-reloader: {count} reference(s) cannot be read and are not followed{example}")
+pub(crate) fn not_covered(count: usize, reads: &Reads) -> String {
+    format!("pod-reloader: {count} reference(s) cannot be read and are not followed{}", example(reads))
+}
+
+fn example(reads: &Reads) -> String {
+    let example = reads.unreadable().next();
+    example.map_or_else(String::new, |(object, why)| format!(" ({}: {why})", short(object)))
 }
 
 /// Entries beyond the number that counts.
@@ -83,15 +85,20 @@ pub(crate) fn left_out(references: &References) -> Option<String> {
 }
 
 /// Listed names that are likely wrong: nothing of that name exists, and nothing in the template uses it.
-pub(crate) fn missing(references: &References, uses: &TemplateUses, live: &Lookups) -> Vec<String> {
-    let is_missing =
-        |name: &&ConfigName| uses.need(name).is_none() && matches!(live.get(*name), Some(Lookup::Absent));
-    let missing: Vec<_> = references.names().into_iter().filter(is_missing).collect();
+pub(crate) fn missing(references: &References, known: &Lookups) -> Vec<String> {
+    let all = references.all();
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|(object, reference)| {
+            reference.need.is_none() && matches!(known.get(**object), Some(Lookup::Absent))
+        })
+        .map(|(object, _)| *object)
+        .collect();
     let mut warnings: Vec<_> = missing
         .iter()
         .take(MOST)
-        .map(|name| {
-            let name = short(name);
+        .map(|object| {
+            let name = short(object);
             format!(
                 "pod-reloader: {name} does not exist and the pod template does not use it: is the name right?"
             )
@@ -107,32 +114,34 @@ pub(crate) fn missing(references: &References, uses: &TemplateUses, live: &Looku
 }
 
 /// A name that leaves room for what is said about it.
-fn short(name: &ConfigName) -> String {
+fn short(object: &ConfigRef) -> String {
     const MAX_CHARS: usize = 28;
-    let mut shown: String = name.name.chars().take(MAX_CHARS).collect();
-    if shown.len() < name.name.len() {
+    let mut shown: String = object.name.chars().take(MAX_CHARS).collect();
+    if shown.len() < object.name.len() {
         shown.push_str("...");
     }
-    format!("{} {shown}", name.kind.singular())
+    format!("{} {shown}", object.kind.singular())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::template::Need;
+    use pod_reloader_core::template::{Need, TemplateUses};
+    use pod_reloader_k8s::reader::Unreadable;
 
     #[test]
     fn c4_2_warnings_are_few_and_short() {
         let long = |i: usize| format!("{i}{}", "x".repeat(250));
         let list: Vec<_> = (0..20).map(long).chain((0..20).map(|i| format!("No{}", long(i)))).collect();
-        let references = References::parse(None, Some(&list.join(",")));
-        let live: Lookups =
-            references.names().into_iter().map(|name| (name.clone(), Lookup::Absent)).collect();
-        let name = ConfigName::configmap(long(1));
-        let mut warnings = missing(&references, &TemplateUses::default(), &live);
+        let references = References::parse("shop", None, Some(&list.join(",")));
+        let known: Lookups =
+            references.objects().into_iter().map(|object| (object.clone(), Lookup::Absent)).collect();
+        let mut reads = Reads::default();
+        reads.add(ConfigRef::configmap("shop", long(1)), Err(Unreadable::NoRoom));
+        let mut warnings = missing(&references, &known);
         warnings.extend(bad_names(&references));
         assert_eq!(warnings.len(), 12);
-        warnings.push(unreadable(1000, &[(name, "no memory free for it".into())]));
+        warnings.push(unreadable(1000, &reads));
         for warning in warnings {
             assert!(warning.len() <= 160, "{}: {warning}", warning.len());
         }
@@ -140,16 +149,16 @@ mod tests {
 
     #[test]
     fn c4_2_a_name_that_the_template_uses_or_that_exists_is_not_warned_of() {
-        let references = References::parse(Some("used,typo,unknown"), None);
+        let references = References::parse("shop", Some("used,typo,unknown"), None);
         let mut uses = TemplateUses::default();
-        uses.add(ConfigName::configmap("used"), Need::Optional);
-        let live = [
-            (ConfigName::configmap("used"), Lookup::Absent),
-            (ConfigName::configmap("typo"), Lookup::Absent),
-            (ConfigName::configmap("unknown"), Lookup::Unknown),
+        uses.add(ConfigRef::configmap("shop", "used"), Need::Optional);
+        let known = [
+            (ConfigRef::configmap("shop", "used"), Lookup::Absent),
+            (ConfigRef::configmap("shop", "typo"), Lookup::Absent),
+            (ConfigRef::configmap("shop", "unknown"), Lookup::Unknown),
         ];
         assert_eq!(
-            missing(&references, &uses, &live.into()),
+            missing(&references.needed_by(&uses), &known.into()),
             [
                 "pod-reloader: configmap typo does not exist and the pod template does not use it: is the name right?"
             ]

@@ -6,8 +6,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 use pod_reloader_core::config_hash::ConfigHash;
-use pod_reloader_core::decide::{Live, Lookup};
-use pod_reloader_core::reference::ConfigName;
+use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_e2e::{Helm, User, eventually};
 use pod_reloader_tests::objects::{self, Kind};
 use pod_reloader_tests::release::{self, NAME, upgrade};
@@ -33,14 +33,12 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let space = Space::within(&world).await?;
     let settings = space.configmap("settings", "one").await?;
     let mut workload = objects::listing(APP, "settings");
-    let live = Lookup::Known(Live {
+    let live = Lookup::Found(Found::version(ConfigVersion {
         uid: settings.uid().context("a uid")?,
         resource_version: settings.resource_version().context("a version")?,
-        digest: None,
-        keys: None,
-    });
-    let names = [ConfigName::configmap("settings")];
-    let saps = ConfigHash::of_versions(&space.name, &names, &[(names[0].clone(), live)].into());
+    }));
+    let object = ConfigRef::configmap(space.name.as_str(), "settings");
+    let saps = ConfigHash::of_versions(&space.name, [&object], &[(object.clone(), live)].into());
     let saps = saps.context("all is known")?.as_str().to_owned();
     workload.data["spec"]["template"]["metadata"]["annotations"] = json!({objects::CONFIG_HASH: saps});
     space.create(&workload).await?;

@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use pod_reloader_core::config_hash::ConfigHash;
-use pod_reloader_core::decide::{Live, Lookup};
-use pod_reloader_core::reference::ConfigName;
+use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_e2e::{User, eventually};
 use pod_reloader_tests::objects::{self, Kind};
 use pod_reloader_tests::{PATIENCE, Space, World};
@@ -19,15 +19,13 @@ const WINDOW: &str = "--settle-window=500ms";
 async fn saps_hash(space: &Space<'_>, name: &str) -> anyhow::Result<String> {
     let live = match space.configmaps().get_opt(name).await? {
         None => Lookup::Absent,
-        Some(object) => Lookup::Known(Live {
+        Some(object) => Lookup::Found(Found::version(ConfigVersion {
             uid: object.uid().context("a uid")?,
             resource_version: object.resource_version().context("a version")?,
-            digest: None,
-            keys: None,
-        }),
+        })),
     };
-    let names = [ConfigName::configmap(name)];
-    let hash = ConfigHash::of_versions(&space.name, &names, &[(names[0].clone(), live)].into());
+    let object = ConfigRef::configmap(space.name.as_str(), name);
+    let hash = ConfigHash::of_versions(&space.name, [&object], &[(object.clone(), live)].into());
     Ok(hash.context("all is known")?.as_str().to_owned())
 }
 

@@ -1,12 +1,14 @@
 //! What the watches tell: of workloads, of config objects, and of the namespaces that are selected.
 
 use kube::Resource;
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::reference::{WorkloadKind, WorkloadRef};
 use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, WorkloadObject};
 use tokio::time::Instant;
 
 use super::Controller;
-use crate::index::{Presence, Version};
+use crate::index::Presence;
 use crate::selection::Effect;
 use crate::watch::{Change, Coverage, Update};
 
@@ -88,8 +90,7 @@ impl Controller {
     fn take_object(&mut self, coverage: &Coverage<ConfigKind>, change: Change<ConfigMeta>) {
         let reference = |object: &ConfigMeta| {
             let meta = object.meta();
-            let name = ConfigName { kind: coverage.kind, name: meta.name.clone()? };
-            Some(ConfigRef::new(meta.namespace.clone()?, name))
+            Some(ConfigRef::new(coverage.kind, meta.namespace.clone()?, meta.name.clone()?))
         };
         match change {
             Change::ListBegins => self.index.begin_objects(coverage),
@@ -99,7 +100,7 @@ impl Controller {
                 let meta = object.meta();
                 let uid = meta.uid.clone().unwrap_or_default();
                 let resource_version = meta.resource_version.clone().unwrap_or_default();
-                self.object_is(&name, &Presence::Version(Version { uid, resource_version }));
+                self.object_is(&name, &Presence::Version(ConfigVersion { uid, resource_version }));
             }
             Change::Deleted(object) => {
                 if let Some(name) = reference(&object) {

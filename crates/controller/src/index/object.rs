@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pod_reloader_core::digest::Digest;
-use pod_reloader_core::reference::{ConfigRef, WorkloadRef};
+use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::reference::WorkloadRef;
 use tokio::time::Instant;
 
-use super::{Affected, Index, Presence, Version};
+use super::{Affected, Index, Presence};
 
 #[derive(Debug)]
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
-    pub(super) first_seen: Option<Version>,
+    pub(super) first_seen: Option<ConfigVersion>,
     /// Those who list it of whom no reconcile has come to its end since it appeared: they may not have recorded it, even
     /// if it is gone by now.
     pub(super) unrecorded_by: HashSet<Arc<WorkloadRef>>,
@@ -169,7 +171,7 @@ impl Index {
     }
 
     /// No pod can have started with that version, since it lacks what the template requires.
-    pub(crate) fn not_startable(&mut self, object: &ConfigRef, version: &Version) {
+    pub(crate) fn not_startable(&mut self, object: &ConfigRef, version: &ConfigVersion) {
         if let Some(entry) = self.objects.get_mut(object)
             && entry.first_seen.as_ref() == Some(version)
         {

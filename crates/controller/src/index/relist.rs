@@ -1,6 +1,7 @@
 //! What a list that begins anew does not name any more is gone.
 
-use pod_reloader_core::reference::{ConfigKind, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::reference::{WorkloadKind, WorkloadRef};
 
 use super::Index;
 use crate::watch::Coverage;
@@ -27,7 +28,7 @@ impl Index {
     /// A stream of config objects starts over, likewise.
     pub(crate) fn begin_objects(&mut self, coverage: &Coverage<ConfigKind>) {
         let known = self.objects.keys();
-        let covered = known.filter(|object| coverage.contains(&object.object.kind, &object.namespace));
+        let covered = known.filter(|object| coverage.contains(&object.kind, &object.namespace));
         self.unlisted_objects.insert(coverage.clone(), covered.cloned().collect());
     }
 

@@ -22,7 +22,7 @@ fn requiring(configmaps: &str, required: &str) -> Workload {
 }
 
 fn configmap(name: &str) -> ConfigRef {
-    ConfigRef::new("ns", ConfigName::configmap(name))
+    ConfigRef::configmap("ns", name)
 }
 
 fn new_index() -> Index {
@@ -30,7 +30,7 @@ fn new_index() -> Index {
 }
 
 fn version(version: &str) -> Presence {
-    Presence::Version(Version { uid: "u".into(), resource_version: version.into() })
+    Presence::Version(ConfigVersion { uid: "u".into(), resource_version: version.into() })
 }
 
 /// Some digest.
@@ -203,7 +203,7 @@ fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
     change(&mut index, "x", "3", 1, now);
     assert_eq!(first_seen(&index).as_deref(), Some("2"));
     // A version that no pod can have started with does not count.
-    index.not_startable(&configmap("x"), &Version { uid: "u".into(), resource_version: "2".into() });
+    index.not_startable(&configmap("x"), &ConfigVersion { uid: "u".into(), resource_version: "2".into() });
     assert_eq!(first_seen(&index), None);
     change(&mut index, "x", "4", 2, now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));

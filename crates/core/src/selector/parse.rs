@@ -181,7 +181,7 @@ fn check_key(key: &str) -> Result<(), String> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    if prefix.is_none_or(crate::reference::is_valid_name) && is_label_name(name) {
+    if prefix.is_none_or(crate::name::is_valid_name) && is_label_name(name) {
         return Ok(());
     }
     Err(format!("'{}' is no key of a label, such as team or example.com/team", shown(key)))

@@ -40,9 +40,9 @@ fn c3_uses_are_found_in_env_env_from_and_volumes_of_all_containers() {
             "secret/vol"
         ]
     );
-    assert_eq!(uses.need(&ConfigName::configmap("env-opt")), Some(Need::Optional));
-    assert_eq!(uses.need(&ConfigName::secret("projected")), Some(Need::Optional));
-    assert_eq!(uses.need(&ConfigName::secret("pull")), None);
+    assert_eq!(uses.need(&ConfigRef::configmap("", "env-opt")), Some(Need::Optional));
+    assert_eq!(uses.need(&ConfigRef::secret("", "projected")), Some(Need::Optional));
+    assert_eq!(uses.need(&ConfigRef::secret("", "pull")), None);
 }
 
 fn uses_of(spec: &serde_json::Value) -> TemplateUses {
@@ -75,8 +75,8 @@ fn c3_a_required_key_is_one_that_a_use_names_which_is_not_optional() {
         required_keys(&uses),
         ["configmap/c:init", "configmap/c:projected", "secret/s:a", "secret/s:b", "secret/s:env"]
     );
-    assert_eq!(uses.need(&ConfigName::secret("whole")), Some(Need::Required));
-    assert_eq!(uses.need(&ConfigName::secret("p")), Some(Need::Optional));
+    assert_eq!(uses.need(&ConfigRef::secret("", "whole")), Some(Need::Required));
+    assert_eq!(uses.need(&ConfigRef::secret("", "p")), Some(Need::Optional));
     assert!(!uses.is_truncated());
 }
 

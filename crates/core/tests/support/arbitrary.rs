@@ -1,27 +1,28 @@
 //! Arbitrary inputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::KeyNames;
-use pod_reloader_core::decide::{Decision, Live, Lookup, Lookups, Occasion, Question, Verdict, decide};
+use pod_reloader_core::decide::{Context, Decision, Found, Input, Lookup, Lookups, Verdict};
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::observed::{Observed, Record};
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::observed::{Observed, Record, Records, Seen};
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::reference::{ConfigKind, ConfigName, References};
+use pod_reloader_core::reference::References;
 use pod_reloader_core::template::{Need, TemplateUses};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{NAMESPACE, another_key, digest, key};
-
-type Records = BTreeMap<ConfigName, Record>;
+use super::{NAMESPACE, another_key, decided, digest, first_seen, found, key};
 
 /// Few enough that they meet, and such that one begins as another ends.
-pub fn names() -> impl Strategy<Value = ConfigName> {
+pub fn names() -> impl Strategy<Value = ConfigRef> {
     let kinds = prop_oneof![Just(ConfigKind::ConfigMap), Just(ConfigKind::Secret)];
-    (kinds, prop_oneof!["a", "aa", "a.a", "b"]).prop_map(|(kind, name)| ConfigName { kind, name })
+    (kinds, proptest::sample::select(vec!["a", "aa", "a.a", "b"]))
+        .prop_map(|(kind, name)| ConfigRef::new(kind, NAMESPACE, name))
 }
 
 fn contents() -> impl Strategy<Value = String> {
@@ -37,13 +38,13 @@ pub fn records() -> impl Strategy<Value = Records> {
     let record =
         prop_oneof![3 => contents(), 1 => Just("absent".to_owned()), 1 => Just("uncompared".to_owned())];
     btree_map(names(), record, 0..4).prop_map(|records| {
-        let record = |(name, content): (ConfigName, String)| {
-            let record = match content.as_str() {
-                "absent" => Record::Absent,
-                "uncompared" => Record::Uncompared,
-                content => Record::Digest(digest(&key(), &name, content)),
+        let record = |(name, content): (ConfigRef, String)| {
+            let seen = match content.as_str() {
+                "absent" => Seen::Absent,
+                "uncompared" => Seen::Uncompared,
+                content => Seen::Digest(digest(&key(), &name, content)),
             };
-            (name, record)
+            (name, Record::listed(seen))
         };
         records.into_iter().map(record).collect()
     })
@@ -58,9 +59,9 @@ pub struct State {
     pub uses: TemplateUses,
     pub hash: Option<String>,
     pub observed: Option<String>,
-    pub live: Lookups,
-    pub occasion: Occasion,
-    pub superseded: BTreeSet<ConfigName>,
+    pub known: Lookups,
+    pub context: Context,
+    pub superseded: BTreeSet<ConfigRef>,
     pub tolerates_unknown: bool,
 }
 
@@ -70,40 +71,38 @@ impl State {
     }
 
     pub fn decide(&self) -> Decision {
-        let question = Question {
+        let input = Input {
             mode: self.mode,
             key: &self.key,
             namespace: NAMESPACE,
-            references: &self.references,
+            references: &self.references.clone().needed_by(&self.uses),
             uses: &self.uses,
-            hash: self.hash.as_deref(),
-            observed: self.observed.as_deref(),
-            live: &self.live,
-            superseded: &self.superseded,
+            baseline: Baseline { hash: self.hash.as_deref(), observed: self.observed.as_deref() },
+            first_seen: &first_seen(&self.superseded),
             tolerates_unknown: self.tolerates_unknown,
-            occasion: self.occasion,
+            context: self.context,
         };
-        decide(&question)
+        decided(&input, &self.known)
     }
 
     pub fn apply(&mut self, verdict: &Verdict) {
         if let Verdict::Reload { hash, observed, .. } = verdict {
             self.hash = Some(hash.to_string());
-            self.observed = observed.as_ref().map(Observed::to_annotation);
-        } else if let Verdict::Record(observed) = verdict {
-            self.observed = observed.as_ref().map(Observed::to_annotation);
+            self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
+        } else if let Verdict::Observe(observed) = verdict {
+            self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
         }
     }
 
     /// Whether the hash is the one that SAP's pod-reloader would have set.
     pub fn is_saps(&self) -> bool {
-        let saps = ConfigHash::of_versions(NAMESPACE, self.references.listed(), &self.live);
+        let saps = ConfigHash::of_versions(NAMESPACE, self.references.listed(), &self.known);
         saps.map(|saps| saps.to_string()) == self.hash
     }
 
     /// What a valid observed-config records.
     pub fn recorded(&self) -> Option<Observed> {
-        Observed::parse(self.observed.as_deref()?, self.hash.as_deref()?)
+        Observed::parse(self.observed.as_deref()?, NAMESPACE, self.hash.as_deref())
     }
 
     /// The annotations as they are.
@@ -134,12 +133,12 @@ fn key_names() -> impl Strategy<Value = Option<KeyNames>> {
     prop_oneof![2 => Just(None), 2 => Just(Some(KeyNames::of(["key"]))), 1 => Just(Some(KeyNames::of([])))]
 }
 
-fn lists(listed: &[ConfigName]) -> References {
+fn lists(listed: &[ConfigRef]) -> References {
     let of = |kind| {
-        let names = listed.iter().filter(|name| name.kind == kind).map(|name| name.name.as_str());
+        let names = listed.iter().filter(|name| name.kind == kind).map(|name| &*name.name);
         names.collect::<Vec<_>>().join(",")
     };
-    References::parse(Some(&of(ConfigKind::ConfigMap)), Some(&of(ConfigKind::Secret)))
+    References::parse(NAMESPACE, Some(&of(ConfigKind::ConfigMap)), Some(&of(ConfigKind::Secret)))
 }
 
 prop_compose! {
@@ -156,8 +155,8 @@ prop_compose! {
         beside in prop_oneof![4 => Just(Hash::Ours), 1 => Just(Hash::Saps), 1 => Just(Hash::None), 1 => Just(Hash::Other)],
         named in prop_oneof![5 => Just(true), 1 => Just(false)],
         has_observed in prop_oneof![5 => Just(true), 1 => Just(false)],
-        (occasion, tolerates_unknown) in
-            (prop_oneof![Just(Occasion::OwnersRollout), Just(Occasion::Standing)], any::<bool>()),
+        (context, tolerates_unknown) in
+            (prop_oneof![Just(Context::Rollout), Just(Context::Steady)], any::<bool>()),
     ) -> State {
         let references = lists(&listed);
         let mut template = TemplateUses::default();
@@ -168,13 +167,11 @@ prop_compose! {
                 Use::Key => template.require_key(name, "key"),
             }
         }
-        let live: Lookups = references.names().into_iter().chain(template.required()).map(|name| {
+        let known: Lookups = references.objects().into_iter().chain(template.required()).map(|name| {
             let lookup = match live.get(name) {
-                Some(Some(Some((content, keys)))) => Lookup::Known(Live {
-                    uid: format!("uid-{name}"),
-                    resource_version: content.clone(),
-                    digest: Some(digest(&key, name, content)),
+                Some(Some(Some((content, keys)))) => Lookup::Found(Found {
                     keys: keys.clone(),
+                    ..found(&key, &format!("uid-{name}"), content, digest(&key, name, content))
                 }),
                 Some(None) => Lookup::Unknown,
                 Some(Some(None)) | None => Lookup::Absent,
@@ -182,8 +179,8 @@ prop_compose! {
             (name.clone(), lookup)
         }).collect();
         let records: Records = if records_match_lists {
-            references.names().into_iter()
-                .map(|name| (name.clone(), records.get(name).copied().unwrap_or(Record::Absent)))
+            references.objects().into_iter()
+                .map(|name| (name.clone(), records.get(name).cloned().unwrap_or(Record::listed(Seen::Absent))))
                 .collect()
         } else {
             records
@@ -192,15 +189,15 @@ prop_compose! {
         let hash = match beside {
             Hash::None => None,
             Hash::Ours => Some(ours),
-            Hash::Saps => ConfigHash::of_versions(NAMESPACE, references.listed(), &live).map(|h| h.to_string()),
+            Hash::Saps => ConfigHash::of_versions(NAMESPACE, references.listed(), &known).map(|h| h.to_string()),
             Hash::Other => Some("other".to_owned()),
         };
-        let names_hash = if named { hash.clone().unwrap_or_default() } else { "yet another".to_owned() };
-        let observed = Observed { key_id: "k1".into(), hash: names_hash, records }.to_annotation();
+        let names_hash = if named { hash.clone() } else { Some("yet another".to_owned()) };
+        let observed = Observed { key_id: "k1".into(), hash: names_hash, records }.to_annotation(NAMESPACE);
         State {
             mode, references, uses: template, hash, superseded, tolerates_unknown,
             observed: has_observed.then_some(observed),
-            live, occasion, key,
+            known, context, key,
         }
     }
 }

@@ -6,14 +6,17 @@ pub mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::{ContentSum, ContentSummary};
 use pod_reloader_core::decide::{
-    Cause, Decision, Live, Lookup, Lookups, Missing, Occasion, Question, Verdict, decide,
+    Answer, Cause, ConfigVersion, Context, Decision, FirstSeen, Found, Input, KnownDigest, Lookup, Lookups,
+    Missing, Verdict, decide,
 };
 use pod_reloader_core::digest::{Digest, DigestKey};
-use pod_reloader_core::observed::{Observed, Record};
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, References};
+use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::observed::{Observed, Records, Seen};
+use pod_reloader_core::reference::{Keys, References};
 use pod_reloader_core::template::{Need, TemplateUses};
 
 pub const NAMESPACE: &str = "shop";
@@ -26,37 +29,60 @@ pub fn another_key() -> DigestKey {
     DigestKey::new("k2", &[8; DigestKey::LEN]).expect("a proper key")
 }
 
-pub fn cm(name: &str) -> ConfigName {
-    ConfigName::configmap(name)
+pub fn cm(name: &str) -> ConfigRef {
+    ConfigRef::configmap(NAMESPACE, name)
 }
 
-pub fn secret(name: &str) -> ConfigName {
-    ConfigName::secret(name)
+pub fn secret(name: &str) -> ConfigRef {
+    ConfigRef::secret(NAMESPACE, name)
 }
 
 /// The sum of an object whose only entry holds that text.
 pub fn content(text: &str) -> ContentSum {
-    serde_json::from_value(serde_json::json!({"data": {"entry": text}})).expect("content")
+    summary(text, &BTreeSet::new()).sum
 }
 
-pub fn digest(key: &DigestKey, name: &ConfigName, text: &str) -> Digest {
-    Digest::of(key, &ConfigRef::new(NAMESPACE, name.clone()), &content(text))
+pub fn digest(key: &DigestKey, name: &ConfigRef, text: &str) -> Digest {
+    Digest::of(key, name, &content(text))
 }
 
 /// What is kept of an object with that text in its only entry, and these keys beside it.
 pub fn summary(text: &str, keys: &BTreeSet<String>) -> ContentSummary {
     let mut data: serde_json::Map<_, _> = keys.iter().map(|key| (key.clone(), "v".into())).collect();
     data.insert("entry".into(), text.into());
-    serde_json::from_value(serde_json::json!({"data": data})).expect("content")
+    let object = serde_json::json!({"data": data}).to_string();
+    ContentSummary::read(object.as_bytes(), &Keys::All).expect("content")
+}
+
+/// An object in that version of which the whole content is known under that key.
+pub fn found(key: &DigestKey, uid: &str, resource_version: &str, digest: Digest) -> Found {
+    let version = ConfigVersion { uid: uid.into(), resource_version: resource_version.into() };
+    let digest = KnownDigest { key_id: key.shared_id(), keys: Keys::All, digest };
+    Found { version, digests: vec![digest], keys: None }
+}
+
+/// What is decided where nothing is lacking.
+#[track_caller]
+pub fn decided(input: &Input<'_>, known: &Lookups) -> Decision {
+    match decide(input, known) {
+        Answer::Decided(decision) => decision,
+        Answer::Lacks(queries) => unreachable!("lacks {queries:?}"),
+    }
+}
+
+/// Such that each of these was seen first in another version than any that is there.
+pub fn first_seen<'n>(superseded: impl IntoIterator<Item = &'n ConfigRef>) -> FirstSeen {
+    let first = ConfigVersion { uid: "first".into(), resource_version: "0".into() };
+    superseded.into_iter().map(|object| (object.clone(), first.clone())).collect()
 }
 
 /// The object as a whole is missing.
-pub fn missing(object: &ConfigName) -> Missing {
+pub fn missing(object: &ConfigRef) -> Missing {
     Missing { object: object.clone(), key: None }
 }
 
 /// The object lacks that key.
-pub fn missing_key(object: &ConfigName, key: &str) -> Missing {
+pub fn missing_key(object: &ConfigRef, key: &str) -> Missing {
     Missing { object: object.clone(), key: Some(key.into()) }
 }
 
@@ -78,10 +104,10 @@ pub struct World {
     pub uses: TemplateUses,
     pub hash: Option<String>,
     pub observed: Option<String>,
-    objects: BTreeMap<ConfigName, Object>,
-    unreachable: BTreeSet<ConfigName>,
+    objects: BTreeMap<ConfigRef, Object>,
+    unreachable: BTreeSet<ConfigRef>,
     /// Seen in another version before the live one was recorded.
-    pub superseded: BTreeSet<ConfigName>,
+    pub superseded: BTreeSet<ConfigRef>,
     pub tolerates_unknown: bool,
     /// Secrets are not asked for.
     pub without_secrets: bool,
@@ -94,7 +120,7 @@ impl World {
         Self {
             mode: HashMode::Content,
             key: key(),
-            references: References::parse(Some(configmaps), None),
+            references: References::parse(NAMESPACE, Some(configmaps), None),
             uses: TemplateUses::default(),
             hash: None,
             observed: None,
@@ -107,29 +133,29 @@ impl World {
         }
     }
 
-    pub fn with(mut self, name: &ConfigName, content: &str) -> Self {
+    pub fn with(mut self, name: &ConfigRef, content: &str) -> Self {
         self.put(name, content);
         self
     }
 
-    pub fn requiring(mut self, name: &ConfigName) -> Self {
+    pub fn requiring(mut self, name: &ConfigRef) -> Self {
         self.uses.add(name.clone(), Need::Required);
         self
     }
 
-    pub fn requiring_key(mut self, name: &ConfigName, key: &str) -> Self {
+    pub fn requiring_key(mut self, name: &ConfigRef, key: &str) -> Self {
         self.uses.require_key(name.clone(), key);
         self
     }
 
-    pub fn using_optionally(mut self, name: &ConfigName) -> Self {
+    pub fn using_optionally(mut self, name: &ConfigRef) -> Self {
         self.uses.add(name.clone(), Need::Optional);
         self
     }
 
     /// The workload as the webhook let it be created.
     pub fn created(mut self) -> Self {
-        let decision = self.ask(Occasion::OwnersRollout);
+        let decision = self.ask(Context::Rollout);
         assert!(matches!(decision.verdict, Verdict::Reload { .. }), "{decision:?}");
         self.apply(&decision.verdict);
         self
@@ -141,7 +167,7 @@ impl World {
         self
     }
 
-    pub fn put(&mut self, name: &ConfigName, content: &str) {
+    pub fn put(&mut self, name: &ConfigRef, content: &str) {
         self.writes += 1;
         let uid =
             self.objects.get(name).map_or_else(|| format!("{name}-{}", self.writes), |it| it.uid.clone());
@@ -151,37 +177,37 @@ impl World {
     }
 
     /// A write of an object that has these keys beside its entry.
-    pub fn put_keys(&mut self, name: &ConfigName, content: &str, keys: &[&str]) {
+    pub fn put_keys(&mut self, name: &ConfigRef, content: &str, keys: &[&str]) {
         self.put(name, content);
         let keys = keys.iter().map(ToString::to_string).collect();
         self.objects.get_mut(name).expect("put").keys = keys;
     }
 
     /// A write that leaves the content as it is.
-    pub fn relabel(&mut self, name: &ConfigName) {
+    pub fn relabel(&mut self, name: &ConfigRef) {
         let content = self.objects[name].content.clone();
         self.put(name, &content);
     }
 
-    pub fn delete(&mut self, name: &ConfigName) {
+    pub fn delete(&mut self, name: &ConfigRef) {
         self.objects.remove(name).expect("it is there");
     }
 
     /// From now on that object cannot be asked for.
-    pub fn cut_off(&mut self, name: &ConfigName) {
+    pub fn cut_off(&mut self, name: &ConfigRef) {
         self.unreachable.insert(name.clone());
     }
 
     /// It can be asked for again.
-    pub fn reconnect(&mut self, name: &ConfigName) {
+    pub fn reconnect(&mut self, name: &ConfigRef) {
         self.unreachable.remove(name);
     }
 
     pub fn list(&mut self, configmaps: &str, secrets: &str) {
-        self.references = References::parse(Some(configmaps), Some(secrets));
+        self.references = References::parse(NAMESPACE, Some(configmaps), Some(secrets));
     }
 
-    pub fn name_in_template(&mut self, uses: &[(&ConfigName, Need)]) {
+    pub fn name_in_template(&mut self, uses: &[(&ConfigRef, Need)]) {
         self.uses = TemplateUses::default();
         for (name, need) in uses {
             self.uses.add((*name).clone(), *need);
@@ -189,46 +215,51 @@ impl World {
     }
 
     pub fn lookups(&self) -> Lookups {
-        let names = self.references.names().into_iter().chain(self.uses.required());
+        let names = self.references.objects().into_iter().chain(self.uses.required());
         names
             .map(|name| {
                 let lookup = match self.objects.get(name) {
                     _ if self.without_secrets && name.kind == ConfigKind::Secret => Lookup::Unfollowed,
                     _ if self.unreachable.contains(name) => Lookup::Unknown,
                     None => Lookup::Absent,
-                    Some(object) => Lookup::Known(self.live(name, object)),
+                    Some(object) => Lookup::Found(self.found(name, object)),
                 };
                 (name.clone(), lookup)
             })
             .collect()
     }
 
-    fn live(&self, name: &ConfigName, object: &Object) -> Live {
+    fn found(&self, name: &ConfigRef, object: &Object) -> Found {
         let content = summary(&object.content, &object.keys);
-        let digest = Digest::of(&self.key, &ConfigRef::new(NAMESPACE, name.clone()), &content.sum);
+        let digest = Digest::of(&self.key, name, &content.sum);
         // What is not listed is asked for as metadata only.
-        let is_listed = self.references.names().contains(name);
-        Live {
-            uid: object.uid.clone(),
-            resource_version: object.resource_version.to_string(),
-            digest: Some(digest),
+        let is_listed = self.references.objects().contains(name);
+        Found {
             keys: is_listed.then_some(content.keys),
+            ..found(&self.key, &object.uid, &object.resource_version.to_string(), digest)
         }
     }
 
-    pub fn ask(&self, occasion: Occasion) -> Decision {
-        decide(&Question {
+    pub fn ask(&self, context: Context) -> Decision {
+        self.ask_knowing(context, &self.lookups())
+    }
+
+    pub fn ask_knowing(&self, context: Context, known: &Lookups) -> Decision {
+        self.with_input(context, |input| decided(input, known))
+    }
+
+    /// What is asked about the workload.
+    pub fn with_input<T>(&self, context: Context, ask: impl FnOnce(&Input<'_>) -> T) -> T {
+        ask(&Input {
             mode: self.mode,
             key: &self.key,
             namespace: NAMESPACE,
-            references: &self.references,
+            references: &self.references.clone().needed_by(&self.uses),
             uses: &self.uses,
-            hash: self.hash.as_deref(),
-            observed: self.observed.as_deref(),
-            live: &self.lookups(),
-            superseded: &self.superseded,
+            baseline: Baseline { hash: self.hash.as_deref(), observed: self.observed.as_deref() },
+            first_seen: &first_seen(&self.superseded),
             tolerates_unknown: self.tolerates_unknown,
-            occasion,
+            context,
         })
     }
 
@@ -236,10 +267,12 @@ impl World {
     pub fn apply(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Undecided(_) | Verdict::Keep | Verdict::Defer { .. } => {}
-            Verdict::Record(observed) => self.observed = observed.as_ref().map(Observed::to_annotation),
+            Verdict::Observe(observed) => {
+                self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE))
+            }
             Verdict::Reload { hash, observed, .. } => {
                 self.hash = Some(hash.as_str().to_owned());
-                self.observed = observed.as_ref().map(Observed::to_annotation);
+                self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
             }
         }
     }
@@ -257,24 +290,24 @@ impl World {
         ConfigHash::of_content(&self.key, NAMESPACE, &self.records()).as_str().to_owned()
     }
 
-    pub fn records(&self) -> BTreeMap<ConfigName, Record> {
-        let (text, hash) = (self.observed.as_deref().unwrap_or(""), self.hash.as_deref().unwrap_or(""));
-        Observed::parse(text, hash).expect("a valid observed-config").records
+    pub fn records(&self) -> Records {
+        let text = self.observed.as_deref().unwrap_or("");
+        Observed::parse(text, NAMESPACE, self.hash.as_deref()).expect("a valid observed-config").records
     }
 
-    pub fn recorded(&self, name: &ConfigName) -> Record {
-        self.records()[name]
+    pub fn recorded(&self, name: &ConfigRef) -> Seen {
+        self.records()[name].seen
     }
 
-    pub fn digest_of(&self, name: &ConfigName, content: &str) -> Record {
-        Record::Digest(digest(&self.key, name, content))
+    pub fn digest_of(&self, name: &ConfigRef, content: &str) -> Seen {
+        Seen::Digest(digest(&self.key, name, content))
     }
 
     /// Exactly one reload is due, for these causes; afterwards there is nothing left to do.
     #[track_caller]
-    pub fn expect_one_reload(&mut self, occasion: Occasion, expected: &[Cause]) {
+    pub fn expect_one_reload(&mut self, context: Context, expected: &[Cause]) {
         let before = self.hash.clone();
-        let decision = self.ask(occasion);
+        let decision = self.ask(context);
         let Verdict::Reload { causes, .. } = &decision.verdict else {
             unreachable!("no reload: {decision:?}");
         };
@@ -290,21 +323,21 @@ impl World {
     /// Nothing is to be done: no write at all.
     #[track_caller]
     pub fn expect_nothing(&self) {
-        assert_eq!(self.ask(Occasion::Standing).verdict, Verdict::Keep);
+        assert_eq!(self.ask(Context::Steady).verdict, Verdict::Keep);
     }
 
     /// The hash stays while observed-config is written anew; afterwards there is nothing left to do.
     #[track_caller]
     pub fn expect_record_only(&mut self) {
-        let decision = self.ask(Occasion::Standing);
-        assert!(matches!(decision.verdict, Verdict::Record(_)), "{decision:?}");
+        let decision = self.ask(Context::Steady);
+        assert!(matches!(decision.verdict, Verdict::Observe(_)), "{decision:?}");
         self.apply(&decision.verdict);
         self.expect_nothing();
     }
 
     /// A reload is due but has to wait for these.
     #[track_caller]
-    pub fn expect_deferral(&self, expected_missing: &[&ConfigName], expected: &[Cause]) {
+    pub fn expect_deferral(&self, expected_missing: &[&ConfigRef], expected: &[Cause]) {
         let expected_missing: Vec<_> = expected_missing.iter().map(|object| missing(object)).collect();
         self.expect_deferral_for(&expected_missing, expected);
     }
@@ -312,7 +345,7 @@ impl World {
     /// A reload is due but has to wait for these objects and keys.
     #[track_caller]
     pub fn expect_deferral_for(&self, expected_missing: &[Missing], expected: &[Cause]) {
-        let verdict = self.ask(Occasion::Standing).verdict;
+        let verdict = self.ask(Context::Steady).verdict;
         let Verdict::Defer { missing, causes } = &verdict else {
             unreachable!("not deferred: {verdict:?}");
         };

@@ -9,7 +9,7 @@ use pod_reloader_controller::leader::{self, Election};
 use pod_reloader_controller::metrics::Metrics;
 use pod_reloader_controller::watch::health::WatchHealth;
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect::client_over;
 use pod_reloader_k8s::key::{KeyKeeper, KeyReader};
@@ -92,7 +92,7 @@ impl Replica {
         let client = client(stub, name);
         let reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone());
         let reader = if scope.secrets { reader } else { reader.without_secrets() };
-        let own = ["pod-reloader-key"].map(|name| ConfigRef::new(key_namespace, ConfigName::secret(name)));
+        let own = ["pod-reloader-key"].map(|name| ConfigRef::secret(key_namespace, name));
         let settings = Settings {
             client,
             reader: Arc::new(reader.keeping(own)),

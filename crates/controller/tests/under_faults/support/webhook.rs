@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use k8s_openapi::ByteString;
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::reference::{ConfigName, ConfigRef};
+use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
@@ -67,7 +67,7 @@ impl Webhook {
         let api_metrics = ApiMetrics::register(&mut registry);
         let reader = ConfigReader::new(client(stub, name), budget.clone(), api_metrics);
         let reader = if scope.secrets { reader } else { reader.without_secrets() };
-        let own = ConfigRef::new("pod-reloader", ConfigName::secret("pod-reloader-key"));
+        let own = ConfigRef::secret("pod-reloader", "pod-reloader-key");
         let admitter = Admitter {
             turns: Turns::default(),
             reader: Arc::new(reader.keeping([own])),
