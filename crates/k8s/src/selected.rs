@@ -1,9 +1,9 @@
 //! Which namespaces are selected by their labels, for a short while: the webhook asks for each review (1.6).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::fair::FairSemaphore;
@@ -62,7 +62,7 @@ impl Selected {
         let asked_at = Instant::now();
         let is_selected = ask.await?;
         drop(turn);
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if known.len() >= MAX_KNOWN {
             known.retain(|_, known| known.is_fresh());
         }
@@ -78,13 +78,8 @@ impl Selected {
     }
 
     fn recall(&self, namespace: &str) -> Option<bool> {
-        let known = self.known().get(namespace).copied()?;
+        let known = self.known.lock().get(namespace).copied()?;
         known.is_fresh().then_some(known.is_selected)
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
-        // Held for single map operations, none of which panics.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,7 +117,7 @@ mod tests {
         for i in 0..5_000 {
             ask(&format!("made-up-{i}"), Ok(false)).await.unwrap();
         }
-        assert!(selected.known().len() <= MAX_KNOWN);
+        assert!(selected.known.lock().len() <= MAX_KNOWN);
         assert_eq!(selected.recall("shop"), Some(true), "what is selected outlasts made-up names");
     }
 
