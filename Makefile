@@ -157,13 +157,19 @@ fmt-check: ## is the code formatted?
 	$(CARGO) fmt --all --check
 
 .PHONY: lint
-lint: core-check provider-check ## clippy, with warnings as errors
+lint: core-check serving-check provider-check ## clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: core-check
 core-check: ## the core knows no async runtime and no Kubernetes client
 	@! $(CARGO) tree --locked -p pod-reloader-core -e normal --prefix none | grep -E '^(tokio|hyper|kube|k8s-openapi|axum|tracing) ' \
 	  || { echo "error: pod-reloader-core must not depend on the above"; exit 1; }
+
+.PHONY: serving-check
+serving-check: ## serving knows no Kubernetes client and none of what is served
+	@! $(CARGO) tree --locked -p pod-reloader-serving -e normal --prefix none \
+	  | grep -E '^(kube|kube-[a-z]+|k8s-openapi|json-patch|rcgen|pod-reloader-(certs|controller|core|k8s|webhook)) ' \
+	  || { echo "error: pod-reloader-serving must not depend on the above"; exit 1; }
 
 # What is in the binary, with the default features and for FIPS.
 PROVIDERS = $(CARGO) tree --locked -p pod-reloader -e normal,build --prefix none

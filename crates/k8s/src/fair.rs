@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Who asks.
@@ -146,16 +147,16 @@ impl FairSemaphore {
 
     /// The permits that are held now.
     pub fn in_use(&self) -> usize {
-        self.0.total - self.0.state().free
+        self.0.total - self.0.state.lock().free
     }
 
     /// The requests that wait now.
     pub fn waiting(&self) -> usize {
-        self.0.state().queues.values().map(|queue| queue.waiters.len()).sum()
+        self.0.state.lock().queues.values().map(|queue| queue.waiters.len()).sum()
     }
 
     fn enqueue(&self, key: &str, waiter: Waiter) -> Waiting {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         let key: Arc<str> = match state.queues.get_key_value(key) {
             Some((key, _)) => key.clone(),
             None => key.into(),
@@ -169,11 +170,6 @@ impl FairSemaphore {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Grants what can be granted now, in turns.
     fn grant(self: &Arc<Self>, state: &mut State) -> Grants {
         let mut grants = Grants::new();
@@ -203,7 +199,7 @@ impl Shared {
         if permits == 0 {
             return;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.free += permits;
         if let Some(held) = state.held.get_mut(key) {
             *held -= permits;
@@ -289,7 +285,7 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.lock();
         let Some(queue) = state.queues.get_mut(&self.key) else { return };
         if queue.waiters.remove(&self.place).is_none() {
             return;

@@ -10,41 +10,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
-use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::core::Status;
+use kube::{Api, Client};
 use pod_reloader_core::digest::DigestKey;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::FIELD_MANAGER;
 use crate::connect::REQUEST_TIMEOUT;
 use crate::metrics::Metrics;
+use crate::named::{self, Named, with_causes};
 
 mod rotation;
 mod secret;
 mod stand_down;
 
+pub use crate::own_secret::RENEW;
+pub use secret::{FORMER_KEPT, SECRET_NAME, STAND_DOWN, STANDING_DOWN};
 use secret::{FormerKey, former, from_secret, is_rotation_asked, repaired, to_secret, with_former};
-
-/// The Secret's name, in the operator's namespace.
-pub const SECRET_NAME: &str = "pod-reloader-key";
 
 /// How long another key must have been stored before a running replica takes it for its own. Long enough that a
 /// key that is put back at once, or a quarrel between two replicas, does not make workloads be recorded anew.
 pub const ADOPTION_DELAY: Duration = Duration::from_secs(10);
-
-/// On the Secret, whatever its value: make a new key now.
-pub const RENEW: &str = "pod-reloader.cs.sap.com/renew";
-/// How long a key that was replaced on purpose is kept, for what is still recorded with it.
-pub const FORMER_KEPT: Duration = Duration::from_hours(24);
-
-/// On the Secret: until when the installation leaves all workloads to another one (RFC 3339).
-pub const STANDING_DOWN: &str = "pod-reloader.cs.sap.com/standing-down-until";
-/// How long it does; then it looks whether the other one is still there.
-pub const STAND_DOWN: Duration = Duration::from_hours(1);
 
 const RETRY: Duration = Duration::from_secs(1);
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(15);
@@ -124,7 +112,7 @@ impl KeyReader {
 /// Keeps the key and its Secret.
 #[derive(Debug)]
 pub struct KeyKeeper {
-    secrets: Api<Secret>,
+    secret: Named<Secret>,
     metrics: Metrics,
     state: watch::Sender<State>,
     stand_down: Arc<Notify>,
@@ -142,10 +130,8 @@ pub struct KeyKeeper {
 /// Why the key could not be brought in line with its Secret.
 #[derive(Debug, thiserror::Error)]
 enum KeyError {
-    #[error("request for the Secret {SECRET_NAME} failed")]
-    Api(#[from] kube::Error),
-    #[error("request for the Secret {SECRET_NAME} took too long")]
-    Timeout(#[from] tokio::time::error::Elapsed),
+    #[error(transparent)]
+    Request(#[from] named::Error),
     #[error("the system gave no random bytes: {0}")]
     Random(getrandom::Error),
     #[error(
@@ -169,10 +155,11 @@ impl KeyKeeper {
             aligned: is_aligned,
             recheck: recheck.clone(),
         };
-        let secrets = Api::namespaced(client, namespace);
+        let secret =
+            Named::new(Api::namespaced(client, namespace), SECRET_NAME, RETRY).watched_for(WATCH_SECONDS);
         (
             Self {
-                secrets,
+                secret,
                 metrics,
                 state: sender,
                 stand_down,
@@ -202,10 +189,12 @@ impl KeyKeeper {
                     }
                 }
                 Err(error) => {
-                    if let KeyError::Api(error) = &error {
-                        self.metrics.count_error("digest_key", error);
+                    if let KeyError::Request(error) = &error
+                        && let Some(cause) = error.cause()
+                    {
+                        self.metrics.count_error("digest_key", cause);
                     }
-                    tracing::error!(error = %report(&error), "cannot keep the digest key");
+                    tracing::error!(error = %with_causes(&error), "cannot keep the digest key");
                     sleep(RETRY).await;
                 }
             }
@@ -214,31 +203,27 @@ impl KeyKeeper {
 
     /// Compares the Secret with what this replica holds. Returns the version to watch from, if there is one.
     async fn align(&mut self) -> Result<Option<String>, KeyError> {
-        // Listed, to have a version that the watch can begin at: the Secret's own may be too old for that.
-        let list =
-            timeout(REQUEST_TIMEOUT, self.secrets.list(&ListParams::default().fields(&by_name()))).await??;
-        let seen = list.metadata.resource_version;
-        let Some(stored) = list.items.into_iter().next() else {
+        let (stored, seen) = self.secret.find().await?;
+        let Some(stored) = stored else {
             let (key, story) = match self.held.clone() {
                 Some(key) => (key, "restored the digest key: its Secret had been deleted"),
                 None => (Arc::new(new_key()?), "made a new digest key"),
             };
             let secret = with_former(to_secret(&key), &self.former);
-            let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-            return match timeout(REQUEST_TIMEOUT, self.secrets.create(&params, &secret)).await? {
+            return match self.secret.create(&secret).await {
                 Ok(_) => {
                     tracing::info!(id = key.id(), "{story}");
                     self.hold(key);
-                    Ok(seen)
+                    Ok(Some(seen))
                 }
                 // Another replica was faster: see what it stored.
-                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
+                Err(error) if error.status().is_some_and(Status::is_already_exists) => Ok(None),
                 Err(error) => Err(error.into()),
             };
         };
 
         self.see_stand_down(&stored);
-        self.see_key(&stored).await.map(|is_replaced| if is_replaced { None } else { seen })
+        self.see_key(&stored).await.map(|is_replaced| (!is_replaced).then_some(seen))
     }
 
     /// Takes over what the Secret says of the key. Whether it has to be read again at once.
@@ -274,8 +259,7 @@ impl KeyKeeper {
     /// Puts the key that is held back into a Secret that was damaged.
     async fn repair(&mut self, stored: &Secret, held: Arc<DigestKey>) -> Result<(), KeyError> {
         let repaired = repaired(stored, &held, &self.former);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &repaired)).await??;
+        self.secret.replace(&repaired).await?;
         tracing::warn!(id = held.id(), "repaired the digest key: its Secret had been damaged");
         self.hold(held);
         Ok(())
@@ -323,30 +307,10 @@ impl KeyKeeper {
             Some((_, since)) => (*since + ADOPTION_DELAY).saturating_duration_since(Instant::now()),
             None => RECHECK,
         };
-        let news = async {
-            let params = WatchParams::default().fields(&by_name()).timeout(WATCH_SECONDS);
-            let event = match self.secrets.watch(&params, &seen).await {
-                Ok(events) => std::pin::pin!(events).next().await,
-                Err(error) => Some(Err(error)),
-            };
-            match event {
-                Some(Ok(WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_))) => {}
-                // An error, or the end of the watch: look again, but never without a pause.
-                other => {
-                    if let Some(Err(error)) = &other {
-                        self.metrics.count_error("digest_key", error);
-                    }
-                    sleep(RETRY).await;
-                }
-            }
-        };
+        let changed = self.secret.changed(&seen, |error| self.metrics.count_error("digest_key", error));
         // Running out of patience is no failure.
-        timeout(patience, news).await.unwrap_or_default();
+        timeout(patience, changed).await.unwrap_or_default();
     }
-}
-
-fn by_name() -> String {
-    format!("metadata.name={SECRET_NAME}")
 }
 
 fn new_key() -> Result<DigestKey, KeyError> {
@@ -356,17 +320,6 @@ fn new_key() -> Result<DigestKey, KeyError> {
     getrandom::fill(&mut id).map_err(KeyError::Random)?;
     let id = format!("{:016x}", u64::from_be_bytes(id));
     DigestKey::new(id, &bytes).ok_or(KeyError::Malformed)
-}
-
-/// An error with its sources, in one line.
-fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

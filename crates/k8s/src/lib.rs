@@ -1,9 +1,10 @@
 //! What the admission webhook and the reconciler share about Kubernetes.
 //!
 //! Narrow object types that skip what does not concern us while they are parsed ([`objects`], [`scan`]), reading
-//! config objects as digests ([`reader`]) until a decision lacks nothing ([`evaluate`]), the installation's digest key and its Secret ([`key`]), who we are to the
-//! API server ([`identity`]), and how much may be in flight at once ([`budget`], [`fair`]). The one invariant: content
-//! of a config object lives only as long as it takes to sum it; what is kept, logged or returned are digests.
+//! config objects as digests ([`reader`]) until a decision lacks nothing ([`evaluate`]), keeping an object of the
+//! operator's own ([`named`], [`own_secret`]), the installation's digest key and its Secret ([`key`]), who we are to the
+//! API server ([`identity`]), and how much may be in flight at once ([`budget`], [`fair`]). The one invariant: content of
+//! a config object lives only as long as it takes to sum it; what is kept, logged or returned are digests.
 
 pub mod budget;
 pub mod connect;
@@ -14,7 +15,10 @@ pub mod identity;
 pub mod key;
 mod memory;
 pub mod metrics;
+pub mod named;
+mod namespaces;
 pub mod objects;
+pub mod own_secret;
 pub mod reader;
 pub mod reads;
 mod requests;

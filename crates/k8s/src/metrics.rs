@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::unreadable::Unreadable;
+use crate::unreadable::{Unreadable, status_reason};
 
 /// Requests to the API server that failed, and where digests came from.
 #[derive(Clone, Debug, Default)]
@@ -88,18 +88,4 @@ impl Metrics {
 fn reason(error: &kube::Error) -> &'static str {
     let kube::Error::Api(status) = error else { return "transport" };
     status_reason(status.code)
-}
-
-/// The word for a status code.
-pub(crate) const fn status_reason(code: u16) -> &'static str {
-    match code {
-        401 => "unauthorized",
-        403 => "forbidden",
-        404 => "not_found",
-        409 => "conflict",
-        422 => "invalid",
-        429 => "too_many_requests",
-        400..=499 => "client_error",
-        _ => "server_error",
-    }
 }

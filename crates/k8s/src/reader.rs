@@ -1,10 +1,11 @@
 //! Reads config objects, as digests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use kube::Client;
+use parking_lot::{Mutex, MutexGuard};
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::lookup::{ConfigVersion, Depth, Found, KnownDigest, Lookup, Query};
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
@@ -303,8 +304,7 @@ impl ConfigReader {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // The lock is held for single operations, none of which panics.
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.remembered.lock()
     }
 }
 

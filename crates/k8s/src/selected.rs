@@ -1,19 +1,13 @@
 //! Which namespaces are selected by their labels, for a short while: the webhook asks for each review (1.6).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::Resource;
-use kube::api::GetParams;
-use pod_reloader_core::selector::Selector;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::fair::FairSemaphore;
-use crate::fetch::{Fetch, Read};
-use crate::objects::NamespaceMeta;
-use crate::reader::ConfigReader;
-use crate::unreadable::{Unreadable, attempts};
+use crate::unreadable::Unreadable;
 
 /// The API server asks for reviews of selected namespaces alone, so that a yes is hardly ever outdated. A no is: a
 /// namespace that was labelled a moment ago gets its first workload.
@@ -22,10 +16,6 @@ const NO_MAX_AGE: Duration = Duration::from_secs(1);
 /// Whoever sends reviews chooses the names in them.
 const MAX_KNOWN: usize = 1_000;
 const CONCURRENT_QUESTIONS: usize = 16;
-/// What the metadata of most namespaces takes at most, and that of any: 256 KiB of annotations, and what was kept of its
-/// managers.
-const MOST_NAMESPACE_BYTES: usize = 32 << 10;
-const MAX_NAMESPACE_BYTES: usize = 2 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Selected {
@@ -72,7 +62,7 @@ impl Selected {
         let asked_at = Instant::now();
         let is_selected = ask.await?;
         drop(turn);
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if known.len() >= MAX_KNOWN {
             known.retain(|_, known| known.is_fresh());
         }
@@ -88,75 +78,8 @@ impl Selected {
     }
 
     fn recall(&self, namespace: &str) -> Option<bool> {
-        let known = self.known().get(namespace).copied()?;
+        let known = self.known.lock().get(namespace).copied()?;
         known.is_fresh().then_some(known.is_selected)
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
-        // Held for single map operations, none of which panics.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ConfigReader {
-    /// Whether the namespace has such labels (1.6), as it was a few seconds ago at most.
-    ///
-    /// # Errors
-    /// If it could not be asked for before the deadline.
-    pub async fn is_selected(
-        &self,
-        namespace: &str,
-        selector: &Selector,
-        deadline: Instant,
-    ) -> Result<bool, Unreadable> {
-        if selector.is_empty() {
-            return Ok(true);
-        }
-        let question = self.is_selected_now(namespace, selector, deadline);
-        self.selected.get_or_ask(namespace, &self.fetch.caller, deadline, question).await
-    }
-
-    /// Whether the namespace has such labels now.
-    ///
-    /// # Errors
-    /// If it could not be asked for before the deadline.
-    pub async fn is_selected_now(
-        &self,
-        namespace: &str,
-        selector: &Selector,
-        deadline: Instant,
-    ) -> Result<bool, Unreadable> {
-        let answer = self.fetch.is_selected(namespace, selector, deadline).await;
-        if let Err(error) = answer {
-            self.metrics.count_unreadable("get_namespace", error);
-        }
-        answer
-    }
-}
-
-impl Fetch {
-    /// Whether the namespace is there and has such labels.
-    pub(crate) async fn is_selected(
-        &self,
-        namespace: &str,
-        selector: &Selector,
-        deadline: Instant,
-    ) -> Result<bool, Unreadable> {
-        let request = kube::core::Request::new(NamespaceMeta::url_path(&(), None))
-            .get_metadata(namespace, &GetParams::default())
-            .map_err(|_| Unreadable::Malformed)?;
-        for room in [MOST_NAMESPACE_BYTES, MAX_NAMESPACE_BYTES] {
-            let _reservation = self.room(namespace, room, deadline).await?;
-            match attempts(deadline, || self.body(request.clone(), room)).await? {
-                Read::Absent => return Ok(false),
-                Read::Whole(json) => {
-                    let json = std::str::from_utf8(&json).map_err(|_| Unreadable::Malformed)?;
-                    return Ok(selector.matches_json(json));
-                }
-                Read::Longer(_) => {}
-            }
-        }
-        Err(Unreadable::TooLarge)
     }
 }
 
@@ -194,7 +117,7 @@ mod tests {
         for i in 0..5_000 {
             ask(&format!("made-up-{i}"), Ok(false)).await.unwrap();
         }
-        assert!(selected.known().len() <= MAX_KNOWN);
+        assert!(selected.known.lock().len() <= MAX_KNOWN);
         assert_eq!(selected.recall("shop"), Some(true), "what is selected outlasts made-up names");
     }
 

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use kube::Client;
 use kube::client::Body;
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tower::{BoxError, Service};
 
@@ -76,14 +77,9 @@ impl Transport {
 }
 
 impl Shared {
-    fn current(&self) -> std::sync::MutexGuard<'_, Generation> {
-        // Held for assignments only, which do not panic.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Retires the generation of that number, unless that has been done already.
     fn retire(&self, number: u64) {
-        let mut current = self.current();
+        let mut current = self.current.lock();
         if current.number != number || current.since.elapsed() < MIN_AGE {
             return;
         }
@@ -107,7 +103,7 @@ impl Service<Request<Body>> for Transport {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let generation = self.0.current().clone();
+        let generation = self.0.current.lock().clone();
         let limit = BodyLimit::of(&request);
         let mut watched = Watched {
             shared: self.0.clone(),
@@ -313,7 +309,7 @@ mod tests {
             tower::service_fn({
                 let body = Arc::new(Mutex::new(Some(bytes)));
                 move |_: Request<Body>| {
-                    let body = body.lock().unwrap().take().unwrap();
+                    let body = body.lock().take().unwrap();
                     async move { Ok::<_, BoxError>(Response::new(body)) }
                 }
             }),

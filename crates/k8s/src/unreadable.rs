@@ -28,7 +28,7 @@ impl Unreadable {
     /// A constant word, for metrics.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Status(code) => crate::metrics::status_reason(code),
+            Self::Status(code) => status_reason(code),
             Self::TimedOut => "timeout",
             Self::Connection => "transport",
             Self::TooLarge => "too_large",
@@ -50,6 +50,20 @@ impl Unreadable {
     /// Whether it stays so until somebody does something about it: a missing right, an object that is too large.
     pub const fn is_lasting(self) -> bool {
         !self.is_transient() && !matches!(self, Self::NoRoom)
+    }
+}
+
+/// The word for a status code.
+pub(crate) const fn status_reason(code: u16) -> &'static str {
+    match code {
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not_found",
+        409 => "conflict",
+        422 => "invalid",
+        429 => "too_many_requests",
+        400..=499 => "client_error",
+        _ => "server_error",
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use kube::Client;
+use pod_reloader_certs::{Lifetimes, SelfMade};
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::directory;
-use pod_reloader_serving::self_made::{Lifetimes, SelfMade};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;

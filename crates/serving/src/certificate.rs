@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use k8s_openapi::jiff::Timestamp;
-use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
@@ -16,7 +14,6 @@ use x509_parser::time::ASN1Time;
 
 use crate::metrics::Metrics;
 use crate::provider::provider;
-use crate::tls::{Policy, PolicyError};
 
 /// Why a pair of certificate and key cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +75,11 @@ impl Validity {
 fn rfc_3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    Timestamp::from_second(seconds).map_or_else(|_| "the end of time".into(), |time| time.to_string())
+    let Ok(time) = ASN1Time::from_timestamp(seconds) else { return "the end of time".into() };
+    let time = time.to_datetime();
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.to_hms();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
 }
 
 impl Certificates {
@@ -139,8 +140,7 @@ impl Certificates {
     }
 
     /// What is served, in DER.
-    #[cfg(test)]
-    pub(crate) fn served(&self) -> Option<CertificateDer<'static>> {
+    pub fn served(&self) -> Option<CertificateDer<'static>> {
         self.current.load().as_ref().map(|current| current.key.cert[0].clone())
     }
 
@@ -161,14 +161,6 @@ impl Certificates {
             None => Some("no serving certificate is loaded".into()),
             Some(current) => current.validity.problem(now),
         }
-    }
-
-    /// TLS 1.2 and 1.3 with whatever certificate is current at each handshake, for HTTP/2 and HTTP/1.1.
-    ///
-    /// # Errors
-    /// Never in practice: the provider supports both versions.
-    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, PolicyError> {
-        Policy::default().server_config(self, None)
     }
 }
 
@@ -251,6 +243,18 @@ mod tests {
             let found = certificates.problem(at);
             assert_eq!(found.is_some(), problem.is_some());
             assert!(found.unwrap_or_default().starts_with(problem.unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_in_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_709_210_096, "2024-02-29T12:34:56Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (253_402_300_800, "the end of time"),
+        ] {
+            assert_eq!(rfc_3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
     }
 

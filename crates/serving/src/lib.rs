@@ -1,12 +1,12 @@
-//! Serving: the accept loop of every port, and where the webhook's certificate comes from.
+//! Serving: the accept loop of every port, and which certificate it is served with.
 //!
-//! In come a listener, a router and either a directory or access to the API server; out go answered requests. The
+//! In come a listener, a router and a directory or whoever makes certificates; out go answered requests. The
 //! invariants: a certificate, once loaded, is only ever replaced by one that parses and matches its key, and replacing
 //! it touches no open connection; no client's idle connections keep others out, and no number of connections takes the
 //! descriptors that the process needs for its own.
 //!
 //! ```text
-//! directory | self_made --install--> Certificates --resolve--> server --> router
+//! directory | others --install--> Certificates --resolve--> server --> router
 //!                                    ClientAuthority --verify--^
 //! ```
 
@@ -16,6 +16,5 @@ pub mod descriptors;
 pub mod directory;
 pub mod metrics;
 pub mod provider;
-pub mod self_made;
 pub mod server;
 pub mod tls;

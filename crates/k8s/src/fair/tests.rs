@@ -89,7 +89,7 @@ fn c5_2_a_waiter_that_is_dropped_leaves_no_trace() {
     assert_eq!(semaphore.in_use(), 4);
     drop(granted);
     assert_eq!((semaphore.in_use(), semaphore.waiting()), (0, 0));
-    let state = semaphore.0.state();
+    let state = semaphore.0.state.lock();
     assert!(state.held.is_empty() && state.queues.is_empty() && state.turns.is_empty());
 }
 

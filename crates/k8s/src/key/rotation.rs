@@ -7,14 +7,12 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::PostParams;
+use kube::core::Status;
 use pod_reloader_core::digest::DigestKey;
-use tokio::time::timeout;
 
-use super::secret::{FormerKey, former, to_secret, with_former};
-use super::{FORMER_KEPT, KeyError, KeyKeeper, RENEW, SECRET_NAME, new_key};
-use crate::FIELD_MANAGER;
-use crate::connect::REQUEST_TIMEOUT;
+use super::secret::{FORMER_KEPT, FormerKey, former, to_secret, with_former};
+use super::{KeyError, KeyKeeper, new_key};
+use crate::own_secret::RENEW;
 
 impl KeyKeeper {
     /// Stores a new key, with the present one as a former one.
@@ -49,10 +47,9 @@ impl KeyKeeper {
 
     /// Whether it was carried out; another replica may have been faster.
     async fn replace(&self, secret: &Secret) -> Result<bool, KeyError> {
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        match timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, secret)).await? {
+        match self.secret.replace(secret).await {
             Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
+            Err(error) if error.status().is_some_and(Status::is_conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

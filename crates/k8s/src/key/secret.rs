@@ -1,16 +1,26 @@
 //! The form of the key's Secret.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
 use pod_reloader_core::digest::DigestKey;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMER_KEPT, RENEW, SECRET_NAME, STAND_DOWN, STANDING_DOWN};
+use crate::own_secret::{RENEW, own_secret};
+
+/// The Secret's name, in the operator's namespace.
+pub const SECRET_NAME: &str = "pod-reloader-key";
+/// How long a key that was replaced on purpose is kept, for what is still recorded with it.
+pub const FORMER_KEPT: Duration = Duration::from_hours(24);
+
+/// On the Secret: until when the installation leaves all workloads to another one (RFC 3339).
+pub const STANDING_DOWN: &str = "pod-reloader.cs.sap.com/standing-down-until";
+/// How long it does; then it looks whether the other one is still there.
+pub const STAND_DOWN: Duration = Duration::from_hours(1);
 
 /// In the Secret: the keys that this one replaced, with their times.
 const FORMER: &str = "former";
@@ -33,21 +43,11 @@ struct StoredFormer {
 
 /// A Secret with that key.
 pub(super) fn to_secret(key: &DigestKey) -> Secret {
-    let labels =
-        [("app.kubernetes.io/name", "pod-reloader"), ("app.kubernetes.io/managed-by", "pod-reloader")];
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(SECRET_NAME.into()),
-            labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".into()),
-        data: Some(BTreeMap::from([
-            ("id".into(), ByteString(key.id().into())),
-            ("key".into(), ByteString(key.bytes().into())),
-        ])),
-        ..Secret::default()
-    }
+    let data = BTreeMap::from([
+        ("id".into(), ByteString(key.id().into())),
+        ("key".into(), ByteString(key.bytes().into())),
+    ]);
+    own_secret(SECRET_NAME, "Opaque", data)
 }
 
 /// What is to take the place of a damaged Secret. Its annotations stay: that this installation stands down, say, or that

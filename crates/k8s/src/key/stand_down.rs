@@ -3,13 +3,11 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{ListParams, PostParams};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::secret::standing_down_until;
-use super::{ANNOUNCE_AGAIN, KeyError, KeyKeeper, SECRET_NAME, STAND_DOWN, STANDING_DOWN, by_name, report};
-use crate::FIELD_MANAGER;
-use crate::connect::REQUEST_TIMEOUT;
+use super::secret::{STAND_DOWN, STANDING_DOWN, standing_down_until};
+use super::{ANNOUNCE_AGAIN, KeyError, KeyKeeper};
+use crate::named::with_causes;
 
 impl KeyKeeper {
     /// Stands down, and writes it into the Secret for all replicas to see.
@@ -26,22 +24,18 @@ impl KeyKeeper {
         self.set_standing_down(true);
         let for_others = Timestamp::now() + until.saturating_duration_since(now);
         let result = async {
-            // Listed, as ever: no other right is needed to read it.
-            let params = ListParams::default().fields(&by_name());
-            let list = timeout(REQUEST_TIMEOUT, self.secrets.list(&params)).await??;
-            let Some(mut stored) = list.items.into_iter().next() else {
+            let (Some(mut stored), _) = self.secret.find().await? else {
                 return Err(KeyError::Malformed);
             };
             stored.annotations_mut().insert(STANDING_DOWN.into(), for_others.to_string());
-            let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-            timeout(REQUEST_TIMEOUT, self.secrets.replace(SECRET_NAME, &params, &stored)).await??;
+            self.secret.replace(&stored).await?;
             Ok::<_, KeyError>(())
         };
         match result.await {
             // From here on the Secret says how long.
             Ok(()) => self.stands_down_until = None,
             Err(error) => {
-                tracing::warn!(error = %report(&error), "cannot write that this installation stands down; trying again");
+                tracing::warn!(error = %with_causes(&error), "cannot write that this installation stands down; trying again");
                 sleep(ANNOUNCE_AGAIN).await;
                 self.stand_down.notify_one();
             }

@@ -15,7 +15,8 @@ use tracing_subscriber::layer::{Context, Filter};
 
 /// The parts that write lines because somebody calls. The reconciler's lines follow from writes of its own, which are
 /// paced, and none of them may be missing (5.8).
-const CALLED: [&str; 3] = ["pod_reloader_webhook", "pod_reloader_serving", "pod_reloader_k8s"];
+const CALLED: [&str; 4] =
+    ["pod_reloader_webhook", "pod_reloader_serving", "pod_reloader_certs", "pod_reloader_k8s"];
 
 /// Lines of one kind that may come at once: an installation of a thousand workloads is not to lose any.
 const BURST: f64 = 2_000.0;

@@ -13,9 +13,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -72,16 +73,11 @@ impl Connections {
         Arc::new(Self { limit, table: Mutex::default(), metrics })
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // Held for bookkeeping only, which does not panic.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes a connection in that was just accepted, and asks another to end if there are too many.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Entry {
         let (load, observed) = watch::channel(Load::new());
         let (leave, cut) = (CancellationToken::new(), CancellationToken::new());
-        let mut table = self.table();
+        let mut table = self.table.lock();
         *table.peers.entry(peer).or_default() += 1;
         while table.open.len() >= self.limit && self.evict(&mut table) {}
         let id = table.next_id;
@@ -96,7 +92,7 @@ impl Connections {
     /// Makes room where there is no descriptor for another connection: cuts off what was asked to end first and has no
     /// request; or asks another to end; or cuts off what has had its time.
     pub(super) fn make_room(&self) {
-        let mut table = self.table();
+        let mut table = self.table.lock();
         let dispensable = table.dispensable();
         if dispensable.is_none_or(|(class, _)| class > 0) && self.evict(&mut table) {
             return;
@@ -174,7 +170,7 @@ impl Table {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut table = self.connections.table();
+        let mut table = self.connections.table.lock();
         if let Some(open) = table.open.remove(&self.id) {
             table.forget(open.peer);
         } else {
@@ -286,7 +282,7 @@ mod tests {
         connections.make_room();
         assert_eq!(cut(&entries), [0, 1]);
         entries.clear();
-        let table = connections.table();
+        let table = connections.table.lock();
         assert!(table.open.is_empty() && table.peers.is_empty() && table.leaving.is_empty());
     }
 

@@ -11,7 +11,9 @@
 //! bodies that wait must not take the window from those that are read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::peer::Peer;
 
@@ -51,14 +53,9 @@ impl ReadAhead {
         Arc::new(Self { total, held: Mutex::default() })
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        // Held for arithmetic only, which does not panic.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The part of one more connection of that peer.
     pub(super) fn take(self: &Arc<Self>, peer: Peer) -> Share {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         let left = self.total.saturating_sub(held.total);
         let of_peer = held.peers.get(&peer).copied().unwrap_or_default();
         let left_for_peer = (self.total / 4).saturating_sub(of_peer);
@@ -86,7 +83,7 @@ impl ReadAhead {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut held = self.pool.held();
+        let mut held = self.pool.held.lock();
         held.total -= self.held;
         if let Some(of_peer) = held.peers.get_mut(&self.peer) {
             *of_peer -= self.held;
@@ -121,8 +118,8 @@ mod tests {
             assert!(share.streams * share.stream_window <= share.connection_window);
         }
         drop(shares);
-        assert_eq!(pool.held().total, 0);
-        assert!(pool.held().peers.is_empty());
+        assert_eq!(pool.held.lock().total, 0);
+        assert!(pool.held.lock().peers.is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::metrics::Metrics;
 use pod_reloader_serving::provider::provider;
 use pod_reloader_serving::server::{self, Limits, Port, Stop, Transport};
+use pod_reloader_serving::tls::Policy;
 use prometheus_client::registry::Registry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::ServerName;
@@ -73,7 +74,8 @@ pub struct Server {
 impl Server {
     /// Over TLS.
     pub async fn start(limits: Limits) -> Self {
-        Self::start_over(limits, |certificates| Transport::Tls(certificates.server_config().unwrap())).await
+        let tls = |certificates: &Arc<_>| Policy::default().server_config(certificates, None).unwrap();
+        Self::start_over(limits, |certificates| Transport::Tls(tls(certificates))).await
     }
 
     pub async fn start_plain(limits: Limits) -> Self {

@@ -1,8 +1,11 @@
 //! From the release before, which keeps everything in one Secret, and back to it.
 
+use std::sync::Arc;
+
 use super::legacy::Legacy;
 use super::*;
-use crate::self_made::pair::split_bundle;
+use crate::lifetimes::Lifetimes;
+use crate::pair::split_bundle;
 
 const STEP: Duration = Duration::from_millis(50);
 

@@ -1,7 +1,7 @@
 //! What somebody does who has had a CA's key, or may write what is published.
 
 use super::*;
-use crate::self_made::pair::split_bundle;
+use crate::pair::split_bundle;
 
 async fn trusted(replicas: usize) -> (Server, Vec<Replica>) {
     let server = Server::default();

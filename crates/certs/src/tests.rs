@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::authority::Authority;
-use super::pair::make_leaf;
-use super::*;
+use crate::authority::Authority;
+use crate::pair::make_leaf;
+use crate::secret;
 use support::*;
 
 #[tokio::test(start_paused = true)]

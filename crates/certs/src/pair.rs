@@ -13,14 +13,14 @@ use rcgen::{
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
-use super::authority::Lifetimes;
+use crate::lifetimes::Lifetimes;
 
 /// Certificates are valid from a little earlier than they are made, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_mins(5);
 
 /// Why something could not be made or read.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
+pub(crate) enum AuthorityError {
     /// rcgen refused.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),

@@ -1,12 +1,18 @@
 //! What a replica of the release before does, which keeps everything in one Secret: as much of it as matters here.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use pod_reloader_serving::certificate::Certificates;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::self_made::pair::{Pair, split_bundle};
+use crate::lifetimes::Lifetimes;
+use crate::pair::{Pair, split_bundle};
+use crate::registration;
 
 /// What it holds: leaf, signer, next and former, of which the last have no times.
 #[derive(Clone)]
@@ -33,7 +39,7 @@ impl Legacy {
     pub(super) fn start(server: &Server) -> (Replica, Arc<std::sync::Mutex<usize>>) {
         now();
         let (certificates, shutdown) =
-            (Certificates::new(crate::metrics::Metrics::default()), CancellationToken::new());
+            (Certificates::new(pod_reloader_serving::metrics::Metrics::default()), CancellationToken::new());
         let complaints = Arc::<std::sync::Mutex<usize>>::default();
         let mut legacy = Self {
             server: server.clone(),

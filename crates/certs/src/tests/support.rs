@@ -1,23 +1,28 @@
 //! As much of an API server as the loop needs, and replicas over it.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, Response, StatusCode};
 use k8s_openapi::ByteString;
+use kube::Client;
 use kube::client::Body;
+use pod_reloader_serving::certificate::Certificates;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
-use super::super::authority::Authority;
-use super::super::pair::Pair;
-use super::super::*;
+use crate::authority::Authority;
+use crate::lifetimes::Lifetimes;
+use crate::pair::Pair;
+use crate::secret;
+use crate::self_made::SelfMade;
 
 pub(super) const SECRETS: &str = "/api/v1/namespaces/ns/secrets";
 pub(super) const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
@@ -156,7 +161,7 @@ pub(super) fn lifetimes() -> Lifetimes {
 pub(super) fn start_replica(server: &Server) -> Replica {
     now();
     let lifetimes = lifetimes();
-    let certificates = Certificates::new(crate::metrics::Metrics::default());
+    let certificates = Certificates::new(pod_reloader_serving::metrics::Metrics::default());
     let shutdown = CancellationToken::new();
     let settings = SelfMade {
         client: client(server),
@@ -242,7 +247,7 @@ pub(super) fn is_trusted(server: &Server, replica: &Replica) -> bool {
     for certificate in CertificateDer::pem_slice_iter(published(server).as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let provider = crate::provider::provider();
+    let provider = pod_reloader_serving::provider::provider();
     let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build() else {
         return false;
     };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::self_made::pair::{make_leaf, normal_host};
+use crate::pair::{make_leaf, normal_host};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -99,7 +99,7 @@ fn is_trusted(bundle: &str, leaf: &Pair, host: &str, now: SystemTime) -> bool {
     for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let provider = crate::provider::provider();
+    let provider = pod_reloader_serving::provider::provider();
     let verifier =
         WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider).build().unwrap();
     let leaf = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
@@ -247,7 +247,7 @@ fn hosts_have_one_way_to_be_written() {
 
 #[test]
 fn what_is_stored_is_read_back_and_damage_is_seen() {
-    use crate::self_made::secret::{authority, ca_secret, is_tidy, leaf, leaf_secret};
+    use crate::secret::{authority, ca_secret, is_tidy, leaf, leaf_secret};
     let wanted = hosts(&["a"]);
     let state = State::create(&wanted, start(), &LIFETIMES).unwrap();
     let state = state.followed(Step::Announce, &wanted, start());

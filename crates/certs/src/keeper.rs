@@ -17,37 +17,43 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
+use pod_reloader_k8s::FIELD_MANAGER;
+use pod_reloader_k8s::named::{self, Named, with_causes};
+use pod_reloader_serving::certificate::Certificates;
 use tokio::time::{Instant, sleep};
 
-use super::authority::{Authority, Lifetimes, is_issued_by};
-use super::handover::Handover;
-use super::objects::{Error, FIELD_MANAGER, Object};
-use super::pace::Pace;
-use super::pair::{AuthorityError, Pair, make_leaf};
-use super::{Clock, registration, secret};
-use crate::certificate::Certificates;
+use crate::authority::{Authority, is_issued_by};
+use crate::error::Error;
+use crate::handover::Handover;
+use crate::lifetimes::Lifetimes;
+use crate::pace::Pace;
+use crate::pair::{AuthorityError, Pair, make_leaf};
+use crate::{registration, secret};
+
+/// Tells the time.
+pub(crate) type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// One pass takes few rounds, one for each write; more would be a bug, and must not become a storm of writes.
 const MAX_ROUNDS: usize = 8;
 /// So many lost races in a row are no longer ordinary.
 const MAX_CONFLICTS: u32 = 5;
 
-pub(super) struct Keeper {
-    pub(super) secret: Object<Secret>,
-    pub(super) ca: Object<Secret>,
-    pub(super) configuration: Object<MutatingWebhookConfiguration>,
-    pub(super) default_hosts: BTreeSet<String>,
-    pub(super) lifetimes: Lifetimes,
-    pub(super) clock: Clock,
-    pub(super) certificates: Arc<Certificates>,
-    pub(super) handover: Handover,
+pub(crate) struct Keeper {
+    pub(crate) secret: Named<Secret>,
+    pub(crate) ca: Named<Secret>,
+    pub(crate) configuration: Named<MutatingWebhookConfiguration>,
+    pub(crate) default_hosts: BTreeSet<String>,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) clock: Clock,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) handover: Handover,
     /// What this replica knew last: it can restore Secrets that somebody deleted.
-    pub(super) held: Option<Authority>,
-    pub(super) held_leaf: Option<Pair>,
+    pub(crate) held: Option<Authority>,
+    pub(crate) held_leaf: Option<Pair>,
     /// The bundle that is in the configuration, and since when it is known to be.
-    pub(super) published: Option<(String, SystemTime)>,
+    pub(crate) published: Option<(String, SystemTime)>,
     /// Whether the present pass wrote anything.
-    pub(super) has_written: bool,
+    pub(crate) has_written: bool,
 }
 
 /// The versions that a pass saw, to be told when they change.
@@ -67,7 +73,7 @@ enum Round {
 }
 
 impl Keeper {
-    pub(super) async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let mut pace = Pace::default();
         let mut conflicts = 0;
         let mut last_error = String::new();
@@ -85,13 +91,13 @@ impl Keeper {
                     }
                     sleep(pace.after_look(self.has_written)).await;
                 }
-                Err(Error::Refused { .. }) if conflicts < MAX_CONFLICTS => {
+                Err(Error::Request(named::Error::Refused { .. })) if conflicts < MAX_CONFLICTS => {
                     conflicts += 1;
                     tracing::debug!("another replica wrote the certificates first");
                     sleep(pace.after_failure()).await;
                 }
                 Err(error) => {
-                    let error = error.with_causes();
+                    let error = with_causes(&error);
                     if error != last_error {
                         tracing::error!("cannot keep the self-made certificates: {error}");
                         last_error = error;
@@ -173,7 +179,7 @@ impl Keeper {
             }
         };
         publication?;
-        let wanted = secret::leaf_secret(&self.secret.name, &leaf, &authority);
+        let wanted = secret::leaf_secret(self.secret.name(), &leaf, &authority);
         if stored.as_ref().is_some_and(|stored| !secret::is_tidy(stored, &wanted)) {
             return self.store_leaf(stored.as_ref(), leaf, &authority, Ok(())).await;
         }
@@ -256,7 +262,7 @@ impl Keeper {
             let next = authority.clone().after(step, leaf, now, &self.lifetimes)?;
             return self.store(ca, next).await.map(Some);
         }
-        if !secret::is_tidy(ca, &secret::ca_secret(&self.ca.name, authority)) {
+        if !secret::is_tidy(ca, &secret::ca_secret(self.ca.name(), authority)) {
             return self.store(ca, authority.clone()).await.map(Some);
         }
         Ok(None)
@@ -286,15 +292,15 @@ impl Keeper {
 
     async fn create(&mut self, authority: Authority) -> Result<Round, Error> {
         self.has_written = true;
-        self.ca.create(&secret::ca_secret(&self.ca.name, &authority)).await?;
-        tracing::info!(secret = self.ca.name, "stored a self-made CA");
+        self.ca.create(&secret::ca_secret(self.ca.name(), &authority)).await?;
+        tracing::info!(secret = self.ca.name(), "stored a self-made CA");
         self.held = Some(authority);
         Ok(Round::Again)
     }
 
     async fn store(&mut self, before: &Secret, authority: Authority) -> Result<Round, Error> {
         self.has_written = true;
-        let new = secret::updated(before, secret::ca_secret(&self.ca.name, &authority));
+        let new = secret::updated(before, secret::ca_secret(self.ca.name(), &authority));
         self.ca.replace(&new).await?;
         self.held = Some(authority);
         Ok(Round::Again)
@@ -326,7 +332,7 @@ impl Keeper {
         publication: Result<(), Error>,
     ) -> Result<Round, Error> {
         self.has_written = true;
-        let new = secret::leaf_secret(&self.secret.name, &leaf, authority);
+        let new = secret::leaf_secret(self.secret.name(), &leaf, authority);
         match before {
             // Whatever was asked for is met now.
             Some(before) => {
@@ -335,7 +341,7 @@ impl Keeper {
             }
             None => self.secret.create(&new).await?,
         };
-        tracing::info!(secret = self.secret.name, "stored a self-made certificate");
+        tracing::info!(secret = self.secret.name(), "stored a self-made certificate");
         self.held_leaf = Some(leaf.clone());
         if publication.is_err() {
             self.serve(&leaf)?;
@@ -370,7 +376,7 @@ impl Keeper {
             self.published = None;
             self.has_written = true;
             self.configuration.patch(patch).await?;
-            tracing::info!(configuration = self.configuration.name, "published the CA");
+            tracing::info!(configuration = self.configuration.name(), "published the CA");
         }
         if self.published.as_ref().is_none_or(|(published, _)| published != bundle) {
             self.published = Some((bundle.to_owned(), (self.clock)()));
@@ -381,9 +387,9 @@ impl Keeper {
     /// Returns when one of the objects changed, or when it is time to look anyway.
     async fn news(&self, seen: &Seen) {
         tokio::select! {
-            () = self.secret.changed(&seen.secret) => {}
-            () = self.ca.changed(&seen.ca) => {}
-            () = self.configuration.changed(&seen.configuration) => {}
+            () = self.secret.changed(&seen.secret, |_| {}) => {}
+            () = self.ca.changed(&seen.ca, |_| {}) => {}
+            () = self.configuration.changed(&seen.configuration, |_| {}) => {}
             () = sleep(self.lifetimes.check_every.min(seen.soon.unwrap_or(Duration::MAX))) => {}
         }
     }

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::ObjectMeta;
+use pod_reloader_k8s::own_secret::{RENEW, own_secret};
 use serde::{Deserialize, Serialize};
 
-use super::authority::{Authority, Former, Lifetimes, Request};
-use super::pair::{AuthorityError, Pair, split_bundle};
+use crate::authority::{Authority, Former, Request};
+use crate::lifetimes::Lifetimes;
+use crate::pair::{AuthorityError, Pair, split_bundle};
 
 const LEAF: (&str, &str) = ("tls.crt", "tls.key");
 const SIGNER: (&str, &str) = ("ca-signing.crt", "ca-signing.key");
@@ -21,8 +22,6 @@ const FORMER: &str = "ca-former.json";
 const RENEWED: &str = "renewed";
 /// Where others look for what to trust.
 const BUNDLE: &str = "ca.crt";
-/// On one of the Secrets: renew now (see [`Request`]). It goes when that is done.
-const RENEW: &str = "pod-reloader.cs.sap.com/renew";
 /// Times that lie further ahead than they should by this much are of another clock.
 const SKEW: Duration = Duration::from_mins(1);
 
@@ -50,7 +49,7 @@ pub(crate) fn without_request(mut secret: Secret) -> Secret {
     secret
 }
 
-/// What a user asks for by the annotation [`RENEW`].
+/// What a user asks for by the annotation [`RENEW`], see [`Request`].
 pub(crate) fn request(secret: &Secret) -> Option<Request> {
     secret.metadata.annotations.as_ref()?.get(RENEW).map(|value| Request::parse(value))
 }
@@ -60,7 +59,7 @@ pub(crate) fn leaf_secret(name: &str, leaf: &Pair, authority: &Authority) -> Sec
     let mut data = BTreeMap::new();
     put_pair(&mut data, LEAF, leaf);
     put(&mut data, BUNDLE, &authority.bundle());
-    secret(name, "kubernetes.io/tls", data)
+    own_secret(name, "kubernetes.io/tls", data)
 }
 
 /// The Secret with the CAs.
@@ -77,28 +76,13 @@ pub(crate) fn ca_secret(name: &str, authority: &Authority) -> Secret {
     if let Some(renewed) = &authority.renewed {
         put(&mut data, RENEWED, renewed);
     }
-    secret(name, "Opaque", data)
+    own_secret(name, "Opaque", data)
 }
 
 fn to_stored(former: &Former) -> StoredFormer {
     let seconds = former.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let until = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     StoredFormer { certificate: former.certificate.clone(), until }
-}
-
-fn secret(name: &str, kind: &str, data: BTreeMap<String, ByteString>) -> Secret {
-    let labels =
-        [("app.kubernetes.io/name", "pod-reloader"), ("app.kubernetes.io/managed-by", "pod-reloader")];
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(name.into()),
-            labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
-            ..ObjectMeta::default()
-        },
-        type_: Some(kind.into()),
-        data: Some(data),
-        ..Secret::default()
-    }
 }
 
 /// The certificate that the Secret holds.

@@ -1,31 +1,20 @@
-//! The operator's own CA and certificate, for installations without cert-manager (4.7).
-//!
-//! All replicas run the same loop over two shared Secrets, one with the certificate and one with the CAs, and the
-//! `MutatingWebhookConfiguration`. Every write is guarded by the version it was decided on, so whichever replica is first
-//! wins and the others follow. What the three hold cannot be written at once; the keeper says in which order it is.
-
-mod authority;
-mod handover;
-mod keeper;
-mod objects;
-mod pace;
-mod pair;
-mod registration;
-mod secret;
+//! What the keeper of the certificates is told, and where it begins.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kube::{Api, Client};
+use pod_reloader_k8s::named::Named;
+use pod_reloader_serving::certificate::Certificates;
 use tokio_util::sync::CancellationToken;
 
-pub use authority::Lifetimes;
-use keeper::Keeper;
-use objects::Object;
-pub use pair::AuthorityError;
-use pair::normal_host;
+use crate::handover::Handover;
+use crate::keeper::{Clock, Keeper};
+use crate::lifetimes::Lifetimes;
+use crate::pair::normal_host;
 
-use crate::certificate::Certificates;
+/// Without a watch, objects are read that often.
+const POLL: Duration = Duration::from_secs(5);
 
 /// What is needed to make certificates.
 pub struct SelfMade {
@@ -45,34 +34,28 @@ pub struct SelfMade {
     pub lifetimes: Lifetimes,
 }
 
-/// Tells the time.
-type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
-
 impl SelfMade {
     /// Makes, shares, publishes and renews until shutdown.
     pub async fn run(self, certificates: Arc<Certificates>, shutdown: CancellationToken) {
         self.run_by(Box::new(SystemTime::now), certificates, shutdown).await;
     }
 
-    async fn run_by(self, clock: Clock, certificates: Arc<Certificates>, shutdown: CancellationToken) {
+    pub(crate) async fn run_by(
+        self,
+        clock: Clock,
+        certificates: Arc<Certificates>,
+        shutdown: CancellationToken,
+    ) {
         let secrets = Api::namespaced(self.client.clone(), &self.namespace);
         let mut keeper = Keeper {
-            secret: Object {
-                api: secrets.clone(),
-                name: self.secret_name,
-                what: "Secret with the certificate",
-            },
-            ca: Object { api: secrets, name: self.ca_secret_name, what: "Secret with the CAs" },
-            configuration: Object {
-                api: Api::all(self.client),
-                name: self.webhook_configuration,
-                what: "MutatingWebhookConfiguration",
-            },
+            secret: Named::new(secrets.clone(), self.secret_name, POLL),
+            ca: Named::new(secrets, self.ca_secret_name, POLL),
+            configuration: Named::new(Api::all(self.client), self.webhook_configuration, POLL),
             default_hosts: self.default_hosts.iter().filter_map(|host| normal_host(host)).collect(),
             lifetimes: self.lifetimes,
             clock,
             certificates,
-            handover: handover::Handover::default(),
+            handover: Handover::default(),
             held: None,
             held_leaf: None,
             published: None,
@@ -84,6 +67,3 @@ impl SelfMade {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

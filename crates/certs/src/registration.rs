@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::json;
 
-use super::pair::{normal_host, split_bundle};
+use crate::pair::{normal_host, split_bundle};
 
 /// The hosts under which the webhooks are called.
 pub(crate) fn hosts(configuration: &MutatingWebhookConfiguration) -> BTreeSet<String> {
