@@ -22,16 +22,17 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Command;
+use super::self_test::SelfTest;
 use crate::admin;
 use crate::admin::auth::Gate;
-use crate::args::{Args, BindAddress};
+use crate::args::{Args, LoggingArgs};
 use crate::certificates::Keeping;
 use crate::connection::api_config;
 use crate::identity::{find_own_user, instance_name};
 use crate::logging::LineLimit;
 use crate::ports::Ports;
 use crate::readiness::{Readiness, WebhookNeeds};
-use crate::self_test::{self, SelfTest};
 use crate::serving;
 use crate::signals::StopSignals;
 use crate::tasks::Tasks;
@@ -40,24 +41,32 @@ use crate::terms::reconcile_while_leading;
 /// How long requests, writes and the Lease may take to come to their end.
 const WIND_DOWN: Duration = Duration::from_secs(25);
 
+impl Command for Args {
+    fn validate(&self) -> Result<(), String> {
+        Self::validate(self)
+    }
+
+    fn logging(&self) -> &LoggingArgs {
+        &self.logging
+    }
+
+    async fn run(self, line_limit: LineLimit) -> anyhow::Result<()> {
+        if self.self_test {
+            return SelfTest { operator: self }.run(line_limit).await;
+        }
+        run(self, line_limit).await
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// If the API server's configuration or an address is unusable, or if a task ends that should not.
-pub(crate) async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()> {
+async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::install()?;
-    let config = api_config(&args).await?;
+    let config = api_config(&args.connection).await?;
     let namespace =
         args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    if args.self_test {
-        let namespace = args.namespaces.first().unwrap_or(&namespace);
-        let test = SelfTest {
-            settle_window: args.settle_window,
-            has_webhook: args.webhook_bind_address != BindAddress::Off,
-            object_selector: args.scope.object_selector.clone(),
-        };
-        return self_test::run(config, namespace, test, stop_signals.received()).await;
-    }
     let client = connect::client(config.clone()).context("cannot use the API server's configuration")?;
     let instance = instance_name()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, instance, hash = ?args.hash, fips = IS_FIPS, "pod-reloader starts");
