@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
     match runtime.block_on(invocation.run(line_limit)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "pod-reloader ends");
+            tracing::error!(error = format!("{error:#}"), "fatal error");
             ExitCode::FAILURE
         }
     }

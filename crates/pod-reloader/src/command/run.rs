@@ -309,11 +309,11 @@ impl Operator {
         self.stop.cancel();
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
-            () = signals.received() => tracing::info!("told to stop twice: not waiting any longer"),
+            () = signals.received() => tracing::info!("second signal: skipping the shutdown delay"),
         }
         self.stop_serving.cancel();
         self.tasks.wind_down(WIND_DOWN).await;
-        tracing::info!("goodbye");
+        tracing::info!("shutdown complete");
         Ok(())
     }
 }
