@@ -65,8 +65,8 @@ spec:
   shortDescription: Test an installation of pod-reloader
   description: |
     $description. This is the operator's own binary: \`kubectl pod-reloader
-    --self-test --leader-election-namespace=NAMESPACE\` has a Deployment without
-    pods reloaded by the operator that runs in the cluster, and says how that went.
+    self-test --leader-election-namespace=NAMESPACE\` creates a Deployment with
+    zero replicas and verifies that the operator in the cluster reloads it.
   platforms:$platforms
 YAML
 cat >"$output/homebrew/pod-reloader.rb" <<RUBY

@@ -1,4 +1,4 @@
-//! Who we are to the API server.
+//! The operator's own user name.
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Client;
@@ -27,9 +27,9 @@ pub async fn own_user_name(client: &Client) -> Result<Option<String>, IdentityEr
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The API server refused or failed.
-    #[error("the API server did not say who we are")]
+    #[error("the SelfSubjectReview failed")]
     Api(#[source] Box<kube::Error>),
     /// No answer in time.
-    #[error("the API server did not say who we are in time")]
+    #[error("the SelfSubjectReview timed out")]
     Timeout,
 }

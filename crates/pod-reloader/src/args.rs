@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use pod_reloader_controller::leader::LEASE_NAME;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_k8s::key;
@@ -12,9 +11,13 @@ use pod_reloader_k8s::scope::Scope;
 
 use crate::go_flags::parse_bool;
 
+mod connection;
+mod logging;
 mod scope;
 mod tls;
 
+pub use connection::ConnectionArgs;
+pub use logging::{LogFormat, LoggingArgs, ZapEncoder, ZapStacktraceLevel, ZapTimeEncoding};
 pub use scope::ScopeArgs;
 pub use tls::TlsArgs;
 
@@ -58,7 +61,7 @@ pub struct Args {
     )]
     pub webhook_configuration_name: String,
 
-    /// Have only the holder of the Lease run the reconciler. Needed with several replicas
+    /// Enable leader election: only the holder of the Lease reconciles. Needed with several replicas
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_LEADER_ELECT",
           value_parser = parse_bool)]
@@ -102,65 +105,27 @@ pub struct Args {
     #[command(flatten)]
     pub scope: ScopeArgs,
 
-    /// Form of log lines [default: json]
-    #[arg(long, value_name = "FORMAT", env = "POD_RELOADER_LOG_FORMAT")]
-    pub log_format: Option<LogFormat>,
-
-    /// How long the webhook goes on taking requests after SIGTERM, until nobody sends any more
+    /// How long the webhook keeps serving after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "3s", env = "POD_RELOADER_SHUTDOWN_DELAY",
           value_parser = parse_shutdown_delay)]
     pub shutdown_delay: Duration,
 
-    /// Kubeconfig to use; by default that of KUBECONFIG, ~/.kube/config, or the pod's service account
-    #[arg(long, value_name = "FILE", env = "POD_RELOADER_KUBECONFIG")]
-    pub kubeconfig: Option<PathBuf>,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 
-    /// Have a Deployment without pods reloaded in the operator's namespace (or the first of --namespaces) by the operator
-    /// that runs there, say how that went, and end
+    /// What is logged.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+
+    /// Deprecated: the subcommand self-test, as charts of former releases call it
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_SELF_TEST",
-          value_parser = parse_bool)]
+          value_parser = parse_bool, hide = true)]
     pub self_test: bool,
-
-    /// Log level: debug, info, error, panic, or a number, where 1 is debug and more is finer
-    #[arg(long, value_name = "LEVEL", env = "POD_RELOADER_ZAP_LOG_LEVEL", value_parser = parse_level)]
-    pub zap_log_level: Option<tracing::level_filters::LevelFilter>,
-
-    /// Form of log lines; --log-format comes first
-    #[arg(long, value_name = "ENCODER", env = "POD_RELOADER_ZAP_ENCODER")]
-    pub zap_encoder: Option<ZapEncoder>,
-
-    /// Development defaults: --zap-encoder=console --zap-log-level=debug
-    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
-          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_ZAP_DEVEL",
-          value_parser = parse_bool)]
-    pub zap_devel: bool,
-
-    /// Accepted for compatibility, without effect: there are no stack traces in logs
-    #[arg(long, value_name = "LEVEL", env = "POD_RELOADER_ZAP_STACKTRACE_LEVEL")]
-    pub zap_stacktrace_level: Option<ZapStacktraceLevel>,
-
-    /// Accepted for compatibility, without effect: times in logs are RFC 3339
-    #[arg(long, value_name = "ENCODING", env = "POD_RELOADER_ZAP_TIME_ENCODING")]
-    pub zap_time_encoding: Option<ZapTimeEncoding>,
 }
 
 impl Args {
-    /// The command line, whose flags are also right together.
-    ///
-    /// # Errors
-    /// What is wrong, as clap says it: with exit code 2.
-    pub fn try_from_command_line<T: Into<std::ffi::OsString> + Clone>(
-        args: impl IntoIterator<Item = T>,
-    ) -> Result<Self, clap::Error> {
-        let args = Self::try_parse_from(args)?;
-        args.tls
-            .validate(args.webhook_tls_directory.is_none())
-            .and_then(|()| args.check())
-            .map_err(|text| Self::command().error(ErrorKind::ArgumentConflict, text))?;
-        Ok(args)
-    }
-
     /// The namespaces to watch, each once; none for all.
     pub fn namespaces(&self) -> Vec<String> {
         let mut namespaces: Vec<String> = vec![];
@@ -187,7 +152,8 @@ impl Args {
     ///
     /// # Errors
     /// With what would be right.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.tls.validate(self.webhook_tls_directory.is_none())?;
         if !self.scope.secrets && self.hash == HashArg::Version {
             return Err(
                 "--secrets=false needs --hash=content: SAP's hash covers the versions of Secrets".into()
@@ -242,45 +208,6 @@ impl From<HashArg> for HashMode {
             HashArg::Version => Self::Version,
         }
     }
-}
-
-/// `--log-format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// `--zap-encoder`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ZapEncoder {
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Console,
-}
-
-/// `--zap-stacktrace-level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "zap's words, without effect")]
-pub enum ZapStacktraceLevel {
-    Info,
-    Error,
-    Panic,
-}
-
-/// `--zap-time-encoding`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "zap's words, without effect")]
-pub enum ZapTimeEncoding {
-    Epoch,
-    Millis,
-    Nano,
-    Iso8601,
-    Rfc3339,
-    Rfc3339nano,
 }
 
 /// Where to listen, in Go's form.
@@ -374,20 +301,6 @@ fn parse_namespace(text: &str) -> Result<String, String> {
         Ok(name.to_owned())
     } else {
         Err("expected names of namespaces, such as shop,billing".into())
-    }
-}
-
-fn parse_level(text: &str) -> Result<tracing::level_filters::LevelFilter, String> {
-    use tracing::level_filters::LevelFilter;
-    match text.to_ascii_lowercase().as_str() {
-        "debug" => Ok(LevelFilter::DEBUG),
-        "info" => Ok(LevelFilter::INFO),
-        "error" | "panic" => Ok(LevelFilter::ERROR),
-        other => match other.parse::<u8>() {
-            Ok(1) => Ok(LevelFilter::DEBUG),
-            Ok(2..) => Ok(LevelFilter::TRACE),
-            _ => Err("expected debug, info, error, panic, or a number above 0".into()),
-        },
     }
 }
 

@@ -4,14 +4,14 @@ use anyhow::Context;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::args::Args;
+use crate::args::ConnectionArgs;
 use crate::proxy::Environment;
 
 /// The configuration of `--kubeconfig`, `KUBECONFIG`, `~/.kube/config`, or the pod's service account, in that order.
 ///
 /// # Errors
 /// If there is none of these, or one that cannot be used.
-pub(crate) async fn api_config(args: &Args) -> anyhow::Result<Config> {
+pub(crate) async fn api_config(args: &ConnectionArgs) -> anyhow::Result<Config> {
     let (mut config, own_proxy) = match &args.kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path)

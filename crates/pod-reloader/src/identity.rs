@@ -1,4 +1,4 @@
-//! Who this replica is: to the others, and to the API server.
+//! The name of this replica among the others, and the operator's own user name.
 
 use std::time::Duration;
 
@@ -19,20 +19,25 @@ pub(crate) fn instance_name() -> anyhow::Result<String> {
     Ok(format!("{host}-{random:08x}"))
 }
 
-/// Asks the API server until it says who we are, and then keeps that.
+/// Asks the API server for the operator's own user name until it answers, and then keeps that.
 pub(crate) async fn find_own_user(client: Client, own_user: watch::Sender<Option<String>>) {
     loop {
         match own_user_name(&client).await {
             Ok(Some(name)) => {
-                tracing::info!(user = name, "known to the API server");
+                tracing::info!(user = name, "authenticated");
                 own_user.send_replace(Some(name));
                 return std::future::pending().await;
             }
             Ok(None) => {
-                tracing::error!("the API server names no user for our requests: are they authenticated?");
+                tracing::error!(
+                    "the API server names no user for the operator's requests: are they authenticated?"
+                );
             }
             Err(error) => {
-                tracing::warn!(error = format!("{:#}", anyhow::Error::new(error)), "cannot ask who we are");
+                tracing::warn!(
+                    error = format!("{:#}", anyhow::Error::new(error)),
+                    "own user name not known yet"
+                );
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

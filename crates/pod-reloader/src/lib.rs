@@ -1,20 +1,22 @@
 //! pod-reloader, wired together: flags, logging, the connection to the API server, and the tasks that run.
 //!
 //! ```text
-//! main -> args -> logging -> run --+-- KeyKeeper          the digest key and its Secret
-//!                                  +-- identity           who we are to the API server
-//!                                  +-- serving            certificates, and the accept loop of every port
-//!                                  +-- leader             the Lease
-//!                                  +-- controller         while this replica leads
-//!                                  +-- admin              /healthz, /readyz, /metrics
+//! main -> command -> logging --+-- run --+-- KeyKeeper          the digest key and its Secret
+//!                              |         +-- identity           the operator's own user name
+//!                              |         +-- serving            certificates, and the accept loop of every port
+//!                              |         +-- leader             the Lease
+//!                              |         +-- controller         while this replica leads
+//!                              |         +-- admin              /healthz, /readyz, /metrics
+//!                              +-- self_test, and other subcommands
 //! ```
 //!
-//! Every task runs as long as the process: one that ends by itself ends the process, so that nothing dies unseen.
+//! Every task runs as long as the process: one that ends by itself ends the process, so that none dies unnoticed.
 
 pub mod admin;
 pub mod allocator;
 pub mod args;
 mod certificates;
+mod command;
 mod connection;
 mod go_flags;
 mod identity;
@@ -22,8 +24,6 @@ mod logging;
 mod ports;
 mod proxy;
 mod readiness;
-mod run;
-mod self_test;
 mod serving;
 mod signals;
 mod tasks;
@@ -37,11 +37,11 @@ use std::process::ExitCode;
 const MAX_WORKER_THREADS: usize = 4;
 const MAX_BLOCKING_THREADS: usize = 8;
 
-/// Runs the operator with the process's arguments until it is told to stop.
+/// Runs the operator, or the subcommand that the process's arguments name, until it is done or stopped.
 pub fn main() -> ExitCode {
-    let args = args::Args::try_from_command_line(go_flags::normalize(std::env::args_os()));
-    let args = args.unwrap_or_else(|error| error.exit());
-    let line_limit = logging::init(&args);
+    let invocation = command::Invocation::parse(go_flags::normalize(std::env::args_os()));
+    let invocation = invocation.unwrap_or_else(|error| error.exit());
+    let line_limit = logging::init(&invocation.logging);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(MAX_WORKER_THREADS))
@@ -55,10 +55,10 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::run(args, line_limit)) {
+    match runtime.block_on(invocation.run(line_limit)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "pod-reloader ends");
+            tracing::error!(error = format!("{error:#}"), "fatal error");
             ExitCode::FAILURE
         }
     }

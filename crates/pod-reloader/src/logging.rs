@@ -11,14 +11,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::args::{Args, LogFormat, ZapEncoder};
+use crate::args::{LogFormat, LoggingArgs};
 pub(crate) use limit::LineLimit;
 use short::Short;
 
 /// Sets up logging to standard error, as zap does. What comes back counts the lines that are left out.
-pub(crate) fn init(args: &Args) -> LineLimit {
-    let level =
-        args.zap_log_level.unwrap_or(if args.zap_devel { LevelFilter::DEBUG } else { LevelFilter::INFO });
+pub(crate) fn init(args: &LoggingArgs) -> LineLimit {
+    let level = args.level();
     let filter = Targets::new()
         .with_target("pod_reloader", level)
         .with_target("kube_runtime", level.min(LevelFilter::ERROR))
@@ -26,7 +25,7 @@ pub(crate) fn init(args: &Args) -> LineLimit {
         .with_target("kube_client::client", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN));
     let lines = fmt::layer().with_writer(Short(std::io::stderr));
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format(args) {
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match args.format() {
         LogFormat::Json => {
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
@@ -35,15 +34,6 @@ pub(crate) fn init(args: &Args) -> LineLimit {
     let limit = LineLimit::default();
     tracing_subscriber::registry().with(lines.with_filter(filter.and(limit.clone()))).init();
     limit
-}
-
-fn format(args: &Args) -> LogFormat {
-    match (args.log_format, args.zap_encoder) {
-        (Some(format), _) => format,
-        (None, Some(ZapEncoder::Console)) => LogFormat::Text,
-        (None, None) if args.zap_devel => LogFormat::Text,
-        (None, Some(ZapEncoder::Json) | None) => LogFormat::Json,
-    }
 }
 
 #[cfg(test)]

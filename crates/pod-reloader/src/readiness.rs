@@ -24,7 +24,7 @@ pub(crate) struct Readiness {
 #[derive(Clone)]
 pub(crate) struct WebhookNeeds {
     pub(crate) certificates: Arc<Certificates>,
-    /// As whom our own requests are authenticated.
+    /// The user name that the operator's own requests are authenticated as.
     pub(crate) own_user: watch::Receiver<Option<String>>,
 }
 
@@ -33,7 +33,7 @@ impl WebhookNeeds {
         // A certificate that clients do not trust now is no better than none.
         let problem = self.certificates.problem(SystemTime::now());
         let is_unknown = self.own_user.borrow().is_none();
-        let unknown = is_unknown.then(|| "the API server has not said yet who we are".to_owned());
+        let unknown = is_unknown.then(|| "own user name not known yet".to_owned());
         problem.into_iter().chain(unknown).collect()
     }
 }

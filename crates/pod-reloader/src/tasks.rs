@@ -1,4 +1,4 @@
-//! The long-running tasks, none of which may end unseen.
+//! The long-running tasks, none of which may end unnoticed.
 
 use std::future::Future;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Tasks {
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.0.join_next().await {
             Some(Ok(name)) => anyhow::anyhow!("the task '{name}' ended unexpectedly"),
-            Some(Err(error)) => anyhow::Error::new(error).context("a task broke down"),
+            Some(Err(error)) => anyhow::Error::new(error).context("a task panicked"),
             None => anyhow::anyhow!("no tasks run"),
         }
     }
@@ -31,7 +31,7 @@ impl Tasks {
     pub(crate) async fn wind_down(mut self, patience: Duration) {
         let all = async { while self.0.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all).await.is_err() {
-            tracing::warn!("some tasks did not end in time and are cut off");
+            tracing::warn!("some tasks did not stop in time and were aborted");
         }
     }
 }

@@ -189,8 +189,9 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
     .await?;
 
     let test = tokio::process::Command::new(pod_reloader_tests::world::operator_binary()?)
+        .arg("self-test")
         .args(&args)
-        .args(["--self-test", "--settle-window=500ms"])
+        .arg("--settle-window=500ms")
         .env("KUBECONFIG", world.plane.kubeconfig(User::Admin))
         .stdin(Stdio::null())
         .output()

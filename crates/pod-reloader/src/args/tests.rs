@@ -1,10 +1,8 @@
-use super::*;
+use clap::CommandFactory;
 use pod_reloader_serving::tls::MinVersion;
 
-fn parse(args: &[&str]) -> Result<Args, clap::Error> {
-    let args = std::iter::once("pod-reloader").chain(args.iter().copied());
-    Args::try_from_command_line(crate::go_flags::normalize(args.map(Into::into)))
-}
+use super::*;
+use crate::command::tests::parse;
 
 #[test]
 fn the_definition_is_sound() {

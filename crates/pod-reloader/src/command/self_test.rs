@@ -1,11 +1,12 @@
-//! `--self-test`: what `helm test` runs. It has a Deployment without replicas reloaded, through the running webhook and
-//! reconciler, as a user's would be.
+//! `pod-reloader self-test`: what `helm test` runs. It has a Deployment without replicas reloaded, through the running
+//! webhook and reconciler, as a user's would be.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use clap::{Arg, Parser};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
@@ -14,25 +15,96 @@ use pod_reloader_core::selector::Selector;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::Command;
+use crate::args::{Args, BindAddress, LoggingArgs};
+use crate::connection::api_config;
+use crate::logging::LineLimit;
+use crate::signals::StopSignals;
+
 /// How long the webhook and the reconciler have, each; the settle window comes on top.
 const PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Flags that the test has a use for, by their ids, with what they say here if that is not what they say to the
+/// operator.
+const USED: [(&str, Option<&str>); 12] = [
+    ("webhook_bind_address", Some("Address of the operator's webhook; \"0\" if it has none")),
+    (
+        "leader_election_namespace",
+        Some("The operator's namespace, where the test runs; by default the pod's own, or the kubeconfig's"),
+    ),
+    ("settle_window", Some("The operator's settle window, for which the test waits as well")),
+    ("namespaces", Some("The operator's --namespaces, comma-separated: the test runs in the first of them")),
+    ("object_selector", Some("The operator's --object-selector: the test's Deployment has such labels")),
+    ("kubeconfig", None),
+    ("log_format", None),
+    ("zap_log_level", None),
+    ("zap_encoder", None),
+    ("zap_devel", None),
+    ("help", None),
+    ("version", None),
+];
+
+/// Creates a Deployment with zero replicas, verifies that the running operator reloads it, and exits.
+///
+/// The Deployment and a `ConfigMap` are created in the operator's namespace, or in the first of --namespaces, and
+/// deleted at the end. All other flags of the operator are accepted, without effect.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "self-test", mut_args(of_the_test))]
+pub(crate) struct SelfTest {
+    /// Those of the operator that is tested: the chart gives the same to both.
+    #[command(flatten)]
+    pub(super) operator: Args,
+}
+
+/// The operator's flag as the test takes it.
+fn of_the_test(arg: Arg) -> Arg {
+    match USED.iter().find(|(id, _)| arg.get_id() == id) {
+        Some((_, Some(help))) => arg.help(*help),
+        Some((_, None)) => arg,
+        None => arg.hide(true),
+    }
+}
+
+impl Command for SelfTest {
+    fn validate(&self) -> Result<(), String> {
+        self.operator.validate()
+    }
+
+    fn logging(&self) -> &LoggingArgs {
+        &self.operator.logging
+    }
+
+    async fn run(self, _: LineLimit) -> anyhow::Result<()> {
+        let args = self.operator;
+        let mut stop_signals = StopSignals::install()?;
+        let config = api_config(&args.connection).await?;
+        let namespace = args.namespaces.first().or(args.leader_election_namespace.as_ref());
+        let namespace = namespace.unwrap_or(&config.default_namespace).clone();
+        let installation = Installation {
+            settle_window: args.settle_window,
+            has_webhook: args.webhook_bind_address != BindAddress::Off,
+            object_selector: args.scope.object_selector,
+        };
+        run(config, &namespace, installation, stop_signals.received()).await
+    }
+}
 
 /// Creates a `ConfigMap` and a Deployment that lists it in `namespace`, changes the former, sees that the latter gets
 /// another hash, and deletes both; also if `stop` comes first.
 ///
 /// # Errors
 /// If something of that does not happen in time, or is not allowed; the error says what was seen last.
-pub async fn run(
+async fn run(
     config: Config,
     namespace: &str,
-    installation: SelfTest,
+    installation: Installation,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("cannot use the API server's configuration")?;
     let random = getrandom::u32().context("the system gave no random bytes")?;
     let name = format!("pod-reloader-test-{random:08x}");
-    let SelfTest { settle_window, has_webhook, object_selector } = installation;
+    let Installation { settle_window, has_webhook, object_selector } = installation;
     let labels = object_selector.example();
     let test = Test {
         has_webhook,
@@ -44,7 +116,7 @@ pub async fn run(
     println!("testing with the Deployment and the ConfigMap {name} in the namespace {namespace}");
     let outcome = tokio::select! {
         outcome = test.run(settle_window) => outcome,
-        () = stop => Err(anyhow!("told to stop before the end")),
+        () = stop => Err(anyhow!("stopped before the end")),
     };
     // Nothing is left behind, whatever happened.
     let deleted = test.clean_up().await;
@@ -53,11 +125,11 @@ pub async fn run(
 }
 
 /// What the test has to know of the installation.
-pub(crate) struct SelfTest {
-    pub(crate) settle_window: Duration,
+struct Installation {
+    settle_window: Duration,
     /// Else the reconciler alone sets hashes.
-    pub(crate) has_webhook: bool,
-    pub(crate) object_selector: Selector,
+    has_webhook: bool,
+    object_selector: Selector,
 }
 
 struct Test {
