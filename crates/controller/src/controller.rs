@@ -18,21 +18,22 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::{Comparison, Comparisons};
-use crate::evaluate::FromMemory;
-use crate::events::{Reason, Recorder};
+use crate::conditions::Condition;
+use crate::fact::{Fact, Subject};
 use crate::gate::Gate;
 use crate::index::{Affected, Applied, Index, Presence, View};
-use crate::jitter;
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::reconcile::{Learned, Outcome, Reconciler, Report};
+use crate::reconciler::{Reconciler, Report};
 use crate::rivals::Rivals;
 use crate::selection::Selection;
-use crate::unanswered::Unanswered;
+use crate::sink::Publisher;
+use crate::unconfirmed::UnconfirmedPatches;
 use crate::watch::{Steering, Watches};
 use crate::write::Writer;
 
+mod reconciling;
 mod updates;
 
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
@@ -87,6 +88,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
             Some(done) = controller.running.join_next() => controller.finish(done),
             () = key.changed() => controller.key_changed(),
         }
+        controller.start_comparisons();
         controller.admit();
         controller.show();
     }
@@ -95,7 +97,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     while let Some(done) = controller.running.join_next().await {
         controller.finish(done);
     }
-    controller.reconciler.recorder.finish().await;
+    controller.reconciler.facts.flush().await;
     tracing::info!("the reconciler stopped");
 }
 
@@ -137,8 +139,8 @@ impl Controller {
                 &settings.scope,
                 settings.api_metrics.clone(),
             ),
-            recorder: Recorder::new(client.clone(), settings.instance.clone(), metrics.clone()),
-            unanswered: Unanswered::default(),
+            facts: Publisher::new(settings),
+            unconfirmed: UnconfirmedPatches::default(),
             rivals: Rivals::default(),
             namespaces: AtomicUsize::new(0),
             metrics: metrics.clone(),
@@ -166,20 +168,13 @@ impl Controller {
         let (applied, orphans) = self.index.apply_workload(reference, object.workload, received);
         match applied {
             Applied::Managed => {
-                self.reconciler.recorder.resolve(reference, &[Reason::TooManyReferences]);
+                self.reconciler.facts.resolve(reference, &[Condition::TooManyReferences]);
             }
             Applied::Unmanaged => self.reconciler.forget(reference),
             Applied::NoRoom => {
-                let note = "there are more references than there is memory for: this workload is not watched. Fewer \
-                            references in this namespace, or more memory for the operator, help";
-                if self.reconciler.recorder.warn_of(
-                    reference,
-                    uid,
-                    Reason::TooManyReferences,
-                    note.to_owned(),
-                ) {
-                    self.metrics.count_left_out();
-                }
+                // Nothing else is kept of it.
+                let subject = Subject { workload: reference.clone(), uid, resource_version: None };
+                self.reconciler.facts.publish(&subject, &Fact::LeftOut);
             }
         }
         for orphan in orphans {
@@ -206,13 +201,15 @@ impl Controller {
         }
     }
 
-    fn compare(&mut self, Comparison { object, at }: Comparison) {
-        let reconciler = self.reconciler.clone();
-        self.running.spawn(async move {
-            sleep_until(at).await;
-            let digest = reconciler.read_digest(&object, at).await;
-            Done::Compared(object, digest)
-        });
+    fn start_comparisons(&mut self) {
+        while let Some(Comparison { object, at }) = self.comparisons.next(Instant::now()) {
+            let reconciler = self.reconciler.clone();
+            self.running.spawn(async move {
+                sleep_until(at).await;
+                let digest = reconciler.read_digest(&object, at).await;
+                Done::Compared(object, digest)
+            });
+        }
     }
 
     fn reconcile_now(&mut self, reference: &WorkloadRef) {
@@ -237,46 +234,6 @@ impl Controller {
         }
     }
 
-    /// A workload is due: from memory first, and if that does not suffice it waits at the gate.
-    fn start(&mut self, reference: &WorkloadRef, failures: u32) {
-        let now = Instant::now();
-        let Some(snapshot) = self.index.snapshot(reference) else {
-            self.queue.done(reference, None);
-            return;
-        };
-        match self.reconciler.evaluate_from_memory(&snapshot) {
-            FromMemory::Done => {
-                self.index.settled(reference, now);
-                self.queue.done(reference, None);
-            }
-            FromMemory::SettleUntil(at) => self.queue.done(reference, Some(at)),
-            FromMemory::Ask => self.gate.wait(reference, failures > 0, now),
-        }
-    }
-
-    /// Starts the reads and the workloads whose turn it is.
-    fn admit(&mut self) {
-        while let Some(comparison) = self.comparisons.next(Instant::now()) {
-            self.compare(comparison);
-        }
-        while let Some(reference) = self.gate.admit(Instant::now()) {
-            // What was seen while it waited counts.
-            let Some(snapshot) = self.index.snapshot(&reference) else {
-                self.gate.leave(&reference, Instant::now());
-                self.queue.done(&reference, None);
-                continue;
-            };
-            let failures = self.queue.failures(&reference);
-            let reconciler = self.reconciler.clone();
-            let began = Instant::now();
-            self.running.spawn(async move {
-                let view = snapshot.view.clone();
-                let report = Box::new(reconciler.reconcile(snapshot, failures).await);
-                Done::Reconciled { view, began, report }
-            });
-        }
-    }
-
     fn finish(&mut self, done: Result<Done, JoinError>) {
         match done {
             Ok(Done::Reconciled { view, began, report }) => self.finish_reconcile(&view, began, *report),
@@ -292,50 +249,13 @@ impl Controller {
         }
     }
 
-    fn finish_reconcile(&mut self, view: &Arc<View>, began: Instant, report: Report) {
-        let reference = view.reference.clone();
-        self.gate.leave(&reference, Instant::now());
-        if let Some((object, received)) = report.refreshed
-            && self.index.is_latest(view)
-        {
-            self.workload_is(&reference, object, received);
-        }
-        // After the workload, whose references may be others now.
-        for learned in report.learned {
-            match learned {
-                Learned::Read(object, presence, digest) => {
-                    let is_there = matches!(presence, Presence::Version(_));
-                    self.index.learn(&object, presence, digest);
-                    if is_there && report.outcome == Outcome::Done {
-                        self.index.recorded(&object, &reference);
-                    }
-                }
-                Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
-            }
-        }
-        match report.outcome {
-            Outcome::Done => {
-                self.index.settled(&reference, began);
-                self.queue.done(&reference, None);
-            }
-            Outcome::SettleUntil(at) => self.queue.done(&reference, Some(at)),
-            Outcome::Gone => self.queue.done(&reference, None),
-            outcome @ (Outcome::Failed | Outcome::Partial) => {
-                self.queue.failed(
-                    &reference,
-                    Instant::now(),
-                    jitter::fraction(),
-                    outcome == Outcome::Partial,
-                );
-            }
-        }
-    }
-
     fn show(&self) {
         let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.workloads.set(size(self.index.workload_count()));
         self.metrics.references.set(size(self.index.object_count()));
         self.metrics.queued.set(size(self.queue.len()));
+        let unreadable = self.reconciler.facts.count(Condition::ReferenceUnreadable);
+        self.metrics.unreadable.set(size(unreadable));
         self.metrics.contested.set(size(self.reconciler.rivals.contested(Instant::now())));
         self.reconciler.namespaces.store(self.index.namespace_count(), Ordering::Relaxed);
     }

@@ -14,9 +14,9 @@ use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::reader::{Depth, Reads};
 use tokio::time::Instant;
 
-use crate::events::Reason;
+use crate::fact::Fact;
 use crate::index::{Presence, Snapshot, Version, View};
-use crate::reconcile::{Learned, Reconciler};
+use crate::reconciler::{Learned, Reconciler};
 
 /// A reference that could not be read in so many attempts no longer holds up what is known of the others.
 const TOLERANT_AFTER: u32 = 4;
@@ -72,11 +72,7 @@ impl Reconciler {
             }
             // That was found out from live reads, and nothing has changed since.
             Verdict::Defer { missing, causes }
-                if self.recorder.stands(
-                    &view.reference,
-                    Reason::ReloadDeferred,
-                    &deferral(&missing, &causes),
-                ) =>
+                if self.facts.stands(&view.reference, &Fact::deferred(&missing, &causes)) =>
             {
                 FromMemory::Done
             }
@@ -261,17 +257,4 @@ fn version_of(live: &Live) -> Version {
 fn record_target(view: &View, observed: Option<&Observed>) -> (Target, Vec<NoRoom>) {
     let hash = view.workload.template.config_hash.clone();
     Target { hash, observed: observed.map(Observed::to_annotation) }.fitted_to(&view.workload)
-}
-
-/// What is told of a reload that has to wait.
-pub(crate) fn deferral(
-    missing: &[pod_reloader_core::decide::Missing],
-    causes: &[pod_reloader_core::decide::Cause],
-) -> String {
-    use crate::tidings::join;
-    format!(
-        "reload put off until {} is there, which the pod template requires ({})",
-        join(missing),
-        join(causes)
-    )
 }
