@@ -63,7 +63,7 @@ impl Reconciler {
             Written::Failed(error) => {
                 failed(PatchFailure::Error(error.to_string()));
                 if let Some(reload) = reload() {
-                    self.unconfirmed.remember(&view.reference, reload);
+                    self.unconfirmed.remember(&view.workload_ref, reload);
                 }
                 Attempt::Over(Outcome::Failed, None)
             }
@@ -116,13 +116,13 @@ impl Reconciler {
 
     /// The workload is patched: reloaded, or its observed configuration recorded.
     fn succeeded(&self, view: &View, decision: &Decision, reload: Option<Reload>) {
-        self.unconfirmed.forget(&view.reference);
-        self.facts.resolve(&view.reference, &[Condition::ReloadDeferred, Condition::PatchRefused]);
+        self.unconfirmed.forget(&view.workload_ref);
+        self.facts.resolve(&view.workload_ref, &[Condition::ReloadDeferred, Condition::PatchRefused]);
         if decision.key_was_replaced {
             if let Some(key) = self.key.get()
                 && let Some(observed) = foreign_record(view, &key)
             {
-                self.rivals.took_over(&view.reference, &observed.key_id, Instant::now());
+                self.rivals.took_over(&view.workload_ref, &observed.key_id, Instant::now());
             }
             self.publish(view, &Fact::KeyReplaced);
         }
@@ -161,7 +161,7 @@ fn changes(causes: &[Cause], snapshot: &Snapshot) -> String {
     if is_vague && !seen.is_empty() { format!("{} changed", join(seen)) } else { join(causes) }
 }
 
-/// How long ago the change was, if it is a change that the watches told of: healing drift is none.
+/// How long ago the change was, if it is a change that the watches reported: healing drift is none.
 fn since_change(causes: &[Cause], snapshot: &Snapshot) -> Option<Duration> {
     let is_of_content = |cause: &Cause| {
         matches!(cause, Cause::Changed(_) | Cause::Appeared(_) | Cause::Disappeared(_))

@@ -59,7 +59,7 @@ pub struct Settings {
     pub settle_window: Duration,
     /// Patches under way at once (5.6).
     pub max_concurrent_patches: usize,
-    /// Names this replica in Events.
+    /// Identity of this replica in Events.
     pub instance: String,
     /// Counters of the reconciler.
     pub metrics: Metrics,
@@ -84,7 +84,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(update) = watches.next() => controller.take(update),
-            (reference, failures) = controller.queue.next() => controller.start(&reference, failures),
+            (workload, failures) = controller.queue.next() => controller.start(&workload, failures),
             Some(done) = controller.running.join_next() => controller.finish(done),
             () = key.changed() => controller.key_changed(),
         }
@@ -163,17 +163,17 @@ impl Controller {
         }
     }
 
-    fn workload_is(&mut self, reference: &WorkloadRef, object: WorkloadObject, received: Instant) {
+    fn workload_is(&mut self, workload: &WorkloadRef, object: WorkloadObject, received: Instant) {
         let uid = object.workload.uid.clone();
-        let (applied, orphans) = self.index.apply_workload(reference, object.workload, received);
+        let (applied, orphans) = self.index.apply_workload(workload, object.workload, received);
         match applied {
             Applied::Managed => {
-                self.reconciler.facts.resolve(reference, &[Condition::TooManyReferences]);
+                self.reconciler.facts.resolve(workload, &[Condition::TooManyReferences]);
             }
-            Applied::Unmanaged => self.reconciler.forget(reference),
+            Applied::Unmanaged => self.reconciler.forget(workload),
             Applied::NoRoom => {
                 // Nothing else is kept of it.
-                let subject = Subject { workload: reference.clone(), uid, resource_version: None };
+                let subject = Subject { workload: workload.clone(), uid, resource_version: None };
                 self.reconciler.facts.publish(&subject, &Fact::LeftOut);
             }
         }
@@ -182,19 +182,19 @@ impl Controller {
         }
     }
 
-    fn workload_is_gone(&mut self, reference: &WorkloadRef) {
-        for orphan in self.index.delete_workload(reference) {
+    fn workload_is_gone(&mut self, workload: &WorkloadRef) {
+        for orphan in self.index.delete_workload(workload) {
             self.reconciler.reader.forget(&orphan);
         }
-        self.reconciler.forget(reference);
+        self.reconciler.forget(workload);
     }
 
     fn object_is(&mut self, object: &ConfigRef, presence: &Presence) {
         let now = Instant::now();
         let Affected { to_settle, at_once, compare } = self.index.apply_object(object, presence, now);
         self.reconcile_when_settled(to_settle);
-        for reference in at_once {
-            self.reconcile_now(&reference);
+        for workload in at_once {
+            self.reconcile_now(&workload);
         }
         if compare {
             self.comparisons.ask(object);
@@ -212,16 +212,16 @@ impl Controller {
         }
     }
 
-    fn reconcile_now(&mut self, reference: &WorkloadRef) {
-        if self.index.contains(reference) {
-            self.queue.schedule(reference, Instant::now());
+    fn reconcile_now(&mut self, workload: &WorkloadRef) {
+        if self.index.contains(workload) {
+            self.queue.schedule(workload, Instant::now());
         }
     }
 
     fn reconcile_when_settled(&mut self, workloads: Vec<WorkloadRef>) {
-        for reference in workloads {
-            let due = self.index.due(&reference).unwrap_or_else(Instant::now);
-            self.queue.schedule(&reference, due);
+        for workload in workloads {
+            let due = self.index.due(&workload).unwrap_or_else(Instant::now);
+            self.queue.schedule(&workload, due);
         }
     }
 
@@ -229,8 +229,8 @@ impl Controller {
         self.index.forget_digests();
         self.reconciler.rivals.reset();
         let all: Vec<_> = self.index.workloads().cloned().collect();
-        for reference in all {
-            self.queue.schedule(&reference, Instant::now());
+        for workload in all {
+            self.queue.schedule(&workload, Instant::now());
         }
     }
 

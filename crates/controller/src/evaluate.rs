@@ -50,7 +50,7 @@ impl Reconciler {
         let Some(key) = self.key.get() else { return FromMemory::Done };
         let view = &snapshot.view;
         self.warn_of_lists(view);
-        if self.rivals.is_contested(&view.reference.namespace, Instant::now()) {
+        if self.rivals.is_contested(&view.workload_ref.namespace, Instant::now()) {
             return FromMemory::Done;
         }
         let depth = self.depth(view);
@@ -72,7 +72,7 @@ impl Reconciler {
             }
             // That was found out from live reads, and nothing has changed since.
             Verdict::Defer { missing, causes }
-                if self.facts.stands(&view.reference, &Fact::deferred(&missing, &causes)) =>
+                if self.facts.stands(&view.workload_ref, &Fact::deferred(&missing, &causes)) =>
             {
                 FromMemory::Done
             }
@@ -91,7 +91,7 @@ impl Reconciler {
         failures: u32,
         learned: &mut Vec<Learned>,
     ) -> Evaluation {
-        let namespace = &view.reference.namespace;
+        let namespace = &view.workload_ref.namespace;
         let names: Vec<ConfigName> = view.workload.references.names().into_iter().cloned().collect();
         let mut reads = self.live.read_all(key, namespace, names, self.depth(view), not_before).await;
         for (name, lookup) in &reads.lookups {
@@ -152,7 +152,7 @@ impl Reconciler {
             return true;
         }
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        let namespace = &view.reference.namespace;
+        let namespace = &view.workload_ref.namespace;
         let found = self.reader.exist_all(namespace, unseen, deadline).await;
         let absent = found.lookups.iter().filter(|(_, lookup)| **lookup == Lookup::Absent);
         learned.extend(
@@ -177,7 +177,7 @@ impl Reconciler {
         let question = Question {
             mode: self.mode,
             key,
-            namespace: &view.reference.namespace,
+            namespace: &view.workload_ref.namespace,
             references: &view.workload.references,
             uses: &view.workload.template.uses,
             hash: view.workload.template.config_hash.as_deref(),
@@ -187,7 +187,9 @@ impl Reconciler {
             tolerates_unknown,
             occasion: Occasion::Standing,
         };
-        decide_rotating(&question, |former| self.reader.under(key, former, &view.reference.namespace, live))
+        decide_rotating(&question, |former| {
+            self.reader.under(key, former, &view.workload_ref.namespace, live)
+        })
     }
 
     fn depth(&self, view: &View) -> Depth {
@@ -201,7 +203,7 @@ impl Reconciler {
 
     /// What the watches and earlier reads tell, without a request.
     fn remembered(&self, key: &DigestKey, snapshot: &Snapshot, depth: Depth) -> Lookups {
-        let namespace = &snapshot.view.reference.namespace;
+        let namespace = &snapshot.view.workload_ref.namespace;
         let references = snapshot.references.iter();
         references
             .map(|reference| {

@@ -23,7 +23,7 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn of(view: &View) -> Self {
         Self {
-            workload: view.reference.clone(),
+            workload: view.workload_ref.clone(),
             uid: view.workload.uid.clone(),
             resource_version: view.workload.resource_version.clone(),
         }
@@ -75,7 +75,7 @@ pub(crate) struct Reload {
     pub(crate) new_hash: Option<String>,
     /// What the new hash stands for.
     pub(crate) references: Vec<String>,
-    /// How long ago it changed, if it is a change that the watches told of: healing drift is none.
+    /// How long ago it changed, if it is a change that the watches reported: healing drift is none.
     pub(crate) since_change: Option<Duration>,
 }
 

@@ -1,6 +1,6 @@
 //! Which workloads refer to which config objects, and what the watches last said of both.
 //!
-//! Synchronous and without I/O; one task owns it. Every update answers which workloads have to be looked at, so
+//! Synchronous and without I/O; one task owns it. Every update answers which workloads have to be reconciled, so
 //! that nothing is recomputed for objects that nobody refers to. Memory follows the references (5.2): of objects
 //! that are not referred to nothing is kept.
 
@@ -16,12 +16,12 @@ use crate::watch::Coverage;
 use object::ObjectEntry;
 
 /// A steady stream of changes is cut off after this many settle windows (3.1).
-const MOST_WINDOWS: u32 = 5;
+const MAX_WINDOWS: u32 = 5;
 
 /// One version of a workload, and when it reached us.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) reference: WorkloadRef,
+    pub(crate) workload_ref: WorkloadRef,
     pub(crate) workload: Workload,
     /// Reads that began later have seen all that whoever wrote this version saw.
     pub(crate) received: Instant,
@@ -149,36 +149,36 @@ impl Index {
     /// A workload as it is now. Returns what became of it, and the objects that nothing refers to any more.
     pub(crate) fn apply_workload(
         &mut self,
-        reference: &WorkloadRef,
+        workload_ref: &WorkloadRef,
         workload: Workload,
         now: Instant,
     ) -> (Applied, Vec<ConfigRef>) {
         if !workload.is_cared_for() {
-            return (Applied::Unmanaged, self.delete_workload(reference));
+            return (Applied::Unmanaged, self.delete_workload(workload_ref));
         }
-        let before = self.workloads.get(reference);
+        let before = self.workloads.get(workload_ref);
         let unsettled_since = before.and_then(|entry| entry.unsettled_since);
-        let id = before.map_or_else(|| Arc::new(reference.clone()), |entry| entry.id.clone());
+        let id = before.map_or_else(|| Arc::new(workload_ref.clone()), |entry| entry.id.clone());
         let before = before.map(|entry| interests(&entry.view)).unwrap_or_default();
-        let view = Arc::new(View { reference: reference.clone(), workload, received: now });
+        let view = Arc::new(View { workload_ref: workload_ref.clone(), workload, received: now });
         let after = interests(&view);
-        if !self.has_room(&reference.namespace, after.keys()) {
-            return (Applied::NoRoom, self.delete_workload(reference));
+        if !self.has_room(&workload_ref.namespace, after.keys()) {
+            return (Applied::NoRoom, self.delete_workload(workload_ref));
         }
         let mut has_new = false;
         for (name, is_listed) in &after {
-            let object = ConfigRef::new(&reference.namespace, name.clone());
+            let object = ConfigRef::new(&workload_ref.namespace, name.clone());
             let entry = self.objects.entry(object).or_insert_with(|| {
                 has_new |= *is_listed;
-                *self.objects_of.entry(reference.namespace.clone()).or_default() += 1;
+                *self.objects_of.entry(workload_ref.namespace.clone()).or_default() += 1;
                 ObjectEntry::new(now)
             });
             entry.users.insert(id.clone(), *is_listed);
         }
         let dropped = before.into_iter().filter(|(name, _)| !after.contains_key(name));
-        let orphans = self.release(reference, dropped.map(|(name, _)| name).collect());
+        let orphans = self.release(workload_ref, dropped.map(|(name, _)| name).collect());
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
-        self.workloads.insert(reference.clone(), WorkloadEntry { id, view, unsettled_since });
+        self.workloads.insert(workload_ref.clone(), WorkloadEntry { id, view, unsettled_since });
         (Applied::Managed, orphans)
     }
 
@@ -193,26 +193,26 @@ impl Index {
                 && self.objects.len() + new <= self.max_objects)
     }
 
-    /// Whether this is still the latest that is known of the workload. If not, a watch told of something since, or of
+    /// Whether this is still the latest that is known of the workload. If not, a watch reported something since, or
     /// the workload's end.
     pub(crate) fn is_latest(&self, view: &Arc<View>) -> bool {
-        self.workloads.get(&view.reference).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
+        self.workloads.get(&view.workload_ref).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
     }
 
     /// A workload is gone, or no longer ours. Returns the objects that nothing refers to any more.
-    pub(crate) fn delete_workload(&mut self, reference: &WorkloadRef) -> Vec<ConfigRef> {
-        let Some(entry) = self.workloads.remove(reference) else { return vec![] };
+    pub(crate) fn delete_workload(&mut self, workload: &WorkloadRef) -> Vec<ConfigRef> {
+        let Some(entry) = self.workloads.remove(workload) else { return vec![] };
         let names = interests(&entry.view).into_keys().collect();
-        self.release(reference, names)
+        self.release(workload, names)
     }
 
-    fn release(&mut self, reference: &WorkloadRef, names: Vec<ConfigName>) -> Vec<ConfigRef> {
+    fn release(&mut self, workload: &WorkloadRef, names: Vec<ConfigName>) -> Vec<ConfigRef> {
         let mut orphans = vec![];
         for name in names {
-            let object = ConfigRef::new(&reference.namespace, name);
+            let object = ConfigRef::new(&workload.namespace, name);
             let Some(entry) = self.objects.get_mut(&object) else { continue };
-            entry.users.remove(reference);
-            entry.unrecorded_by.remove(reference);
+            entry.users.remove(workload);
+            entry.unrecorded_by.remove(workload);
             if entry.users.is_empty() {
                 self.objects.remove(&object);
                 if let Some(count) = self.objects_of.get_mut(&object.namespace) {
@@ -228,20 +228,20 @@ impl Index {
     }
 
     /// The workload agrees with its references, as far as changes go that were seen until `then`.
-    pub(crate) fn settled(&mut self, reference: &WorkloadRef, then: Instant) {
-        if let Some(entry) = self.workloads.get_mut(reference)
+    pub(crate) fn settled(&mut self, workload: &WorkloadRef, then: Instant) {
+        if let Some(entry) = self.workloads.get_mut(workload)
             && entry.unsettled_since.is_some_and(|since| since <= then)
         {
             entry.unsettled_since = None;
         }
     }
 
-    pub(crate) fn snapshot(&self, reference: &WorkloadRef) -> Option<Snapshot> {
-        let entry = self.workloads.get(reference)?;
+    pub(crate) fn snapshot(&self, workload: &WorkloadRef) -> Option<Snapshot> {
+        let entry = self.workloads.get(workload)?;
         let mut references = vec![];
         let mut changed_at = None;
         for (name, is_listed) in interests(&entry.view) {
-            let object = self.objects.get(&ConfigRef::new(&reference.namespace, name.clone()))?;
+            let object = self.objects.get(&ConfigRef::new(&workload.namespace, name.clone()))?;
             if is_listed {
                 changed_at = changed_at.max(object.changed_at);
             }
@@ -264,19 +264,19 @@ impl Index {
     }
 
     /// When the workload's references will have been quiet for the settle window.
-    pub(crate) fn due(&self, reference: &WorkloadRef) -> Option<Instant> {
-        self.workloads.get(reference).map(|entry| self.settled_at(entry))
+    pub(crate) fn due(&self, workload: &WorkloadRef) -> Option<Instant> {
+        self.workloads.get(workload).map(|entry| self.settled_at(entry))
     }
 
-    pub(crate) fn contains(&self, reference: &WorkloadRef) -> bool {
-        self.workloads.contains_key(reference)
+    pub(crate) fn contains(&self, workload: &WorkloadRef) -> bool {
+        self.workloads.contains_key(workload)
     }
 
     fn settled_at(&self, entry: &WorkloadEntry) -> Instant {
         let view = &entry.view;
         let names = view.workload.references.names().into_iter();
         let objects = names
-            .filter_map(|name| self.objects.get(&ConfigRef::new(&view.reference.namespace, name.clone())));
+            .filter_map(|name| self.objects.get(&ConfigRef::new(&view.workload_ref.namespace, name.clone())));
         // Content that has not been compared yet may have moved.
         let moved_at = |object: &ObjectEntry| object.uncompared_since.max(Some(object.moved_at));
         let Some(moved_at) = objects.filter_map(moved_at).max() else { return view.received };
@@ -286,7 +286,7 @@ impl Index {
         };
         let quiet = moved_at + window;
         match entry.unsettled_since {
-            Some(since) => quiet.min(since + window * MOST_WINDOWS),
+            Some(since) => quiet.min(since + window * MAX_WINDOWS),
             None => quiet,
         }
     }

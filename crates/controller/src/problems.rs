@@ -72,7 +72,7 @@ impl Reconciler {
     fn publish_or_resolve(&self, view: &View, fact: Option<Fact>, condition: Condition) {
         match fact {
             Some(fact) => self.publish(view, &fact),
-            None => self.facts.resolve(&view.reference, &[condition]),
+            None => self.facts.resolve(&view.workload_ref, &[condition]),
         }
     }
 }

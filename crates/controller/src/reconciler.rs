@@ -85,13 +85,13 @@ impl Report {
 
 impl Reconciler {
     /// The workload is no longer ours.
-    pub(crate) fn forget(&self, reference: &WorkloadRef) {
-        self.facts.forget(reference);
-        self.unconfirmed.forget(reference);
-        self.rivals.forget(reference);
+    pub(crate) fn forget(&self, workload: &WorkloadRef) {
+        self.facts.forget(workload);
+        self.unconfirmed.forget(workload);
+        self.rivals.forget(workload);
     }
 
-    /// What the content of an object is now, after a watch told of another version at `not_before`.
+    /// What the content of an object is now, after a watch reported another version at `not_before`.
     pub(crate) async fn read_digest(&self, object: &ConfigRef, not_before: Instant) -> Option<Digest> {
         let key = self.key.get()?;
         match self.live.read(&key, object, Depth::Content, not_before).await {
@@ -113,7 +113,7 @@ impl Reconciler {
             Condition::NoRoom,
             Condition::ReferenceUnreadable,
         ];
-        self.facts.resolve(&view.reference, &resolved);
+        self.facts.resolve(&view.workload_ref, &resolved);
         self.report_unconfirmed(view);
     }
 }

@@ -116,7 +116,7 @@ impl Reconciler {
     /// later, leaves them alone.
     pub(crate) fn is_contested(&self, view: &View, key: &DigestKey, decision: &Decision) -> bool {
         let now = Instant::now();
-        if self.rivals.is_contested(&view.reference.namespace, now) {
+        if self.rivals.is_contested(&view.workload_ref.namespace, now) {
             return true;
         }
         // Only a foreign key can be a rival's.
@@ -124,7 +124,7 @@ impl Reconciler {
             return false;
         };
         let namespaces = self.namespaces.load(Ordering::Relaxed);
-        let claim = self.rivals.found(&view.reference, &observed.key_id, namespaces, now);
+        let claim = self.rivals.found(&view.workload_ref, &observed.key_id, namespaces, now);
         if claim == Claim::Open {
             return false;
         }

@@ -24,7 +24,7 @@ impl UnconfirmedPatches {
 
     /// To be asked about a workload that is as it should be: the reload, if that is its doing. It is forgotten either way.
     pub(crate) fn take_if_carried_out(&self, view: &View) -> Option<Reload> {
-        let reload = self.patches().remove(&view.reference)?;
+        let reload = self.patches().remove(&view.workload_ref)?;
         (reload.new_hash == view.workload.template.config_hash).then_some(reload)
     }
 

@@ -127,14 +127,14 @@ impl Writer {
     }
 
     /// The workload as it is now; `Ok(None)` if it is gone, or no longer selected.
-    pub(crate) async fn get(&self, reference: &WorkloadRef) -> Result<Option<WorkloadObject>, WriteError> {
-        let found = self.get_text(reference, Room::Times(1)).await?;
+    pub(crate) async fn get(&self, workload: &WorkloadRef) -> Result<Option<WorkloadObject>, WriteError> {
+        let found = self.get_text(workload, Room::Times(1)).await?;
         let found = found.filter(|text| self.object_selector.matches_json(&text.json));
         found.as_ref().map(parse).transpose()
     }
 
-    async fn get_text(&self, reference: &WorkloadRef, room: Room) -> Result<Option<Text>, WriteError> {
-        let WorkloadRef { kind, namespace, name } = reference;
+    async fn get_text(&self, workload: &WorkloadRef, room: Room) -> Result<Option<Text>, WriteError> {
+        let WorkloadRef { kind, namespace, name } = workload;
         let request = Request::new(WorkloadObject::url_path(kind, Some(namespace)))
             .get(name, &GetParams::default())
             .map_err(|error| WriteError::Api(kube::Error::BuildRequest(error)))?;
@@ -150,7 +150,7 @@ impl Writer {
         if target.is_met_by(&view.workload) {
             return Written::Nothing;
         }
-        match self.namespace_state(&view.reference.namespace).await {
+        match self.namespace_state(&view.workload_ref.namespace).await {
             NamespaceState::Ours => {}
             NamespaceState::NotOurs => return Written::Gone,
             NamespaceState::Unknown if self.namespace_selector.is_empty() => {}
@@ -166,7 +166,7 @@ impl Writer {
 
     async fn write_version(&self, view: &View, target: &Target) -> Written {
         let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
-        match patch_request(&view.reference, &Patch::Merge(&patch)) {
+        match patch_request(&view.workload_ref, &Patch::Merge(&patch)) {
             Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
             Err(error) => Written::Failed(WriteError::Request(error)),
         }
@@ -174,7 +174,7 @@ impl Writer {
 
     /// Reads the workload once more, for the text that the tests hold it against.
     async fn write_inputs(&self, view: &View, target: &Target) -> Written {
-        let text = match self.get_text(&view.reference, Room::Times(2)).await {
+        let text = match self.get_text(&view.workload_ref, Room::Times(2)).await {
             Ok(Some(text)) if self.object_selector.matches_json(&text.json) => text,
             Ok(_) => return Written::Conflict,
             Err(error) => return Written::Failed(error),
@@ -189,7 +189,7 @@ impl Writer {
             return Written::Conflict;
         }
         let Some(patch) = target.guarded_patch(&object.workload, &guard) else { return Written::Nothing };
-        match patch_request(&view.reference, &Patch::Merge(())) {
+        match patch_request(&view.workload_ref, &Patch::Merge(())) {
             Ok(mut request) => {
                 // The patch is text already: it carries values as the API server wrote them.
                 request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
@@ -200,7 +200,7 @@ impl Writer {
     }
 
     async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
-        let request = self.request(&view.reference.namespace, request, room);
+        let request = self.request(&view.workload_ref.namespace, request, room);
         match self.call("patch_workload", request).await.map(|text| parse(&text)) {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(error)) => Written::Failed(error),
@@ -306,10 +306,10 @@ impl Writer {
 
 /// The request that patches a workload.
 fn patch_request<P: serde::Serialize + std::fmt::Debug>(
-    reference: &WorkloadRef,
+    workload: &WorkloadRef,
     patch: &Patch<P>,
 ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
-    let WorkloadRef { kind, namespace, name } = reference;
+    let WorkloadRef { kind, namespace, name } = workload;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
 }

@@ -27,32 +27,32 @@ const MAX_CONFLICTS: u32 = 5;
 
 impl Controller {
     /// Step 1: a workload is due. It is evaluated from memory, and if that does not suffice it waits at the gate.
-    pub(super) fn start(&mut self, reference: &WorkloadRef, failures: u32) {
+    pub(super) fn start(&mut self, workload: &WorkloadRef, failures: u32) {
         let now = Instant::now();
-        let Some(snapshot) = self.index.snapshot(reference) else {
-            self.queue.done(reference, None);
+        let Some(snapshot) = self.index.snapshot(workload) else {
+            self.queue.done(workload, None);
             return;
         };
         match self.reconciler.evaluate_from_memory(&snapshot) {
             FromMemory::Done => {
-                self.index.settled(reference, now);
-                self.queue.done(reference, None);
+                self.index.settled(workload, now);
+                self.queue.done(workload, None);
             }
-            FromMemory::SettleUntil(at) => self.queue.done(reference, Some(at)),
-            FromMemory::Ask => self.gate.wait(reference, failures > 0, now),
+            FromMemory::SettleUntil(at) => self.queue.done(workload, Some(at)),
+            FromMemory::Ask => self.gate.wait(workload, failures > 0, now),
         }
     }
 
     /// Step 2: starts the workloads that the gate lets pass.
     pub(super) fn admit(&mut self) {
-        while let Some(reference) = self.gate.admit(Instant::now()) {
+        while let Some(workload) = self.gate.admit(Instant::now()) {
             // What was seen while it waited counts.
-            let Some(snapshot) = self.index.snapshot(&reference) else {
-                self.gate.leave(&reference, Instant::now());
-                self.queue.done(&reference, None);
+            let Some(snapshot) = self.index.snapshot(&workload) else {
+                self.gate.leave(&workload, Instant::now());
+                self.queue.done(&workload, None);
                 continue;
             };
-            let failures = self.queue.failures(&reference);
+            let failures = self.queue.failures(&workload);
             let reconciler = self.reconciler.clone();
             let began = Instant::now();
             self.running.spawn(async move {
@@ -77,7 +77,7 @@ impl Basis {
         let mut not_before =
             snapshot.changed_at.map_or(view.received, |changed_at| changed_at.max(view.received));
         if snapshot.settled_at <= Instant::now() {
-            // What was read before the window was over may have changed without a watch having told of it yet.
+            // What was read before the window was over may have changed without a watch having reported it yet.
             not_before = not_before.max(snapshot.settled_at);
         }
         Self { view, guarding: Guarding::Version, not_before }
@@ -130,14 +130,14 @@ impl Reconciler {
                 Ok(fresh) => fresh,
                 Err(outcome) => return report.ended(outcome),
             };
-            let (reference, workload) = (view.reference.clone(), fresh.workload.clone());
+            let (workload_ref, workload) = (view.workload_ref.clone(), fresh.workload.clone());
             report.refreshed = Some((fresh, asked_at));
             if !workload.is_cared_for() {
                 return report.ended(Outcome::Done);
             }
-            basis = Basis::fresh(View { reference, workload, received: asked_at });
+            basis = Basis::fresh(View { workload_ref, workload, received: asked_at });
         }
-        tracing::debug!(workload = %basis.view.reference, "too many conflicts in a row");
+        tracing::debug!(workload = %basis.view.workload_ref, "too many conflicts in a row");
         report
     }
 
@@ -157,7 +157,7 @@ impl Reconciler {
 
     /// The workload as it is after a conflict; an outcome if there is nothing to go on with.
     async fn read_again(&self, view: &View) -> Result<WorkloadObject, Outcome> {
-        match self.writer.get(&view.reference).await {
+        match self.writer.get(&view.workload_ref).await {
             Ok(Some(fresh)) => Ok(fresh),
             Ok(None) => Err(Outcome::Gone),
             Err(error) => {
@@ -171,12 +171,12 @@ impl Reconciler {
 impl Controller {
     /// The end: what was found goes into the index, and the queue hears when to go on.
     pub(super) fn finish_reconcile(&mut self, view: &Arc<View>, began: Instant, report: Report) {
-        let reference = view.reference.clone();
-        self.gate.leave(&reference, Instant::now());
+        let workload = view.workload_ref.clone();
+        self.gate.leave(&workload, Instant::now());
         if let Some((object, received)) = report.refreshed
             && self.index.is_latest(view)
         {
-            self.workload_is(&reference, object, received);
+            self.workload_is(&workload, object, received);
         }
         // After the workload, whose references may be others now.
         for learned in report.learned {
@@ -185,7 +185,7 @@ impl Controller {
                     let is_there = matches!(presence, Presence::Version(_));
                     self.index.learn(&object, presence, digest);
                     if is_there && report.outcome == Outcome::Done {
-                        self.index.recorded(&object, &reference);
+                        self.index.recorded(&object, &workload);
                     }
                 }
                 Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
@@ -193,18 +193,13 @@ impl Controller {
         }
         match report.outcome {
             Outcome::Done => {
-                self.index.settled(&reference, began);
-                self.queue.done(&reference, None);
+                self.index.settled(&workload, began);
+                self.queue.done(&workload, None);
             }
-            Outcome::SettleUntil(at) => self.queue.done(&reference, Some(at)),
-            Outcome::Gone => self.queue.done(&reference, None),
+            Outcome::SettleUntil(at) => self.queue.done(&workload, Some(at)),
+            Outcome::Gone => self.queue.done(&workload, None),
             outcome @ (Outcome::Failed | Outcome::Partial) => {
-                self.queue.failed(
-                    &reference,
-                    Instant::now(),
-                    jitter::fraction(),
-                    outcome == Outcome::Partial,
-                );
+                self.queue.failed(&workload, Instant::now(), jitter::fraction(), outcome == Outcome::Partial);
             }
         }
     }
