@@ -1,4 +1,4 @@
-//! Which objects have to be read because a watch told of another version: is their content another, too (3.1)?
+//! Which objects have to be read because a watch reported another version: is their content another, too (3.1)?
 //!
 //! One read of an object at a time, and not more often than [`PAUSE`], however often it is written; [`MOST`] at once, and
 //! namespaces take turns.

@@ -18,21 +18,22 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::{Comparison, Comparisons};
-use crate::evaluate::FromMemory;
-use crate::events::{Reason, Recorder};
+use crate::conditions::Condition;
+use crate::fact::{Fact, Subject};
 use crate::gate::Gate;
 use crate::index::{Affected, Applied, Index, Presence, View};
-use crate::jitter;
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::reconcile::{Learned, Outcome, Reconciler, Report};
+use crate::reconciler::{Reconciler, Report};
 use crate::rivals::Rivals;
 use crate::selection::Selection;
-use crate::unanswered::Unanswered;
+use crate::sink::Publisher;
+use crate::unconfirmed::UnconfirmedPatches;
 use crate::watch::{Steering, Watches};
 use crate::write::Writer;
 
+mod reconciling;
 mod updates;
 
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
@@ -58,7 +59,7 @@ pub struct Settings {
     pub settle_window: Duration,
     /// Patches under way at once (5.6).
     pub max_concurrent_patches: usize,
-    /// Names this replica in Events.
+    /// Identity of this replica in Events.
     pub instance: String,
     /// Counters of the reconciler.
     pub metrics: Metrics,
@@ -83,10 +84,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(update) = watches.next() => controller.take(update),
-            (reference, failures) = controller.queue.next() => controller.start(&reference, failures),
+            (workload, failures) = controller.queue.next() => controller.start(&workload, failures),
             Some(done) = controller.running.join_next() => controller.finish(done),
             () = key.changed() => controller.key_changed(),
         }
+        controller.start_comparisons();
         controller.admit();
         controller.show();
     }
@@ -95,7 +97,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     while let Some(done) = controller.running.join_next().await {
         controller.finish(done);
     }
-    controller.reconciler.recorder.finish().await;
+    controller.reconciler.facts.flush().await;
     tracing::info!("the reconciler stopped");
 }
 
@@ -137,8 +139,8 @@ impl Controller {
                 &settings.scope,
                 settings.api_metrics.clone(),
             ),
-            recorder: Recorder::new(client.clone(), settings.instance.clone(), metrics.clone()),
-            unanswered: Unanswered::default(),
+            facts: Publisher::new(settings),
+            unconfirmed: UnconfirmedPatches::default(),
             rivals: Rivals::default(),
             namespaces: AtomicUsize::new(0),
             metrics: metrics.clone(),
@@ -161,25 +163,18 @@ impl Controller {
         }
     }
 
-    fn workload_is(&mut self, reference: &WorkloadRef, object: WorkloadObject, received: Instant) {
+    fn workload_is(&mut self, workload: &WorkloadRef, object: WorkloadObject, received: Instant) {
         let uid = object.workload.uid.clone();
-        let (applied, orphans) = self.index.apply_workload(reference, object.workload, received);
+        let (applied, orphans) = self.index.apply_workload(workload, object.workload, received);
         match applied {
             Applied::Managed => {
-                self.reconciler.recorder.resolve(reference, &[Reason::TooManyReferences]);
+                self.reconciler.facts.resolve(workload, &[Condition::TooManyReferences]);
             }
-            Applied::Unmanaged => self.reconciler.forget(reference),
+            Applied::Unmanaged => self.reconciler.forget(workload),
             Applied::NoRoom => {
-                let note = "there are more references than there is memory for: this workload is not watched. Fewer \
-                            references in this namespace, or more memory for the operator, help";
-                if self.reconciler.recorder.warn_of(
-                    reference,
-                    uid,
-                    Reason::TooManyReferences,
-                    note.to_owned(),
-                ) {
-                    self.metrics.count_left_out();
-                }
+                // Nothing else is kept of it.
+                let subject = Subject { workload: workload.clone(), uid, resource_version: None };
+                self.reconciler.facts.publish(&subject, &Fact::LeftOut);
             }
         }
         for orphan in orphans {
@@ -187,44 +182,46 @@ impl Controller {
         }
     }
 
-    fn workload_is_gone(&mut self, reference: &WorkloadRef) {
-        for orphan in self.index.delete_workload(reference) {
+    fn workload_is_gone(&mut self, workload: &WorkloadRef) {
+        for orphan in self.index.delete_workload(workload) {
             self.reconciler.reader.forget(&orphan);
         }
-        self.reconciler.forget(reference);
+        self.reconciler.forget(workload);
     }
 
     fn object_is(&mut self, object: &ConfigRef, presence: &Presence) {
         let now = Instant::now();
         let Affected { to_settle, at_once, compare } = self.index.apply_object(object, presence, now);
         self.reconcile_when_settled(to_settle);
-        for reference in at_once {
-            self.reconcile_now(&reference);
+        for workload in at_once {
+            self.reconcile_now(&workload);
         }
         if compare {
             self.comparisons.ask(object);
         }
     }
 
-    fn compare(&mut self, Comparison { object, at }: Comparison) {
-        let reconciler = self.reconciler.clone();
-        self.running.spawn(async move {
-            sleep_until(at).await;
-            let digest = reconciler.read_digest(&object, at).await;
-            Done::Compared(object, digest)
-        });
+    fn start_comparisons(&mut self) {
+        while let Some(Comparison { object, at }) = self.comparisons.next(Instant::now()) {
+            let reconciler = self.reconciler.clone();
+            self.running.spawn(async move {
+                sleep_until(at).await;
+                let digest = reconciler.read_digest(&object, at).await;
+                Done::Compared(object, digest)
+            });
+        }
     }
 
-    fn reconcile_now(&mut self, reference: &WorkloadRef) {
-        if self.index.contains(reference) {
-            self.queue.schedule(reference, Instant::now());
+    fn reconcile_now(&mut self, workload: &WorkloadRef) {
+        if self.index.contains(workload) {
+            self.queue.schedule(workload, Instant::now());
         }
     }
 
     fn reconcile_when_settled(&mut self, workloads: Vec<WorkloadRef>) {
-        for reference in workloads {
-            let due = self.index.due(&reference).unwrap_or_else(Instant::now);
-            self.queue.schedule(&reference, due);
+        for workload in workloads {
+            let due = self.index.due(&workload).unwrap_or_else(Instant::now);
+            self.queue.schedule(&workload, due);
         }
     }
 
@@ -232,48 +229,8 @@ impl Controller {
         self.index.forget_digests();
         self.reconciler.rivals.reset();
         let all: Vec<_> = self.index.workloads().cloned().collect();
-        for reference in all {
-            self.queue.schedule(&reference, Instant::now());
-        }
-    }
-
-    /// A workload is due: from memory first, and if that does not suffice it waits at the gate.
-    fn start(&mut self, reference: &WorkloadRef, failures: u32) {
-        let now = Instant::now();
-        let Some(snapshot) = self.index.snapshot(reference) else {
-            self.queue.done(reference, None);
-            return;
-        };
-        match self.reconciler.evaluate_from_memory(&snapshot) {
-            FromMemory::Done => {
-                self.index.settled(reference, now);
-                self.queue.done(reference, None);
-            }
-            FromMemory::SettleUntil(at) => self.queue.done(reference, Some(at)),
-            FromMemory::Ask => self.gate.wait(reference, failures > 0, now),
-        }
-    }
-
-    /// Starts the reads and the workloads whose turn it is.
-    fn admit(&mut self) {
-        while let Some(comparison) = self.comparisons.next(Instant::now()) {
-            self.compare(comparison);
-        }
-        while let Some(reference) = self.gate.admit(Instant::now()) {
-            // What was seen while it waited counts.
-            let Some(snapshot) = self.index.snapshot(&reference) else {
-                self.gate.leave(&reference, Instant::now());
-                self.queue.done(&reference, None);
-                continue;
-            };
-            let failures = self.queue.failures(&reference);
-            let reconciler = self.reconciler.clone();
-            let began = Instant::now();
-            self.running.spawn(async move {
-                let view = snapshot.view.clone();
-                let report = Box::new(reconciler.reconcile(snapshot, failures).await);
-                Done::Reconciled { view, began, report }
-            });
+        for workload in all {
+            self.queue.schedule(&workload, Instant::now());
         }
     }
 
@@ -292,50 +249,13 @@ impl Controller {
         }
     }
 
-    fn finish_reconcile(&mut self, view: &Arc<View>, began: Instant, report: Report) {
-        let reference = view.reference.clone();
-        self.gate.leave(&reference, Instant::now());
-        if let Some((object, received)) = report.refreshed
-            && self.index.is_latest(view)
-        {
-            self.workload_is(&reference, object, received);
-        }
-        // After the workload, whose references may be others now.
-        for learned in report.learned {
-            match learned {
-                Learned::Read(object, presence, digest) => {
-                    let is_there = matches!(presence, Presence::Version(_));
-                    self.index.learn(&object, presence, digest);
-                    if is_there && report.outcome == Outcome::Done {
-                        self.index.recorded(&object, &reference);
-                    }
-                }
-                Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
-            }
-        }
-        match report.outcome {
-            Outcome::Done => {
-                self.index.settled(&reference, began);
-                self.queue.done(&reference, None);
-            }
-            Outcome::SettleUntil(at) => self.queue.done(&reference, Some(at)),
-            Outcome::Gone => self.queue.done(&reference, None),
-            outcome @ (Outcome::Failed | Outcome::Partial) => {
-                self.queue.failed(
-                    &reference,
-                    Instant::now(),
-                    jitter::fraction(),
-                    outcome == Outcome::Partial,
-                );
-            }
-        }
-    }
-
     fn show(&self) {
         let size = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.workloads.set(size(self.index.workload_count()));
         self.metrics.references.set(size(self.index.object_count()));
         self.metrics.queued.set(size(self.queue.len()));
+        let unreadable = self.reconciler.facts.count(Condition::ReferenceUnreadable);
+        self.metrics.unreadable.set(size(unreadable));
         self.metrics.contested.set(size(self.reconciler.rivals.contested(Instant::now())));
         self.reconciler.namespaces.store(self.index.namespace_count(), Ordering::Relaxed);
     }

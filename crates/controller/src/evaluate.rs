@@ -9,9 +9,9 @@ use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::evaluate::{Evaluation, Tolerance, evaluate};
 use tokio::time::Instant;
 
-use crate::events::Reason;
+use crate::fact::Fact;
 use crate::index::{Presence, Snapshot, View};
-use crate::reconcile::{Learned, Reconciler};
+use crate::reconciler::{Learned, Reconciler};
 use crate::sources::{Memory, Shared, first_seen};
 
 /// A reference that could not be read in so many attempts no longer holds up what is known of the others.
@@ -35,7 +35,7 @@ impl Reconciler {
         let Some(key) = self.key.get() else { return FromMemory::Done };
         let view = &snapshot.view;
         self.warn_of_lists(view);
-        if self.rivals.is_contested(&view.reference.namespace, Instant::now()) {
+        if self.rivals.is_contested(&view.workload_ref.namespace, Instant::now()) {
             return FromMemory::Done;
         }
         let first_seen = first_seen(snapshot);
@@ -59,11 +59,7 @@ impl Reconciler {
             }
             // That was found out from live reads, and nothing has changed since.
             Verdict::Defer { missing, causes }
-                if self.recorder.stands(
-                    &view.reference,
-                    Reason::ReloadDeferred,
-                    &deferral(&missing, &causes),
-                ) =>
+                if self.facts.stands(&view.workload_ref, &Fact::deferred(&missing, &causes)) =>
             {
                 FromMemory::Done
             }
@@ -92,7 +88,7 @@ impl Reconciler {
         Input {
             mode: self.mode,
             key,
-            namespace: &view.reference.namespace,
+            namespace: &view.workload_ref.namespace,
             references: &view.workload.references,
             uses: &view.workload.template.uses,
             baseline: Baseline::of(&view.workload),
@@ -139,17 +135,4 @@ pub(crate) fn not_found<'e>(view: &View, evaluation: &'e Evaluation) -> Vec<&'e 
         })
         .map(|(object, _)| object)
         .collect()
-}
-
-/// What is told of a reload that has to wait.
-pub(crate) fn deferral(
-    missing: &[pod_reloader_core::decide::Missing],
-    causes: &[pod_reloader_core::decide::Cause],
-) -> String {
-    use crate::tidings::join;
-    format!(
-        "reload put off until {} is there, which the pod template requires ({})",
-        join(missing),
-        join(causes)
-    )
 }

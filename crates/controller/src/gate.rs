@@ -8,6 +8,9 @@
 //! - while one of its reconciles takes longer than [`SLOW`] (a policy webhook there hangs, say), and after one did, it
 //!   has a single slot, and all such namespaces together have half of the slots;
 //! - workloads that failed before take a quarter of their namespace's share, so that they hold up no others (5.5).
+//!
+//! It is the only place that knows who may be patched now. When a workload is due is the queue's business, and whether it is
+//! this installation's to write that of [`crate::rivals`].
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -62,7 +65,7 @@ impl Gate {
         }
     }
 
-    /// Lets nobody in any more.
+    /// Admits no workload any more.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
     }

@@ -1,6 +1,6 @@
 //! Which workloads refer to which config objects, and what the watches last said of both.
 //!
-//! Synchronous and without I/O; one task owns it. Every update answers which workloads have to be looked at, so
+//! Synchronous and without I/O; one task owns it. Every update answers which workloads have to be reconciled, so
 //! that nothing is recomputed for objects that nobody refers to. Memory follows the references (5.2): of objects
 //! that are not referred to nothing is kept.
 
@@ -18,12 +18,12 @@ use crate::watch::Coverage;
 use object::ObjectEntry;
 
 /// A steady stream of changes is cut off after this many settle windows (3.1).
-const MOST_WINDOWS: u32 = 5;
+const MAX_WINDOWS: u32 = 5;
 
 /// One version of a workload, and when it reached us.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) reference: WorkloadRef,
+    pub(crate) workload_ref: WorkloadRef,
     pub(crate) workload: Workload,
     /// Reads that began later have seen all that whoever wrote this version saw.
     pub(crate) received: Instant,
@@ -144,21 +144,21 @@ impl Index {
     /// A workload as it is now. Returns what became of it, and the objects that nothing refers to any more.
     pub(crate) fn apply_workload(
         &mut self,
-        reference: &WorkloadRef,
+        workload_ref: &WorkloadRef,
         workload: Workload,
         now: Instant,
     ) -> (Applied, Vec<ConfigRef>) {
         if !workload.is_cared_for() {
-            return (Applied::Unmanaged, self.delete_workload(reference));
+            return (Applied::Unmanaged, self.delete_workload(workload_ref));
         }
-        let before = self.workloads.get(reference);
+        let before = self.workloads.get(workload_ref);
         let unsettled_since = before.and_then(|entry| entry.unsettled_since);
-        let id = before.map_or_else(|| Arc::new(reference.clone()), |entry| entry.id.clone());
+        let id = before.map_or_else(|| Arc::new(workload_ref.clone()), |entry| entry.id.clone());
         let before = before.map(|entry| interests(&entry.view)).unwrap_or_default();
-        let view = Arc::new(View { reference: reference.clone(), workload, received: now });
+        let view = Arc::new(View { workload_ref: workload_ref.clone(), workload, received: now });
         let after = interests(&view);
-        if !self.has_room(&reference.namespace, after.keys()) {
-            return (Applied::NoRoom, self.delete_workload(reference));
+        if !self.has_room(&workload_ref.namespace, after.keys()) {
+            return (Applied::NoRoom, self.delete_workload(workload_ref));
         }
         let mut has_new = false;
         for (object, is_listed) in &after {
@@ -170,9 +170,9 @@ impl Index {
             entry.users.insert(id.clone(), *is_listed);
         }
         let dropped = before.into_iter().filter(|(object, _)| !after.contains_key(object));
-        let orphans = self.release(reference, dropped.map(|(object, _)| object).collect());
+        let orphans = self.release(workload_ref, dropped.map(|(object, _)| object).collect());
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
-        self.workloads.insert(reference.clone(), WorkloadEntry { id, view, unsettled_since });
+        self.workloads.insert(workload_ref.clone(), WorkloadEntry { id, view, unsettled_since });
         (Applied::Managed, orphans)
     }
 
@@ -184,25 +184,25 @@ impl Index {
                 && self.objects.len() + new <= self.max_objects)
     }
 
-    /// Whether this is still the latest that is known of the workload. If not, a watch told of something since, or of
+    /// Whether this is still the latest that is known of the workload. If not, a watch reported something since, or
     /// the workload's end.
     pub(crate) fn is_latest(&self, view: &Arc<View>) -> bool {
-        self.workloads.get(&view.reference).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
+        self.workloads.get(&view.workload_ref).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
     }
 
     /// A workload is gone, or no longer ours. Returns the objects that nothing refers to any more.
-    pub(crate) fn delete_workload(&mut self, reference: &WorkloadRef) -> Vec<ConfigRef> {
-        let Some(entry) = self.workloads.remove(reference) else { return vec![] };
+    pub(crate) fn delete_workload(&mut self, workload: &WorkloadRef) -> Vec<ConfigRef> {
+        let Some(entry) = self.workloads.remove(workload) else { return vec![] };
         let objects = interests(&entry.view).into_keys().collect();
-        self.release(reference, objects)
+        self.release(workload, objects)
     }
 
-    fn release(&mut self, reference: &WorkloadRef, objects: Vec<ConfigRef>) -> Vec<ConfigRef> {
+    fn release(&mut self, workload: &WorkloadRef, objects: Vec<ConfigRef>) -> Vec<ConfigRef> {
         let mut orphans = vec![];
         for object in objects {
             let Some(entry) = self.objects.get_mut(&object) else { continue };
-            entry.users.remove(reference);
-            entry.unrecorded_by.remove(reference);
+            entry.users.remove(workload);
+            entry.unrecorded_by.remove(workload);
             if entry.users.is_empty() {
                 self.objects.remove(&object);
                 if let Some(count) = self.objects_of.get_mut(&object.namespace) {
@@ -218,16 +218,16 @@ impl Index {
     }
 
     /// The workload agrees with its references, as far as changes go that were seen until `then`.
-    pub(crate) fn settled(&mut self, reference: &WorkloadRef, then: Instant) {
-        if let Some(entry) = self.workloads.get_mut(reference)
+    pub(crate) fn settled(&mut self, workload: &WorkloadRef, then: Instant) {
+        if let Some(entry) = self.workloads.get_mut(workload)
             && entry.unsettled_since.is_some_and(|since| since <= then)
         {
             entry.unsettled_since = None;
         }
     }
 
-    pub(crate) fn snapshot(&self, reference: &WorkloadRef) -> Option<Snapshot> {
-        let entry = self.workloads.get(reference)?;
+    pub(crate) fn snapshot(&self, workload: &WorkloadRef) -> Option<Snapshot> {
+        let entry = self.workloads.get(workload)?;
         let mut references = vec![];
         let mut changed_at = None;
         for (object, is_listed) in interests(&entry.view) {
@@ -254,12 +254,12 @@ impl Index {
     }
 
     /// When the workload's references will have been quiet for the settle window.
-    pub(crate) fn due(&self, reference: &WorkloadRef) -> Option<Instant> {
-        self.workloads.get(reference).map(|entry| self.settled_at(entry))
+    pub(crate) fn due(&self, workload: &WorkloadRef) -> Option<Instant> {
+        self.workloads.get(workload).map(|entry| self.settled_at(entry))
     }
 
-    pub(crate) fn contains(&self, reference: &WorkloadRef) -> bool {
-        self.workloads.contains_key(reference)
+    pub(crate) fn contains(&self, workload: &WorkloadRef) -> bool {
+        self.workloads.contains_key(workload)
     }
 
     fn settled_at(&self, entry: &WorkloadEntry) -> Instant {
@@ -275,7 +275,7 @@ impl Index {
         };
         let quiet = moved_at + window;
         match entry.unsettled_since {
-            Some(since) => quiet.min(since + window * MOST_WINDOWS),
+            Some(since) => quiet.min(since + window * MAX_WINDOWS),
             None => quiet,
         }
     }

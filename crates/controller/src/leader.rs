@@ -30,7 +30,7 @@ pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// A leader that has not renewed for this long stops leading. The rest of the Lease's duration is for requests of its
 /// that are still under way.
 pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a leader renews, and the others look.
+/// How often a leader renews, and the others poll.
 pub(crate) const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// The deadline of each request. A renewal that hangs can be tried three times before the renew deadline.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,7 +46,7 @@ pub struct Election {
     pub namespace: String,
     /// The Lease's name, such as [`LEASE_NAME`].
     pub name: String,
-    /// Names this replica; must be another for each.
+    /// Identity of this replica; must be unique.
     pub identity: String,
 }
 

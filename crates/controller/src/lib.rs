@@ -5,31 +5,33 @@
 //! workload and live lookups that are at least as new, and every write is guarded by the version it was decided on.
 //!
 //! ```text
-//! watch -> index -> queue (settle window, backoff) -> evaluate from memory -> gate -> evaluate live -> write -> events
+//! watch -> index -> queue (settle window, backoff) -> evaluate from memory -> gate -> evaluate live -> apply -> facts
 //!            ^                                                                         |
 //!            +--- compare (has the content changed?) ----------> live (shared reads) --+-> ConfigReader
 //! ```
 //!
-//! [`controller`] is the one task that owns index and queue; reconciles run beside it and report back. [`leader`]
-//! decides whether any of it runs.
+//! [`controller`] is the one task that owns index, queue and gate; reconciles run beside it and report back. What happened
+//! to a workload is a [`fact::Fact`], published to every [`sink`]. [`leader`] decides whether any of it runs.
 
+mod apply;
 mod compare;
+mod conditions;
 pub mod controller;
 mod evaluate;
-pub mod events;
+mod fact;
 mod gate;
 mod index;
 mod jitter;
 pub mod leader;
 mod live;
 pub mod metrics;
+mod problems;
 mod queue;
-mod reconcile;
+mod reconciler;
 mod rivals;
 mod selection;
+mod sink;
 mod sources;
-mod tidings;
-mod unanswered;
-mod warn;
+mod unconfirmed;
 pub mod watch;
 mod write;

@@ -37,7 +37,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabels {
     kind: &'static str,
-    trigger: &'static str,
+    cause: &'static str,
     result: &'static str,
 }
 
@@ -69,7 +69,7 @@ impl Metrics {
         };
         registry.register(
             "reloads",
-            "Reloads by the reconciler, by workload kind, trigger and result",
+            "Reloads by the reconciler, by workload kind, cause and result",
             metrics.reloads.clone(),
         );
         registry.register(
@@ -84,13 +84,13 @@ impl Metrics {
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Time to look at one workload, reads and writes included",
+            "Time to reconcile one workload, reads and writes included",
             Unit::Seconds,
             metrics.reconcile_duration.clone(),
         );
         registry.register_with_unit(
             "change_to_patch",
-            "Time from the last change of a reference's content, as the watch told it, to the patched workload; \
+            "Time from the last change of a reference's content, as reported by the watch, to the patched workload; \
              the settle window included, healed drift and catching up after a restart not",
             Unit::Seconds,
             metrics.change_to_patch.clone(),
@@ -101,7 +101,7 @@ impl Metrics {
             "Config objects that workloads refer to (leader only)",
             metrics.references.clone(),
         );
-        registry.register("queue_length", "Workloads waiting to be looked at", metrics.queued.clone());
+        registry.register("queue_length", "Workloads waiting to be reconciled", metrics.queued.clone());
         registry.register("leader", "Whether this replica leads", metrics.leader.clone());
         registry.register(
             "references_unreadable",
@@ -125,7 +125,7 @@ impl Metrics {
         );
         registry.register(
             "last_reconcile_timestamp_seconds",
-            "When a workload was last looked at, in seconds since the epoch",
+            "When a workload was last reconciled, in seconds since the epoch",
             metrics.reconciled.clone(),
         );
         metrics
@@ -143,8 +143,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn count_reload(&self, kind: WorkloadKind, trigger: &'static str, result: &'static str) {
-        self.reloads.get_or_create(&ReloadLabels { kind: kind.as_str(), trigger, result }).inc();
+    pub(crate) fn count_reload(&self, kind: WorkloadKind, cause: &'static str, result: &'static str) {
+        self.reloads.get_or_create(&ReloadLabels { kind: kind.as_str(), cause, result }).inc();
     }
 
     pub(crate) fn count_record(&self, result: &'static str) {

@@ -1,4 +1,4 @@
-//! When to look at which workload: one entry each, never two reconciles of one workload at once, backoff of its own.
+//! When to reconcile which workload: one entry each, never two reconciles of one workload at once, backoff of its own.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::time::{DelayQueue, delay_queue};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// Between two reconciles of a workload that can be completed in part only.
 const PARTIAL_PAUSE: Duration = Duration::from_secs(2);
 
@@ -34,9 +34,9 @@ struct Slot {
 }
 
 impl Queue {
-    /// Asks for a look at the workload at that time, or earlier if that was asked for already.
-    pub(crate) fn schedule(&mut self, reference: &WorkloadRef, at: Instant) {
-        let slot = self.slots.entry(reference.clone()).or_default();
+    /// Asks for a reconcile of the workload at that time, or earlier if that was asked for already.
+    pub(crate) fn schedule(&mut self, workload: &WorkloadRef, at: Instant) {
+        let slot = self.slots.entry(workload.clone()).or_default();
         let at = slot.not_before.map_or(at, |not_before| at.max(not_before));
         if slot.is_running {
             slot.again_at = Some(slot.again_at.map_or(at, |earlier| earlier.min(at)));
@@ -49,7 +49,7 @@ impl Queue {
                 *queued_at = at;
             }
             None => {
-                let key = self.delays.insert_at(reference.clone(), at);
+                let key = self.delays.insert_at(workload.clone(), at);
                 slot.queued = Some((key, at));
             }
         }
@@ -58,54 +58,54 @@ impl Queue {
     /// The next workload that is due; it counts as running until [`Queue::done`] or [`Queue::failed`]. With it comes
     /// how often it failed in a row. Pending while the queue is empty.
     pub(crate) async fn next(&mut self) -> (WorkloadRef, u32) {
-        let reference = poll_fn(|cx| match ready!(self.delays.poll_expired(cx)) {
+        let workload = poll_fn(|cx| match ready!(self.delays.poll_expired(cx)) {
             Some(expired) => Poll::Ready(expired.into_inner()),
             // The caller selects over other sources and asks anew after each.
             None => Poll::Pending,
         })
         .await;
-        let slot = self.slots.entry(reference.clone()).or_default();
+        let slot = self.slots.entry(workload.clone()).or_default();
         slot.queued = None;
         slot.is_running = true;
-        (reference, slot.failures)
+        (workload, slot.failures)
     }
 
-    /// The look is over; another one follows at `again_at`, if given, or if one was asked for meanwhile.
-    pub(crate) fn done(&mut self, reference: &WorkloadRef, again_at: Option<Instant>) {
-        self.finish(reference, again_at, |slot| {
+    /// The reconcile is over; another one follows at `again_at`, if given, or if one was asked for meanwhile.
+    pub(crate) fn done(&mut self, workload: &WorkloadRef, again_at: Option<Instant>) {
+        self.finish(workload, again_at, |slot| {
             slot.failures = 0;
             slot.not_before = None;
         });
     }
 
-    /// The look failed; the next one follows after a backoff that grows with every failure.
+    /// The reconcile failed; the next one follows after a backoff that grows with every failure.
     /// `jitter` is from 0 to 1. If all was done that could be (`is_partial`), it is left in peace for a moment only.
-    pub(crate) fn failed(&mut self, reference: &WorkloadRef, now: Instant, jitter: f64, is_partial: bool) {
-        let failures = self.slots.get(reference).map_or(0, |slot| slot.failures);
-        let backoff = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF);
+    pub(crate) fn failed(&mut self, workload: &WorkloadRef, now: Instant, jitter: f64, is_partial: bool) {
+        let failures = self.slots.get(workload).map_or(0, |slot| slot.failures);
+        let backoff = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
         let at = now + backoff.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0);
-        self.finish(reference, Some(at), |slot| {
+        self.finish(workload, Some(at), |slot| {
             slot.failures = failures.saturating_add(1);
             slot.not_before = Some(if is_partial { at.min(now + PARTIAL_PAUSE) } else { at });
         });
     }
 
-    fn finish(&mut self, reference: &WorkloadRef, again_at: Option<Instant>, update: impl FnOnce(&mut Slot)) {
-        let Some(slot) = self.slots.get_mut(reference) else { return };
+    fn finish(&mut self, workload: &WorkloadRef, again_at: Option<Instant>, update: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.slots.get_mut(workload) else { return };
         slot.is_running = false;
         update(slot);
         let asked_at = slot.again_at.take();
         let next = [asked_at, again_at].into_iter().flatten().min();
         match next {
-            Some(at) => self.schedule(reference, at),
-            None if slot.queued.is_none() => drop(self.slots.remove(reference)),
+            Some(at) => self.schedule(workload, at),
+            None if slot.queued.is_none() => drop(self.slots.remove(workload)),
             None => {}
         }
     }
 
     /// How often the workload failed in a row.
-    pub(crate) fn failures(&self, reference: &WorkloadRef) -> u32 {
-        self.slots.get(reference).map_or(0, |slot| slot.failures)
+    pub(crate) fn failures(&self, workload: &WorkloadRef) -> u32 {
+        self.slots.get(workload).map_or(0, |slot| slot.failures)
     }
 
     /// Workloads that are waiting or running.
@@ -164,13 +164,13 @@ mod tests {
             let began = Instant::now();
             queue.failed(&workload("a"), began, 0.0, false);
             queue.schedule(&workload("a"), began);
-            let (reference, count) = queue.next().await;
+            let (due, count) = queue.next().await;
             waits.push(began.elapsed().as_millis());
-            queue.done(&reference, None);
+            queue.done(&due, None);
             assert_eq!(count, failures + 1);
             // As if it had failed all along.
-            queue.slots.entry(reference.clone()).or_default().failures = count;
-            queue.schedule(&reference, Instant::now());
+            queue.slots.entry(due.clone()).or_default().failures = count;
+            queue.schedule(&due, Instant::now());
         }
         assert_eq!(waits[..4], [250, 500, 1000, 2000]);
         assert_eq!(*waits.last().unwrap(), 60_000);

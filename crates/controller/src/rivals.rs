@@ -10,12 +10,20 @@
 //! alone. After a while it tries again: the other one may be gone.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pod_reloader_core::decide::Decision;
+use pod_reloader_core::digest::DigestKey;
+use pod_reloader_core::observed::Observed;
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_k8s::key::STAND_DOWN;
 use tokio::time::Instant;
+
+use crate::fact::Fact;
+use crate::index::View;
+use crate::reconciler::Reconciler;
 
 /// Workloads remembered at most. A few of each namespace are enough to notice.
 const MAX: usize = 1000;
@@ -101,6 +109,39 @@ impl Rivals {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Reconciler {
+    /// Whether another installation keeps writing this workload, or others of its namespace: then this one, which came
+    /// later, leaves them alone.
+    pub(crate) fn is_contested(&self, view: &View, key: &DigestKey, decision: &Decision) -> bool {
+        let now = Instant::now();
+        if self.rivals.is_contested(&view.workload_ref.namespace, now) {
+            return true;
+        }
+        // Only a foreign key can be a rival's.
+        let Some(observed) = decision.key_was_replaced.then(|| foreign_record(view, key)).flatten() else {
+            return false;
+        };
+        let namespaces = self.namespaces.load(Ordering::Relaxed);
+        let claim = self.rivals.found(&view.workload_ref, &observed.key_id, namespaces, now);
+        if claim == Claim::Open {
+            return false;
+        }
+        self.publish(view, &Fact::AnotherInstallation);
+        if claim == Claim::ContestedWidely {
+            self.key.stand_down();
+        }
+        true
+    }
+}
+
+/// What is recorded of the workload with another key than ours.
+pub(crate) fn foreign_record(view: &View, key: &DigestKey) -> Option<Observed> {
+    let workload = &view.workload;
+    let hash = workload.template.config_hash.as_deref();
+    let observed = Observed::parse(workload.observed.as_deref()?, &view.workload_ref.namespace, hash)?;
+    (!observed.is_comparable(key)).then_some(observed)
 }
 
 #[cfg(test)]

@@ -49,8 +49,24 @@ pub(crate) enum Written {
     Gone,
     /// The API server or a policy refuses it. The text is for the owner.
     Refused(String),
-    /// Something passing; the text is for the log.
-    Failed(String),
+    /// Something passing.
+    Failed(WriteError),
+}
+
+/// Why a workload could not be read or patched; another attempt may do better.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error(transparent)]
+    Api(kube::Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error(transparent)]
+    Request(kube::core::request::Error),
+    #[error("the API server sent something that is no workload")]
+    NoWorkload,
+    /// What is not known to be selected is not written.
+    #[error("cannot read the labels of its namespace")]
+    UnknownNamespace,
 }
 
 /// How a patch is kept from overwriting what it was not decided on.
@@ -111,21 +127,21 @@ impl Writer {
     }
 
     /// The workload as it is now; `Ok(None)` if it is gone, or no longer selected.
-    pub(crate) async fn get(&self, reference: &WorkloadRef) -> Result<Option<WorkloadObject>, String> {
-        let found = self.get_text(reference, Room::Times(1)).await.map_err(|failure| failure.to_string())?;
+    pub(crate) async fn get(&self, workload: &WorkloadRef) -> Result<Option<WorkloadObject>, WriteError> {
+        let found = self.get_text(workload, Room::Times(1)).await?;
         let found = found.filter(|text| self.object_selector.matches_json(&text.json));
-        found.map(|text| parse(&text)).transpose()
+        found.as_ref().map(parse).transpose()
     }
 
-    async fn get_text(&self, reference: &WorkloadRef, room: Room) -> Result<Option<Text>, Failure> {
-        let WorkloadRef { kind, namespace, name } = reference;
+    async fn get_text(&self, workload: &WorkloadRef, room: Room) -> Result<Option<Text>, WriteError> {
+        let WorkloadRef { kind, namespace, name } = workload;
         let request = Request::new(WorkloadObject::url_path(kind, Some(namespace)))
             .get(name, &GetParams::default())
-            .map_err(|error| Failure::Api(kube::Error::BuildRequest(error)))?;
+            .map_err(|error| WriteError::Api(kube::Error::BuildRequest(error)))?;
         match self.call("get_workload", self.request(namespace, request, room)).await {
             Ok(text) => Ok(Some(text)),
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
-            Err(failure) => Err(failure),
+            Err(WriteError::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -134,13 +150,12 @@ impl Writer {
         if target.is_met_by(&view.workload) {
             return Written::Nothing;
         }
-        match self.namespace_state(&view.reference.namespace).await {
+        match self.namespace_state(&view.workload_ref.namespace).await {
             NamespaceState::Ours => {}
             NamespaceState::NotOurs => return Written::Gone,
             NamespaceState::Unknown if self.namespace_selector.is_empty() => {}
-            // What is not known to be selected is not written.
             NamespaceState::Unknown => {
-                return Written::Failed("cannot read the labels of its namespace".into());
+                return Written::Failed(WriteError::UnknownNamespace);
             }
         }
         match guarding {
@@ -151,21 +166,21 @@ impl Writer {
 
     async fn write_version(&self, view: &View, target: &Target) -> Written {
         let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
-        match patch_request(&view.reference, &Patch::Merge(&patch)) {
+        match patch_request(&view.workload_ref, &Patch::Merge(&patch)) {
             Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
-            Err(error) => Written::Failed(error.to_string()),
+            Err(error) => Written::Failed(WriteError::Request(error)),
         }
     }
 
     /// Reads the workload once more, for the text that the tests hold it against.
     async fn write_inputs(&self, view: &View, target: &Target) -> Written {
-        let text = match self.get_text(&view.reference, Room::Times(2)).await {
+        let text = match self.get_text(&view.workload_ref, Room::Times(2)).await {
             Ok(Some(text)) if self.object_selector.matches_json(&text.json) => text,
             Ok(_) => return Written::Conflict,
-            Err(failure) => return Written::Failed(failure.to_string()),
+            Err(error) => return Written::Failed(error),
         };
         let (Ok(object), Ok(mut guard)) = (parse(&text), Guard::of(&text.json)) else {
-            return Written::Failed(UNREADABLE.into());
+            return Written::Failed(WriteError::NoWorkload);
         };
         if !self.object_selector.is_empty() {
             guard = guard.with_all_labels();
@@ -174,34 +189,34 @@ impl Writer {
             return Written::Conflict;
         }
         let Some(patch) = target.guarded_patch(&object.workload, &guard) else { return Written::Nothing };
-        match patch_request(&view.reference, &Patch::Merge(())) {
+        match patch_request(&view.workload_ref, &Patch::Merge(())) {
             Ok(mut request) => {
                 // The patch is text already: it carries values as the API server wrote them.
                 request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
                 self.send_patch(view, request.map(|_| patch.into_bytes()), Room::Covered).await
             }
-            Err(error) => Written::Failed(error.to_string()),
+            Err(error) => Written::Failed(WriteError::Request(error)),
         }
     }
 
     async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
-        let request = self.request(&view.reference.namespace, request, room);
+        let request = self.request(&view.workload_ref.namespace, request, room);
         match self.call("patch_workload", request).await.map(|text| parse(&text)) {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(error)) => Written::Failed(error),
             // Whether it is gone or a policy answers so is found out by reading it.
-            Err(Failure::Api(kube::Error::Api(status)))
+            Err(WriteError::Api(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_not_found() || is_failed_test(&status) =>
             {
                 Written::Conflict
             }
             // What a person has to look at: policies, which may answer with any code, quotas, validation.
-            Err(Failure::Api(kube::Error::Api(status)))
+            Err(WriteError::Api(kube::Error::Api(status)))
                 if (400..500).contains(&status.code) && !matches!(status.code, 408 | 429) =>
             {
                 Written::Refused(status.message.clone())
             }
-            Err(failure) => Written::Failed(failure.to_string()),
+            Err(error) => Written::Failed(error),
         }
     }
 
@@ -274,16 +289,16 @@ impl Writer {
         &self,
         operation: &'static str,
         request: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, WriteError> {
         match timeout(REQUEST_TIMEOUT, request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 self.metrics.count_error(operation, &error);
-                Err(Failure::Api(error))
+                Err(WriteError::Api(error))
             }
             Err(_) => {
                 self.metrics.count_timeout(operation);
-                Err(Failure::Timeout)
+                Err(WriteError::Timeout)
             }
         }
     }
@@ -291,18 +306,16 @@ impl Writer {
 
 /// The request that patches a workload.
 fn patch_request<P: serde::Serialize + std::fmt::Debug>(
-    reference: &WorkloadRef,
+    workload: &WorkloadRef,
     patch: &Patch<P>,
 ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
-    let WorkloadRef { kind, namespace, name } = reference;
+    let WorkloadRef { kind, namespace, name } = workload;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
 }
 
-const UNREADABLE: &str = "the API server sent something that is no workload";
-
-fn parse(text: &Text) -> Result<WorkloadObject, String> {
-    serde_json::from_str(&text.json).map_err(|_| UNREADABLE.to_owned())
+fn parse(text: &Text) -> Result<WorkloadObject, WriteError> {
+    serde_json::from_str(&text.json).map_err(|_| WriteError::NoWorkload)
 }
 
 /// Whether a decision from one version holds for the other, too: all but the version and the room for annotations is the
@@ -323,12 +336,4 @@ fn is_failed_test(status: &Status) -> bool {
     let texts = causes.map(|cause| cause.message.as_str()).chain([status.message.as_str()]);
     status.code == 422
         && texts.into_iter().any(|text| text.contains("testing ") || text.contains("test operation"))
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Api(kube::Error),
-    #[error("no answer in time")]
-    Timeout,
 }

@@ -15,13 +15,11 @@ use pod_reloader_k8s::reader::ConfigReader;
 use tokio::sync::watch;
 
 use crate::caller::{Caller, Turns};
+use crate::fact::NewHash;
 use crate::metrics::{Metrics, Outcome};
 use crate::prepare::{Open, Plan, Prepared};
 use crate::review::Response;
 use crate::warning;
-
-/// Causes that a log line names.
-const MAX_LOGGED: usize = 20;
 
 /// What requests are answered from.
 pub struct Admitter {
@@ -103,18 +101,8 @@ impl Admitter {
             warnings.extend(warning::secrets(&new.references, self.scope.secrets));
         }
         warnings.extend(left_out.into_iter().map(warning::no_room));
-        if let (Some(cause), Some(hash)) = (answer.causes.first(), &target.hash) {
-            let causes: Vec<String> =
-                answer.causes.iter().take(MAX_LOGGED).map(ToString::to_string).collect();
-            let name = open.name.as_deref().unwrap_or("(to be generated)");
-            let old_hash = old.as_ref().and_then(|old| old.template.config_hash.as_deref()).unwrap_or("none");
-            tracing::info!(
-                kind = open.kind.as_str(), namespace = open.namespace, name, old_hash, new_hash = %hash,
-                dry_run = open.dry_run, causes = causes.join(", "), "the webhook set the config hash"
-            );
-            if !open.dry_run {
-                self.metrics.count_hash_set(open.kind.as_str(), cause.label());
-            }
+        if let Some(new_hash) = &target.hash {
+            NewHash { open, new_hash, causes: &answer.causes }.publish(&self.metrics);
         }
         (Response { patch: target.admission_patch(new), warnings }, answer.outcome)
     }

@@ -13,6 +13,7 @@
 pub mod admit;
 mod body;
 pub mod caller;
+mod fact;
 pub mod http;
 pub mod metrics;
 mod prepare;

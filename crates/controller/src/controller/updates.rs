@@ -1,4 +1,4 @@
-//! What the watches tell: of workloads, of config objects, and of the namespaces that are selected.
+//! What the watches report: of workloads, of config objects, and of the namespaces that are selected.
 
 use kube::Resource;
 use pod_reloader_core::lookup::ConfigVersion;
@@ -47,41 +47,41 @@ impl Controller {
     fn leave(&mut self, namespaces: &[String]) {
         let is_left = |workload: &&WorkloadRef| namespaces.contains(&workload.namespace);
         let left: Vec<_> = self.index.workloads().filter(is_left).cloned().collect();
-        for reference in left {
-            self.selection.pass_over(&reference.namespace);
-            self.workload_is_gone(&reference);
+        for workload in left {
+            self.selection.pass_over(&workload.namespace);
+            self.workload_is_gone(&workload);
         }
     }
 
     fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, change: Change<WorkloadObject>) {
-        let is_news = matches!(change, Change::Applied(_));
+        let is_event = matches!(change, Change::Applied(_));
         match change {
             Change::ListBegins => self.index.begin_workloads(coverage),
             Change::Listed(object) | Change::Applied(object) => {
-                let Some(reference) = object.reference(coverage.kind) else { return };
-                if !self.selection.contains(&reference.namespace) {
+                let Some(workload) = object.reference(coverage.kind) else { return };
+                if !self.selection.contains(&workload.namespace) {
                     if object.workload.is_cared_for() {
-                        self.selection.pass_over(&reference.namespace);
+                        self.selection.pass_over(&workload.namespace);
                     }
                     return;
                 }
-                let is_new = is_news && !self.index.contains(&reference);
-                self.index.list_workload(coverage, &reference);
-                self.workload_is(&reference, object, Instant::now());
-                if is_new && let Some(snapshot) = self.index.snapshot(&reference) {
+                let is_new = is_event && !self.index.contains(&workload);
+                self.index.list_workload(coverage, &workload);
+                self.workload_is(&workload, object, Instant::now());
+                if is_new && let Some(snapshot) = self.index.snapshot(&workload) {
                     self.reconciler.warn_of_secrets(&snapshot.view);
                 }
                 // Every workload event is compared anew (5.3).
-                self.reconcile_now(&reference);
+                self.reconcile_now(&workload);
             }
             Change::Deleted(object) => {
-                if let Some(reference) = object.reference(coverage.kind) {
-                    self.workload_is_gone(&reference);
+                if let Some(workload) = object.reference(coverage.kind) {
+                    self.workload_is_gone(&workload);
                 }
             }
             Change::ListEnds => {
-                for reference in self.index.end_workloads(coverage) {
-                    self.workload_is_gone(&reference);
+                for workload in self.index.end_workloads(coverage) {
+                    self.workload_is_gone(&workload);
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(super) struct ObjectEntry {
     pub(super) digest: Option<Digest>,
     /// When it was first referred to, or its content last seen to change.
     pub(super) moved_at: Instant,
-    /// The last change of its content that a watch told of, as against our getting to know it.
+    /// The last change of its content that a watch reported, as against our getting to know it.
     pub(super) changed_at: Option<Instant>,
     /// When a version was seen whose content has not been compared yet.
     pub(super) uncompared_since: Option<Instant>,
@@ -71,7 +71,7 @@ impl Index {
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
         }
-        // Another version need not have other content. However often that is said, nobody is woken for it.
+        // Another version need not have other content. However often it is written, no workload is reconciled for it.
         if self.compares_content
             && matches!((&before, presence), (Some(Presence::Version(_)), Presence::Version(_)))
         {
@@ -83,7 +83,7 @@ impl Index {
         }
         let (listing, requiring) = (entry.users(true), entry.users(false));
         match (before, presence) {
-            // The first news of it. A read under way may have been earlier, so its users are reconciled again.
+            // The first report of it. A read under way may have been earlier, so its users are reconciled again.
             (None, _) => Affected { at_once: [listing, requiring].concat(), ..Affected::default() },
             // What pods can start with from now on has to be recorded before it changes again.
             (Some(Presence::Absent), _) => {
@@ -136,14 +136,14 @@ impl Index {
             entry.moved_at = entry.moved_at.max(at);
             entry.changed_at = entry.changed_at.max(Some(at));
         }
-        for reference in listing {
-            if let Some(workload) = self.workloads.get_mut(reference) {
-                workload.unsettled_since.get_or_insert(at);
+        for workload in listing {
+            if let Some(entry) = self.workloads.get_mut(workload) {
+                entry.unsettled_since.get_or_insert(at);
             }
         }
     }
 
-    /// What a read found: the version, where the watches have not told anything yet, and the content's digest.
+    /// What a read found: the version, where the watches have not reported it yet, and the content's digest.
     pub(crate) fn learn(&mut self, object: &ConfigRef, presence: Presence, digest: Option<Digest>) {
         let Some(entry) = self.objects.get_mut(object) else { return };
         if let Presence::Version(version) = &presence {
@@ -153,9 +153,9 @@ impl Index {
             }
         }
         // The digest is what all who list it have heard of. A read that is ahead of the watches, or of a comparison, says
-        // that one of them knows of other content: whatever the watches tell next is news to some of them.
-        let is_told = entry.presence.as_ref().is_none_or(|told| *told == presence);
-        if entry.uncompared_since.is_none() && is_told {
+        // that one of them knows of other content: whatever the watches report next is new to some of them.
+        let is_reported = entry.presence.as_ref().is_none_or(|reported| *reported == presence);
+        if entry.uncompared_since.is_none() && is_reported {
             entry.digest = digest.or(entry.digest);
         } else if digest.is_some() && digest != entry.digest {
             entry.digest = None;

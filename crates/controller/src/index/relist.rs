@@ -14,9 +14,9 @@ impl Index {
         self.unlisted_workloads.insert(coverage.clone(), covered.cloned().collect());
     }
 
-    pub(crate) fn list_workload(&mut self, coverage: &Coverage<WorkloadKind>, reference: &WorkloadRef) {
+    pub(crate) fn list_workload(&mut self, coverage: &Coverage<WorkloadKind>, workload: &WorkloadRef) {
         if let Some(unlisted) = self.unlisted_workloads.get_mut(coverage) {
-            unlisted.remove(reference);
+            unlisted.remove(workload);
         }
     }
 

@@ -4,7 +4,7 @@ use pod_reloader_core::digest::Digest;
 
 const WINDOW: Duration = Duration::from_secs(2);
 
-fn reference(name: &str) -> WorkloadRef {
+fn workload(name: &str) -> WorkloadRef {
     WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
 }
 
@@ -48,14 +48,14 @@ fn change(index: &mut Index, name: &str, to: &str, content: u8, at: Instant) -> 
 /// An index in which workload `a` lists `x` and `y`, both seen, all quiet since long.
 fn settled() -> (Index, Instant) {
     let (mut index, start) = (new_index(), Instant::now());
-    index.apply_workload(&reference("a"), listing("x,y"), start);
+    index.apply_workload(&workload("a"), listing("x,y"), start);
     index.apply_object(&configmap("x"), &version("1"), start);
     index.apply_object(&configmap("y"), &version("1"), start);
     index.learn(&configmap("x"), version("1"), digest(0));
     index.learn(&configmap("y"), version("1"), digest(0));
-    index.recorded(&configmap("x"), &reference("a"));
-    index.recorded(&configmap("y"), &reference("a"));
-    index.settled(&reference("a"), start);
+    index.recorded(&configmap("x"), &workload("a"));
+    index.recorded(&configmap("y"), &workload("a"));
+    index.settled(&workload("a"), start);
     (index, start + Duration::from_hours(1))
 }
 
@@ -66,9 +66,9 @@ fn c5_2_nothing_is_kept_of_objects_that_nobody_refers_to() {
     assert_eq!(affected, Affected::default());
     assert_eq!(index.object_count(), 2);
 
-    let (_, orphans) = index.apply_workload(&reference("a"), listing("y"), now);
+    let (_, orphans) = index.apply_workload(&workload("a"), listing("y"), now);
     assert_eq!(orphans, [configmap("x")]);
-    assert_eq!(index.delete_workload(&reference("a")), [configmap("y")]);
+    assert_eq!(index.delete_workload(&workload("a")), [configmap("y")]);
     assert_eq!((index.object_count(), index.workload_count()), (0, 0));
 }
 
@@ -78,7 +78,7 @@ fn c1_3_a_workload_that_is_ignored_is_dropped() {
     let object =
         serde_json::json!({"metadata": {"labels": {IGNORED: "true"}, "annotations": {CONFIGMAPS: "x"}}});
     let (applied, orphans) =
-        index.apply_workload(&reference("a"), serde_json::from_value(object).unwrap(), now);
+        index.apply_workload(&workload("a"), serde_json::from_value(object).unwrap(), now);
     assert_eq!(applied, Applied::Unmanaged);
     assert_eq!(orphans.len(), 2);
 }
@@ -86,31 +86,31 @@ fn c1_3_a_workload_that_is_ignored_is_dropped() {
 #[test]
 fn c5_3_what_a_reconcile_brings_back_takes_the_place_of_what_it_began_with_only() {
     let (mut index, now) = (new_index(), Instant::now());
-    index.apply_workload(&reference("a"), listing("x"), now);
-    let began_with = index.snapshot(&reference("a")).unwrap().view;
+    index.apply_workload(&workload("a"), listing("x"), now);
+    let began_with = index.snapshot(&workload("a")).unwrap().view;
     assert!(index.is_latest(&began_with));
-    index.apply_workload(&reference("a"), listing("x,y"), now);
-    assert!(!index.is_latest(&began_with), "the watch told of another version");
-    let latest = index.snapshot(&reference("a")).unwrap().view;
-    index.delete_workload(&reference("a"));
+    index.apply_workload(&workload("a"), listing("x,y"), now);
+    assert!(!index.is_latest(&began_with), "the watch reported another version");
+    let latest = index.snapshot(&workload("a")).unwrap().view;
+    index.delete_workload(&workload("a"));
     assert!(!index.is_latest(&latest), "it must not come back");
 }
 
 #[test]
 fn c3_the_first_news_of_a_required_object_wakes_those_who_may_wait_for_it() {
     let (mut index, now) = (new_index(), Instant::now());
-    index.apply_workload(&reference("a"), requiring("x", "needed"), now);
+    index.apply_workload(&workload("a"), requiring("x", "needed"), now);
     let affected = index.apply_object(&configmap("needed"), &version("1"), now);
-    assert_eq!(affected.at_once, [reference("a")]);
+    assert_eq!(affected.at_once, [workload("a")]);
 }
 
 #[test]
 fn a_change_concerns_those_who_list_the_object_and_a_repetition_nobody() {
     let (mut index, now) = settled();
-    index.apply_workload(&reference("b"), listing("y"), now);
-    assert_eq!(change(&mut index, "y", "2", 1, now), [reference("a"), reference("b")]);
+    index.apply_workload(&workload("b"), listing("y"), now);
+    assert_eq!(change(&mut index, "y", "2", 1, now), [workload("a"), workload("b")]);
     assert_eq!(index.apply_object(&configmap("y"), &version("2"), now), Affected::default());
-    assert_eq!(change(&mut index, "x", "2", 1, now), [reference("a")]);
+    assert_eq!(change(&mut index, "x", "2", 1, now), [workload("a")]);
 }
 
 #[test]
@@ -119,13 +119,13 @@ fn c3_1_a_write_that_leaves_the_content_as_it_was_delays_nothing() {
     change(&mut index, "x", "2", 1, now);
     for second in 1..20 {
         let at = now + Duration::from_secs(second);
-        // One that waited for the comparison is told, and is due when it was.
-        assert_eq!(change(&mut index, "y", &format!("again-{second}"), 0, at), [reference("a")]);
-        assert_eq!(change(&mut index, "x", &format!("again-{second}"), 1, at), [reference("a")]);
-        assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+        // One that waited for the comparison is reported, and is due when it was.
+        assert_eq!(change(&mut index, "y", &format!("again-{second}"), 0, at), [workload("a")]);
+        assert_eq!(change(&mut index, "x", &format!("again-{second}"), 1, at), [workload("a")]);
+        assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
     }
     let later = now + Duration::from_mins(1);
-    index.settled(&reference("a"), later);
+    index.settled(&workload("a"), later);
     assert!(change(&mut index, "x", "and again", 1, later).is_empty());
 }
 
@@ -133,51 +133,51 @@ fn c3_1_a_write_that_leaves_the_content_as_it_was_delays_nothing() {
 fn c3_1_content_that_is_still_being_compared_counts_as_moved() {
     let (mut index, now) = settled();
     index.apply_object(&configmap("x"), &version("2"), now);
-    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
     index.compare_object(&configmap("x"), digest(0), false);
-    assert!(index.due(&reference("a")).unwrap() < now);
+    assert!(index.due(&workload("a")).unwrap() < now);
 }
 
 #[test]
 fn c5_7_a_change_that_one_workload_read_early_and_that_is_taken_back_is_news_to_it() {
     let (mut index, now) = settled();
-    // It read other content before the watch told of it; by the time it does, that is gone again.
+    // It read other content before the watch reported it; by the time it does, that is gone again.
     index.learn(&configmap("x"), version("2"), digest(1));
-    assert_eq!(change(&mut index, "x", "3", 0, now), [reference("a")]);
+    assert_eq!(change(&mut index, "x", "3", 0, now), [workload("a")]);
 }
 
 #[test]
 fn c3_1_content_that_cannot_be_compared_counts_as_changed() {
     let (mut index, now) = settled();
     index.apply_object(&configmap("x"), &version("2"), now);
-    assert_eq!(index.compare_object(&configmap("x"), None, false), [reference("a")]);
-    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    assert_eq!(index.compare_object(&configmap("x"), None, false), [workload("a")]);
+    assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
     index.forget_digests();
-    assert_eq!(change(&mut index, "y", "2", 0, now), [reference("a")]);
+    assert_eq!(change(&mut index, "y", "2", 0, now), [workload("a")]);
 }
 
 #[test]
 fn c2_4_where_content_does_not_count_every_version_is_a_change() {
     let (mut index, now) = (Index::new(WINDOW, false, 1000), Instant::now());
-    index.apply_workload(&reference("a"), listing("x"), now);
+    index.apply_workload(&workload("a"), listing("x"), now);
     index.apply_object(&configmap("x"), &version("1"), now);
     let affected = index.apply_object(&configmap("x"), &version("2"), now);
-    assert_eq!(affected, Affected { to_settle: vec![reference("a")], ..Affected::default() });
+    assert_eq!(affected, Affected { to_settle: vec![workload("a")], ..Affected::default() });
 }
 
 #[test]
 fn c3_what_appeared_and_went_before_it_was_recorded_stays_the_first_version() {
     let (mut index, now) = settled();
     for (recorded, expected) in [(false, "2"), (true, "3")] {
-        index.recorded(&configmap("x"), &reference("a"));
+        index.recorded(&configmap("x"), &workload("a"));
         index.apply_object(&configmap("x"), &Presence::Absent, now);
         index.apply_object(&configmap("x"), &version("2"), now);
         if recorded {
-            index.recorded(&configmap("x"), &reference("a"));
+            index.recorded(&configmap("x"), &workload("a"));
         }
         index.apply_object(&configmap("x"), &Presence::Absent, now);
         index.apply_object(&configmap("x"), &version("3"), now);
-        let first_seen = index.snapshot(&reference("a")).unwrap().references[0].first_seen.clone();
+        let first_seen = index.snapshot(&workload("a")).unwrap().references[0].first_seen.clone();
         assert_eq!(first_seen.unwrap().resource_version, expected);
     }
 }
@@ -187,19 +187,19 @@ fn c5_7_what_a_read_says_before_the_watches_do_is_still_news_to_the_others() {
     let (mut index, now) = settled();
     index.learn(&configmap("x"), version("2"), digest(1));
     assert!(index.apply_object(&configmap("x"), &version("2"), now).compare);
-    assert_eq!(index.compare_object(&configmap("x"), digest(1), false), [reference("a")]);
+    assert_eq!(index.compare_object(&configmap("x"), digest(1), false), [workload("a")]);
 }
 
 #[test]
 fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
     let (mut index, now) = settled();
     let first_seen = |index: &Index| {
-        let snapshot = index.snapshot(&reference("a")).unwrap();
+        let snapshot = index.snapshot(&workload("a")).unwrap();
         snapshot.references[0].first_seen.clone().map(|version| version.resource_version)
     };
     index.apply_object(&configmap("x"), &Presence::Absent, now);
     let affected = index.apply_object(&configmap("x"), &version("2"), now);
-    assert_eq!(affected, Affected { at_once: vec![reference("a")], ..Affected::default() });
+    assert_eq!(affected, Affected { at_once: vec![workload("a")], ..Affected::default() });
     change(&mut index, "x", "3", 1, now);
     assert_eq!(first_seen(&index).as_deref(), Some("2"));
     // A version that no pod can have started with does not count.
@@ -216,7 +216,7 @@ fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
 #[test]
 fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_than_there_is() {
     let (mut index, now) = (Index::new(WINDOW, true, 9), Instant::now());
-    let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..reference(name) };
+    let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..workload(name) };
     let mut apply = |workload: WorkloadRef, lists| index.apply_workload(&workload, listing(lists), now).0;
     assert_eq!(apply(of("greedy", "a"), "a,b,c,d"), Applied::NoRoom);
     assert_eq!(apply(of("greedy", "b"), "a,b,c"), Applied::Managed);
@@ -237,31 +237,31 @@ fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_
 #[test]
 fn c3_what_only_the_template_requires_matters_when_it_comes_or_goes() {
     let (mut index, now) = (new_index(), Instant::now());
-    index.apply_workload(&reference("a"), requiring("x", "needed"), now);
+    index.apply_workload(&workload("a"), requiring("x", "needed"), now);
     index.learn(&configmap("needed"), version("1"), None);
     assert_eq!(index.apply_object(&configmap("needed"), &version("2"), now), Affected::default());
     let affected = index.apply_object(&configmap("needed"), &Presence::Absent, now);
-    assert_eq!(affected, Affected { at_once: vec![reference("a")], ..Affected::default() });
+    assert_eq!(affected, Affected { at_once: vec![workload("a")], ..Affected::default() });
 }
 
 #[test]
 fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
     let (mut index, now) = settled();
     change(&mut index, "x", "2", 1, now);
-    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
+    assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
     let later = now + Duration::from_secs(1);
     change(&mut index, "y", "2", 1, later);
-    assert_eq!(index.due(&reference("a")), Some(later + WINDOW));
+    assert_eq!(index.due(&workload("a")), Some(later + WINDOW));
 }
 
 #[test]
 fn c3_1_a_workload_can_have_a_settle_window_of_its_own() {
     let (mut index, now) = settled();
     let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: "x", SETTLE_WINDOW: "1m"}}});
-    index.apply_workload(&reference("own"), serde_json::from_value(object).unwrap(), now);
+    index.apply_workload(&workload("own"), serde_json::from_value(object).unwrap(), now);
     change(&mut index, "x", "2", 1, now);
-    assert_eq!(index.due(&reference("a")), Some(now + WINDOW));
-    assert_eq!(index.due(&reference("own")), Some(now + Duration::from_mins(1)));
+    assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
+    assert_eq!(index.due(&workload("own")), Some(now + Duration::from_mins(1)));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn c3_1_a_steady_stream_of_changes_is_cut_off_after_five_windows() {
     for step in 0..30 {
         let at = now + Duration::from_secs(step);
         change(&mut index, "x", &format!("s{step}"), u8::try_from(step % 2).unwrap() + 1, at);
-        let due = index.due(&reference("a")).unwrap();
+        let due = index.due(&workload("a")).unwrap();
         assert!(due <= now + WINDOW * 5, "{step}");
         if step < 8 {
             assert_eq!(due, at + WINDOW);
@@ -278,26 +278,26 @@ fn c3_1_a_steady_stream_of_changes_is_cut_off_after_five_windows() {
     }
     // Once reconciled, the next change starts a window of its own.
     let reconciled = now + Duration::from_secs(30);
-    index.settled(&reference("a"), reconciled);
+    index.settled(&workload("a"), reconciled);
     let at = now + Duration::from_secs(31);
     change(&mut index, "x", "last", 5, at);
-    assert_eq!(index.due(&reference("a")), Some(at + WINDOW));
+    assert_eq!(index.due(&workload("a")), Some(at + WINDOW));
 }
 
 #[test]
 fn a_change_during_a_reconcile_is_not_taken_for_settled() {
     let (mut index, now) = settled();
     change(&mut index, "x", "2", 1, now + Duration::from_secs(1));
-    index.settled(&reference("a"), now);
-    assert!(index.snapshot(&reference("a")).unwrap().references.iter().any(|r| r.is_recent));
+    index.settled(&workload("a"), now);
+    assert!(index.snapshot(&workload("a")).unwrap().references.iter().any(|r| r.is_recent));
 }
 
 #[test]
-fn the_first_news_of_an_object_has_its_users_looked_at_again() {
+fn the_first_event_of_an_object_has_its_users_reconciled_again() {
     let (mut index, now) = (new_index(), Instant::now());
-    index.apply_workload(&reference("a"), listing("x"), now);
+    index.apply_workload(&workload("a"), listing("x"), now);
     let affected = index.apply_object(&configmap("x"), &version("1"), now);
-    assert_eq!(affected, Affected { at_once: vec![reference("a")], ..Affected::default() });
+    assert_eq!(affected, Affected { at_once: vec![workload("a")], ..Affected::default() });
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_a_read_found_does_not_override_what_a_watch_said() {
     let (mut index, now) = settled();
     index.apply_object(&configmap("x"), &Presence::Absent, now);
     index.learn(&configmap("x"), version("1"), digest(0));
-    let snapshot = index.snapshot(&reference("a")).unwrap();
+    let snapshot = index.snapshot(&workload("a")).unwrap();
     assert_eq!(snapshot.references[0].presence, Some(Presence::Absent));
 }
 
@@ -322,5 +322,5 @@ fn c5_7_what_a_relist_does_not_list_any_more_is_gone() {
     assert!(index.end_workloads(&elsewhere).is_empty());
     let here = Coverage { kind: WorkloadKind::Deployment, namespace: Some("ns".into()) };
     index.begin_workloads(&here);
-    assert_eq!(index.end_workloads(&here), [reference("a")]);
+    assert_eq!(index.end_workloads(&here), [workload("a")]);
 }

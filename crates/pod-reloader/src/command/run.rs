@@ -226,7 +226,7 @@ impl Operator {
     /// Reads config objects for webhook and reconciler alike.
     fn config_reader(&self) -> Arc<ConfigReader> {
         let namespace = &self.api.namespace;
-        let own = self.args.own_secrets().map(|name| ConfigRef::secret(namespace, name));
+        let own = self.args.own_secrets().map(|name| ConfigRef::secret(namespace.as_str(), name));
         let Metrics { budget, api, .. } = &self.metrics;
         let reader = ConfigReader::new(self.api.client.clone(), budget.clone(), api.clone()).keeping(own);
         if self.args.scope.secrets {

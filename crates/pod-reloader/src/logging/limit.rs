@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn controller_line() {
-        tracing::info!(target: "pod_reloader_controller::reconcile", "reloaded");
+        tracing::info!(target: "pod_reloader_controller::sink::log", "reloaded");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,168 @@
+//! Writes what was decided, and publishes what came of it.
+
+use std::time::Duration;
+
+use pod_reloader_core::admission::Baseline;
+use pod_reloader_core::cause::Cause;
+use pod_reloader_core::decide::{Decision, Verdict};
+use pod_reloader_core::patch::Target;
+use pod_reloader_k8s::objects::WorkloadObject;
+use tokio::time::Instant;
+
+use crate::conditions::Condition;
+use crate::fact::{Fact, PatchFailure, Reload, join};
+use crate::index::{Snapshot, View};
+use crate::reconciler::{Outcome, Reconciler};
+use crate::rivals::foreign_record;
+use crate::write::{Guarding, Written};
+
+/// What came of an attempt to apply a decision.
+pub(crate) enum Attempt {
+    /// The reconcile is over. With it comes the workload as it was written, if it was.
+    Over(Outcome, Option<Box<WorkloadObject>>),
+    /// The workload changed since it was decided on: decide again.
+    Conflict,
+}
+
+/// What the annotations should become. Without causes it is no reload.
+struct Intent<'a> {
+    target: Target,
+    causes: &'a [Cause],
+}
+
+impl Reconciler {
+    /// Applies a decision, if there is anything to write and the time for it has come.
+    pub(crate) async fn apply(
+        &self,
+        view: &View,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        guarding: Guarding,
+    ) -> Attempt {
+        let Intent { target, causes } = match self.intend(view, snapshot, decision) {
+            Ok(intent) => intent,
+            Err(outcome) => return Attempt::Over(outcome, None),
+        };
+        let (target, left_out) = target.fitted_to(&view.workload);
+        let written = self.writer.write(view, &target, guarding).await;
+        if !matches!(written, Written::Conflict | Written::Gone) {
+            left_out.into_iter().for_each(|no_room| self.publish(view, &Fact::NoRoom(no_room)));
+        }
+        let reload = || (!causes.is_empty()).then(|| reload(view, snapshot, &target, causes));
+        let failed = |failure| {
+            let cause = causes.first().map(Cause::label);
+            self.publish(view, &Fact::PatchFailed { cause, failure });
+        };
+        match written {
+            Written::Nothing => Attempt::Over(Outcome::Done, None),
+            Written::Gone => Attempt::Over(Outcome::Gone, None),
+            Written::Conflict => {
+                failed(PatchFailure::Conflict);
+                Attempt::Conflict
+            }
+            Written::Failed(error) => {
+                failed(PatchFailure::Error(error.to_string()));
+                if let Some(reload) = reload() {
+                    self.unconfirmed.remember(&view.workload_ref, reload);
+                }
+                Attempt::Over(Outcome::Failed, None)
+            }
+            Written::Refused(why) => {
+                failed(PatchFailure::Refused);
+                self.publish(view, &Fact::PatchRefused { why });
+                Attempt::Over(Outcome::Failed, None)
+            }
+            Written::Done(object) if object.workload.template.config_hash != target.hash => {
+                failed(PatchFailure::Undone);
+                self.publish(view, &Fact::PatchUndone);
+                Attempt::Over(Outcome::Failed, Some(object))
+            }
+            Written::Done(object) => {
+                self.succeeded(view, decision, reload());
+                Attempt::Over(Outcome::Done, Some(object))
+            }
+        }
+    }
+
+    /// What to write; an outcome if nothing is to be written now.
+    fn intend<'a>(
+        &self,
+        view: &View,
+        snapshot: &Snapshot,
+        decision: &'a Decision,
+    ) -> Result<Intent<'a>, Outcome> {
+        match &decision.verdict {
+            Verdict::Undecided(_) => return Err(Outcome::Failed),
+            Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
+                return Err(Outcome::SettleUntil(snapshot.settled_at));
+            }
+            Verdict::Defer { missing, causes } => {
+                self.publish(view, &Fact::deferred(missing, causes));
+                return Err(Outcome::Done);
+            }
+            Verdict::Keep => self.report_unconfirmed(view),
+            Verdict::Observe(_) | Verdict::Reload { .. } => {}
+        }
+        let baseline = Baseline::of(&view.workload);
+        let target = decision.verdict.target(&view.workload_ref.namespace, baseline);
+        Ok(Intent { target, causes: decision.verdict.reload_causes() })
+    }
+
+    /// The workload is patched: reloaded, or its observed configuration recorded.
+    fn succeeded(&self, view: &View, decision: &Decision, reload: Option<Reload>) {
+        self.unconfirmed.forget(&view.workload_ref);
+        self.facts.resolve(&view.workload_ref, &[Condition::ReloadDeferred, Condition::PatchRefused]);
+        if decision.key_was_replaced {
+            if let Some(key) = self.key.get()
+                && let Some(observed) = foreign_record(view, &key)
+            {
+                self.rivals.took_over(&view.workload_ref, &observed.key_id, Instant::now());
+            }
+            self.publish(view, &Fact::KeyReplaced);
+        }
+        self.publish(view, &reload.map_or(Fact::Recorded, Fact::Reloaded));
+    }
+
+    /// Publishes a reload whose patch response was lost.
+    pub(crate) fn report_unconfirmed(&self, view: &View) {
+        let Some(reload) = self.unconfirmed.take_if_carried_out(view) else { return };
+        // When it was carried out is not known.
+        let reload = Reload { references: references(view), since_change: None, ..reload };
+        self.publish(view, &Fact::Reloaded(reload));
+    }
+}
+
+fn reload(view: &View, snapshot: &Snapshot, target: &Target, causes: &[Cause]) -> Reload {
+    Reload {
+        causes: causes.to_vec(),
+        changes: changes(causes, snapshot),
+        old_hash: view.workload.template.config_hash.clone(),
+        new_hash: target.hash.clone(),
+        references: references(view),
+        since_change: since_change(causes, snapshot),
+    }
+}
+
+fn references(view: &View) -> Vec<String> {
+    view.workload.references.objects().into_iter().map(ToString::to_string).collect()
+}
+
+/// Names what changed. Where the annotations cannot tell, what the watches saw can.
+fn changes(causes: &[Cause], snapshot: &Snapshot) -> String {
+    let seen: Vec<_> =
+        snapshot.references.iter().filter(|r| r.is_listed && r.is_recent).map(|r| &r.object).collect();
+    let is_vague = causes.iter().all(|cause| *cause == Cause::Unwatched);
+    if is_vague && !seen.is_empty() { format!("{} changed", join(seen)) } else { join(causes) }
+}
+
+/// How long ago the change was, if it is a change that the watches reported: healing drift is none.
+fn since_change(causes: &[Cause], snapshot: &Snapshot) -> Option<Duration> {
+    let is_of_content = |cause: &Cause| {
+        matches!(cause, Cause::Changed(_) | Cause::Appeared(_) | Cause::Disappeared(_))
+            && snapshot
+                .references
+                .iter()
+                .any(|reference| Some(&reference.object) == cause.reference() && reference.is_recent)
+    };
+    causes.iter().any(is_of_content).then(|| snapshot.changed_at.map(|at| at.elapsed())).flatten()
+}
