@@ -248,7 +248,7 @@ impl Recorder {
             action: Some(reason.action().into()),
             note: Some(note),
             regarding: Some(ObjectReference {
-                api_version: Some("apps/v1".into()),
+                api_version: Some(kind.api_version()),
                 kind: Some(kind.as_str().into()),
                 namespace: Some(namespace.clone()),
                 name: Some(name.clone()),

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_core::kind::KindRef;
+use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadRef};
 use pod_reloader_core::workload::{SettleWindow, Workload};
 use tokio::time::Instant;
 
@@ -111,7 +112,7 @@ pub(crate) struct Index {
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
     objects: HashMap<ConfigRef, ObjectEntry>,
     /// What a relist under way has not listed yet; what is left at its end is gone.
-    unlisted_workloads: HashMap<Coverage<WorkloadKind>, HashSet<WorkloadRef>>,
+    unlisted_workloads: HashMap<Coverage<KindRef>, HashSet<WorkloadRef>>,
     unlisted_objects: HashMap<Coverage<ConfigKind>, HashSet<ConfigRef>>,
 }
 

@@ -13,6 +13,7 @@ use kube::client::Body;
 use kube::core::{Request, Status};
 use kube::{Client, Resource};
 use pod_reloader_core::guard::Guard;
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_core::selector::Selector;
@@ -114,7 +115,7 @@ impl Writer {
     pub(crate) async fn get(&self, reference: &WorkloadRef) -> Result<Option<WorkloadObject>, String> {
         let found = self.get_text(reference, Room::Times(1)).await.map_err(|failure| failure.to_string())?;
         let found = found.filter(|text| self.object_selector.matches_json(&text.json));
-        found.map(|text| parse(&text)).transpose()
+        found.map(|text| parse(reference.kind, &text)).transpose()
     }
 
     async fn get_text(&self, reference: &WorkloadRef, room: Room) -> Result<Option<Text>, Failure> {
@@ -150,7 +151,9 @@ impl Writer {
     }
 
     async fn write_version(&self, view: &View, target: &Target) -> Written {
-        let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
+        let Some(patch) = target.merge_patch(view.reference.kind, &view.workload) else {
+            return Written::Nothing;
+        };
         match patch_request(&view.reference, &Patch::Merge(&patch)) {
             Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
             Err(error) => Written::Failed(error.to_string()),
@@ -164,7 +167,8 @@ impl Writer {
             Ok(_) => return Written::Conflict,
             Err(failure) => return Written::Failed(failure.to_string()),
         };
-        let (Ok(object), Ok(mut guard)) = (parse(&text), Guard::of(&text.json)) else {
+        let kind = view.reference.kind;
+        let (Ok(object), Ok(mut guard)) = (parse(kind, &text), Guard::of(kind, &text.json)) else {
             return Written::Failed(UNREADABLE.into());
         };
         if !self.object_selector.is_empty() {
@@ -186,7 +190,7 @@ impl Writer {
 
     async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
         let request = self.request(&view.reference.namespace, request, room);
-        match self.call("patch_workload", request).await.map(|text| parse(&text)) {
+        match self.call("patch_workload", request).await.map(|text| parse(view.reference.kind, &text)) {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(error)) => Written::Failed(error),
             // Whether it is gone or a policy answers so is found out by reading it.
@@ -301,8 +305,8 @@ fn patch_request<P: serde::Serialize + std::fmt::Debug>(
 
 const UNREADABLE: &str = "the API server sent something that is no workload";
 
-fn parse(text: &Text) -> Result<WorkloadObject, String> {
-    serde_json::from_str(&text.json).map_err(|_| UNREADABLE.to_owned())
+fn parse(kind: KindRef, text: &Text) -> Result<WorkloadObject, String> {
+    WorkloadObject::read(kind, &text.json).map_err(|_| UNREADABLE.to_owned())
 }
 
 /// Whether a decision from one version holds for the other, too: all but the version and the room for annotations is the

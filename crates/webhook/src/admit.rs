@@ -121,7 +121,7 @@ impl Admitter {
                 self.metrics.count_hash_set(open.kind.as_str(), cause.label());
             }
         }
-        (Response { patch: target.admission_patch(new), warnings }, answer.outcome)
+        (Response { patch: target.admission_patch(open.kind, new), warnings }, answer.outcome)
     }
 
     async fn decide(

@@ -1,7 +1,8 @@
 //! What the watches tell: of workloads, of config objects, and of the namespaces that are selected.
 
 use kube::Resource;
-use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadKind, WorkloadRef};
+use pod_reloader_core::kind::KindRef;
+use pod_reloader_core::reference::{ConfigKind, ConfigName, ConfigRef, WorkloadRef};
 use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, WorkloadObject};
 use tokio::time::Instant;
 
@@ -51,7 +52,7 @@ impl Controller {
         }
     }
 
-    fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, change: Change<WorkloadObject>) {
+    fn take_workload(&mut self, coverage: &Coverage<KindRef>, change: Change<WorkloadObject>) {
         let is_news = matches!(change, Change::Applied(_));
         match change {
             Change::ListBegins => self.index.begin_workloads(coverage),
