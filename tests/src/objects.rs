@@ -5,70 +5,40 @@ use kube::{Api, Client};
 pub use pod_reloader_core::annotation::{
     CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS,
 };
+pub use pod_reloader_core::kind::{BUILT_IN, KindRef, apps};
 use serde_json::{Value, json};
 
-/// The kinds of workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `apps/v1` `Deployment`.
-    Deployment,
-    /// `apps/v1` `StatefulSet`.
-    StatefulSet,
-    /// `apps/v1` `DaemonSet`.
-    DaemonSet,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
-
-    /// The `kind` field.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Deployment => "Deployment",
-            Self::StatefulSet => "StatefulSet",
-            Self::DaemonSet => "DaemonSet",
-        }
-    }
-
-    /// Its resource.
-    pub fn resource(self) -> ApiResource {
-        ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", self.name()))
-    }
-}
-
 /// The API of that kind in that namespace.
-pub fn api(client: Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-    Api::namespaced_with(client, namespace, &kind.resource())
+pub fn api(client: Client, kind: KindRef, namespace: &str) -> Api<DynamicObject> {
+    let names = GroupVersionKind::gvk(kind.group, kind.version, kind.kind);
+    Api::namespaced_with(client, namespace, &ApiResource::from_gvk_with_plural(&names, kind.plural))
 }
 
 /// A workload with those annotations and one container that uses no configuration.
 #[expect(clippy::needless_pass_by_value, reason = "callers write json!({...}) in place")]
-pub fn workload(kind: Kind, name: &str, annotations: Value) -> DynamicObject {
-    let mut spec = json!({
-        "selector": {"matchLabels": {"app": name}},
-        "template": {
-            "metadata": {"labels": {"app": name}},
-            "spec": {"containers": [{"name": "main", "image": "example.invalid/app:1"}]}
-        }
-    });
-    if kind != Kind::DaemonSet {
-        spec["replicas"] = json!(1);
-    }
-    if kind == Kind::StatefulSet {
-        spec["serviceName"] = json!(name);
-    }
-    let object = json!({
-        "apiVersion": "apps/v1", "kind": kind.name(),
+pub fn workload(kind: KindRef, name: &str, annotations: Value) -> DynamicObject {
+    let mut object = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind,
         "metadata": {"name": name, "annotations": annotations},
-        "spec": spec
+        "spec": {"selector": {"matchLabels": {"app": name}}}
     });
+    let template = kind.template.iter().fold(&mut object, |parent, member| &mut parent[*member]);
+    *template = json!({
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": "main", "image": "example.invalid/app:1"}]}
+    });
+    if kind != apps::DAEMON_SET {
+        object["spec"]["replicas"] = json!(1);
+    }
+    if kind == apps::STATEFUL_SET {
+        object["spec"]["serviceName"] = json!(name);
+    }
     serde_json::from_value(object).expect("a workload is an object")
 }
 
 /// A Deployment that lists those `ConfigMaps` and uses none.
 pub fn listing(name: &str, configmaps: &str) -> DynamicObject {
-    workload(Kind::Deployment, name, json!({ CONFIGMAPS: configmaps }))
+    workload(apps::DEPLOYMENT, name, json!({ CONFIGMAPS: configmaps }))
 }
 
 /// Has the first container take its environment from the `ConfigMap`.

@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use pod_reloader_e2e::{User, eventually, give_up};
 use serde_json::{Value, json};
 
-use crate::objects::{self, Kind};
+use crate::objects::{self, BUILT_IN, KindRef, apps};
 use crate::{PATIENCE, World};
 
 const SENTINEL: &str = "sentinel";
@@ -59,7 +59,7 @@ impl<'a> Space<'a> {
     }
 
     /// The API of a kind of workload here.
-    pub fn workloads(&self, kind: Kind) -> Api<DynamicObject> {
+    pub fn workloads(&self, kind: KindRef) -> Api<DynamicObject> {
         objects::api(self.client.clone(), kind, &self.name)
     }
 
@@ -109,22 +109,22 @@ impl<'a> Space<'a> {
     }
 
     /// Merge-patches a workload.
-    pub async fn patch(&self, kind: Kind, name: &str, patch: Value) -> anyhow::Result<DynamicObject> {
+    pub async fn patch(&self, kind: KindRef, name: &str, patch: Value) -> anyhow::Result<DynamicObject> {
         Ok(self.workloads(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
     /// A workload as it is.
-    pub async fn get(&self, kind: Kind, name: &str) -> anyhow::Result<DynamicObject> {
+    pub async fn get(&self, kind: KindRef, name: &str) -> anyhow::Result<DynamicObject> {
         Ok(self.workloads(kind).get(name).await?)
     }
 
     /// The config hash of a workload; an error if it has none.
-    pub async fn hash(&self, kind: Kind, name: &str) -> anyhow::Result<String> {
+    pub async fn hash(&self, kind: KindRef, name: &str) -> anyhow::Result<String> {
         objects::config_hash(&self.get(kind, name).await?).context("the workload has no config hash")
     }
 
     /// Waits until a Deployment's config hash is another than `before`, and returns the new one.
-    pub async fn hash_changes(&self, kind: Kind, name: &str, before: &str) -> anyhow::Result<String> {
+    pub async fn hash_changes(&self, kind: KindRef, name: &str, before: &str) -> anyhow::Result<String> {
         eventually(format!("another config hash on {name}"), PATIENCE, || async {
             let hash = self.hash(kind, name).await?;
             ensure!(hash != before, "still {before}");
@@ -135,7 +135,7 @@ impl<'a> Space<'a> {
 
     /// The pod-template revisions that the controller-manager made of a workload, once it has seen the last change:
     /// `ReplicaSets` of a Deployment, `ControllerRevisions` of the others.
-    pub async fn revisions(&self, kind: Kind, name: &str) -> anyhow::Result<usize> {
+    pub async fn revisions(&self, kind: KindRef, name: &str) -> anyhow::Result<usize> {
         eventually(format!("the controller to have seen {name}"), PATIENCE, || async {
             let workload = self.get(kind, name).await?;
             let observed = workload.data["status"]["observedGeneration"].as_i64();
@@ -145,7 +145,7 @@ impl<'a> Space<'a> {
             let params = ListParams::default();
             let is_owned =
                 |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
-            if kind == Kind::Deployment {
+            if kind == apps::DEPLOYMENT {
                 let sets =
                     Api::<ReplicaSet>::namespaced(self.client.clone(), &self.name).list(&params).await?;
                 Ok(sets.iter().filter(|set| is_owned(&set.metadata)).count())
@@ -164,11 +164,11 @@ impl<'a> Space<'a> {
 
     /// Asserts the number of revisions, with all that helps on failure. Those that are still to come are waited for;
     /// one too many fails at once.
-    pub async fn expect_revisions(&self, kind: Kind, name: &str, expected: usize) -> anyhow::Result<()> {
+    pub async fn expect_revisions(&self, kind: KindRef, name: &str, expected: usize) -> anyhow::Result<()> {
         // The controller-manager has its own patience: after an outage of the API server it may take half a minute
         // before it watches again.
         self.revisions(kind, name).await?;
-        let what = format!("{expected} revisions of {} {name}", kind.name());
+        let what = format!("{expected} revisions of {} {name}", kind.kind);
         eventually(what, MISSING_PATIENCE, || async {
             let revisions = self.revisions(kind, name).await?;
             if revisions != expected {
@@ -212,15 +212,15 @@ impl<'a> Space<'a> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).ok().context("no random bytes")?;
         let value = format!("{:016x}", u64::from_be_bytes(random));
-        if self.workloads(Kind::Deployment).get_opt(SENTINEL).await?.is_none() {
+        if self.workloads(apps::DEPLOYMENT).get_opt(SENTINEL).await?.is_none() {
             self.configmap(SENTINEL, "start").await?;
             self.create(&objects::listing(SENTINEL, SENTINEL)).await?;
         }
         let before =
-            eventually("the sentinel to have a hash", PATIENCE, || self.hash(Kind::Deployment, SENTINEL))
+            eventually("the sentinel to have a hash", PATIENCE, || self.hash(apps::DEPLOYMENT, SENTINEL))
                 .await?;
         self.configmap(SENTINEL, &value).await?;
-        self.hash_changes(Kind::Deployment, SENTINEL, &before).await?;
+        self.hash_changes(apps::DEPLOYMENT, SENTINEL, &before).await?;
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl<'a> Space<'a> {
     /// config hash changes along.
     pub async fn expect_new_revisions<Fut: Future<Output = anyhow::Result<()>>>(
         &self,
-        kind: Kind,
+        kind: KindRef,
         name: &str,
         expected: usize,
         act: impl FnOnce() -> Fut,
@@ -246,9 +246,9 @@ impl<'a> Space<'a> {
 }
 
 /// The kind of a workload that was built.
-fn kind_of(workload: &DynamicObject) -> anyhow::Result<Kind> {
+fn kind_of(workload: &DynamicObject) -> anyhow::Result<KindRef> {
     let name = workload.types.as_ref().map(|types| types.kind.as_str()).unwrap_or_default();
-    Kind::ALL.into_iter().find(|kind| kind.name() == name).with_context(|| format!("no workload: {name}"))
+    BUILT_IN.into_iter().find(|kind| kind.kind == name).with_context(|| format!("no workload: {name}"))
 }
 
 /// A pause that a test needs because time itself is what it tests.

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::PATIENCE;
-use crate::objects::{self, Kind};
+use crate::objects::{self, apps};
 use crate::policy;
 
 /// The settle window that the shared operator runs with: shorter than the default, for the tests' sake.
@@ -112,8 +112,8 @@ impl World {
 
     /// Waits until a dry-run write comes back with a config hash.
     pub async fn webhook_answers(&self) -> anyhow::Result<()> {
-        let api = objects::api(self.admin().await?, Kind::Deployment, "default");
-        let probe = objects::workload(Kind::Deployment, "probe", json!({objects::CONFIGMAPS: "probe"}));
+        let api = objects::api(self.admin().await?, apps::DEPLOYMENT, "default");
+        let probe = objects::workload(apps::DEPLOYMENT, "probe", json!({objects::CONFIGMAPS: "probe"}));
         eventually("the webhook to be called", PATIENCE, || async {
             let params = kube::api::PostParams { dry_run: true, ..Default::default() };
             let created = api.create(&params, &probe).await?;

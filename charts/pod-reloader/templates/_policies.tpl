@@ -6,15 +6,21 @@ annotations and of fields alone, and stays below what the API server allows up t
 annotations have in common is looked up once; that none is gone follows from their number.
 */}}
 
-{{/* Updates of workloads: the annotations that make a reload, on those that have opted in. */}}
+{{/* Updates of workloads with a pod template at a path: the annotations that make a reload, on those that have opted in.
+The arguments are the chart's root and the path. `level0` and what follows are the objects around the template. */}}
 {{- define "pod-reloader.workloadsPolicy" -}}
+{{- $root := index . 0 }}
+{{- $template := index . 1 }}
+{{- $path := splitList "." $template -}}
 matchConstraints:
   resourceRules:
-  - apiGroups: [apps]
-    apiVersions: [v1]
+  {{- range include "pod-reloader.kindGroups" $template | fromJsonArray }}
+  - apiGroups: [{{ .group }}]
+    apiVersions: [{{ .version }}]
     operations: [UPDATE]
-    resources: [deployments, statefulsets, daemonsets]
+    resources: [{{ join ", " .resources }}]
     scope: Namespaced
+  {{- end }}
 variables:
 - name: annotations
   expression: dyn(object).metadata.?annotations.orValue({})
@@ -24,14 +30,16 @@ variables:
   expression: dyn(object).metadata.?labels.orValue({})
 - name: oldLabels
   expression: dyn(oldObject).metadata.?labels.orValue({})
-- name: spec
-  expression: dyn(object).spec
-- name: oldSpec
-  expression: dyn(oldObject).spec
+{{- range $i, $_ := initial $path }}
+- name: level{{ $i }}
+  expression: dyn(object).{{ slice $path 0 (add1 $i) | join "." }}
+- name: oldLevel{{ $i }}
+  expression: dyn(oldObject).{{ slice $path 0 (add1 $i) | join "." }}
+{{- end }}
 - name: pod
-  expression: dyn(object).spec.template
+  expression: dyn(object).{{ $template }}
 - name: oldPod
-  expression: dyn(oldObject).spec.template
+  expression: dyn(oldObject).{{ $template }}
 - name: podMetadata
   expression: variables.pod.?metadata.orValue({})
 - name: oldPodMetadata
@@ -47,7 +55,7 @@ variables:
       (request.resource.resource == 'daemonsets' ? ['deprecated.daemonset.template.generation'] : [])
 - name: isManaged
   expression: |-
-    {{ include "pod-reloader.listsInCel" . }}.exists(key,
+    {{ include "pod-reloader.listsInCel" $root }}.exists(key,
       variables.oldAnnotations[?key].orValue('').matches('[^\\s,]')) &&
     ['pod-reloader.cs.sap.com/ignored', 'pod-reloader.cs.sap.com/disabled'].all(key,
       variables.oldLabels[?key].orValue('') != 'true')
@@ -70,7 +78,7 @@ validations:
       (entry.?fieldsV1 == old.?fieldsV1 ||
         old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/observed-config'].hasValue() ||
         old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue() ||
-        old.?fieldsV1[?'f:spec'][?'f:template'][?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue())))
+        old.?fieldsV1{{ range $path }}[?'f:{{ . }}']{{ end }}[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue())))
 - reason: Forbidden
   message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
   expression: |-
@@ -94,9 +102,12 @@ validations:
 - reason: Forbidden
   message: pod-reloader may change nothing of a workload's spec but an annotation of the pod template
   expression: |-
-    variables.spec.all(key,
-      key == 'template' || (key in variables.oldSpec && variables.oldSpec[key] == variables.spec[key])) &&
-    variables.oldSpec.all(key, key in variables.spec)
+{{- range $i, $next := rest $path }}
+    {{ if $i }}&& {{ end }}variables.level{{ $i }}.all(key,
+      key == '{{ $next }}' ||
+      (key in variables.oldLevel{{ $i }} && variables.oldLevel{{ $i }}[key] == variables.level{{ $i }}[key])) &&
+    variables.oldLevel{{ $i }}.all(key, key in variables.level{{ $i }})
+{{- end }}
 - reason: Forbidden
   message: pod-reloader may change nothing of a pod template but an annotation
   expression: |-
@@ -134,17 +145,19 @@ validations:
 {{- define "pod-reloader.nothingElsePolicy" -}}
 matchConstraints:
   resourceRules:
-  - apiGroups: [apps]
-    apiVersions: [v1]
+  {{- range include "pod-reloader.kindGroups" "" | fromJsonArray }}
+  - apiGroups: [{{ .group }}]
+    apiVersions: [{{ .version }}]
     operations: [CREATE, DELETE]
-    resources: [deployments, statefulsets, daemonsets]
+    resources: [{{ join ", " .resources }}]
     scope: Namespaced
   # Of these the API server takes `deployments/*` for the Deployments, too, whose updates have a policy of their own.
-  - apiGroups: [apps]
-    apiVersions: [v1]
+  - apiGroups: [{{ .group }}]
+    apiVersions: [{{ .version }}]
     operations: ["*"]
-    resources: [deployments/*, statefulsets/*, daemonsets/*]
+    resources: [{{ join "/*, " .resources }}/*]
     scope: Namespaced
+  {{- end }}
   - apiGroups: [""]
     apiVersions: [v1]
     operations: [DELETE]
@@ -166,7 +179,7 @@ validations:
     pod-reloader may update workloads only: it neither makes nor deletes any, leaves their subresources alone, and
     deletes no Secret, Lease or Event
   expression: |-
-    request.resource.group == 'apps' && request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')
+    request.resource.group in {{ include "pod-reloader.kindGroupsInCel" . }} && request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')
 {{- end }}
 
 {{/* Its Secrets and its Lease. RBAC cannot say what an object that is created may be called. */}}
@@ -228,11 +241,12 @@ matchConstraints:
     scope: Namespaced
 validations:
 - reason: Forbidden
-  message: pod-reloader may write Events in its own name only, about Deployments, StatefulSets and DaemonSets of the same namespace
+  message: pod-reloader may write Events in its own name only, about {{ include "pod-reloader.kindsInWords" . }} of the same namespace
   expression: |-
     dyn(object).?reportingController.orValue('') == 'pod-reloader' &&
-    dyn(object).?regarding.?apiVersion.orValue('') == 'apps/v1' &&
-    dyn(object).?regarding.?kind.orValue('') in ['Deployment', 'StatefulSet', 'DaemonSet'] &&
+    ({{ range $i, $group := include "pod-reloader.kindGroups" "" | fromJsonArray }}{{ if $i }} ||
+      {{ end }}(dyn(object).?regarding.?apiVersion.orValue('') == '{{ .apiVersion }}' &&
+        dyn(object).?regarding.?kind.orValue('') in ['{{ join "', '" .kinds }}']){{ end }}) &&
     dyn(object).?regarding.?namespace.orValue('') == request.namespace
 - reason: Forbidden
   message: pod-reloader may give its Events neither owners nor finalizers

@@ -123,10 +123,10 @@ impl State {
 mod tests {
     use super::*;
     use crate::fact::Unreadable;
-    use pod_reloader_core::reference::WorkloadKind;
+    use pod_reloader_core::kind::apps::DEPLOYMENT;
 
     fn workload(name: &str) -> WorkloadRef {
-        WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
+        WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() }
     }
 
     fn refused(why: &str) -> Fact {

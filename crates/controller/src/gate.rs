@@ -178,10 +178,10 @@ impl Namespace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::reference::WorkloadKind;
+    use pod_reloader_core::kind::apps::DEPLOYMENT;
 
     fn workload(namespace: &str, i: usize) -> WorkloadRef {
-        WorkloadRef { kind: WorkloadKind::Deployment, namespace: namespace.into(), name: format!("w{i}") }
+        WorkloadRef { kind: DEPLOYMENT, namespace: namespace.into(), name: format!("w{i}") }
     }
 
     fn fill(gate: &mut Gate, namespace: &str, count: usize, now: Instant) {

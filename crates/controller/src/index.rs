@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::lookup::ConfigVersion;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
-use pod_reloader_core::reference::{WorkloadKind, WorkloadRef};
+use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_core::workload::{SettleWindow, Workload};
 use tokio::time::Instant;
 
@@ -106,7 +107,7 @@ pub(crate) struct Index {
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
     objects: HashMap<ConfigRef, ObjectEntry>,
     /// What a relist under way has not listed yet; what is left at its end is gone.
-    unlisted_workloads: HashMap<Coverage<WorkloadKind>, HashSet<WorkloadRef>>,
+    unlisted_workloads: HashMap<Coverage<KindRef>, HashSet<WorkloadRef>>,
     unlisted_objects: HashMap<Coverage<ConfigKind>, HashSet<ConfigRef>>,
 }
 

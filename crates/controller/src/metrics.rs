@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use pod_reloader_core::reference::WorkloadKind;
+use pod_reloader_core::kind::KindRef;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -143,7 +143,7 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn count_reload(&self, kind: WorkloadKind, cause: &'static str, result: &'static str) {
+    pub(crate) fn count_reload(&self, kind: KindRef, cause: &'static str, result: &'static str) {
         self.reloads.get_or_create(&ReloadLabels { kind: kind.as_str(), cause, result }).inc();
     }
 

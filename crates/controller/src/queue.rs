@@ -117,10 +117,10 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::reference::WorkloadKind;
+    use pod_reloader_core::kind::apps::DEPLOYMENT;
 
     fn workload(name: &str) -> WorkloadRef {
-        WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
+        WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() }
     }
 
     fn after(seconds: u64) -> Instant {

@@ -147,10 +147,10 @@ pub(crate) fn foreign_record(view: &View, key: &DigestKey) -> Option<Observed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::reference::WorkloadKind;
+    use pod_reloader_core::kind::apps::DEPLOYMENT;
 
     fn workload(namespace: &str) -> WorkloadRef {
-        WorkloadRef { kind: WorkloadKind::Deployment, namespace: namespace.into(), name: "web".into() }
+        WorkloadRef { kind: DEPLOYMENT, namespace: namespace.into(), name: "web".into() }
     }
 
     #[test]

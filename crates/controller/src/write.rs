@@ -13,6 +13,7 @@ use kube::client::Body;
 use kube::core::{Request, Status};
 use kube::{Client, Resource};
 use pod_reloader_core::guard::Guard;
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_core::selector::Selector;
@@ -130,7 +131,7 @@ impl Writer {
     pub(crate) async fn get(&self, workload: &WorkloadRef) -> Result<Option<WorkloadObject>, WriteError> {
         let found = self.get_text(workload, Room::Times(1)).await?;
         let found = found.filter(|text| self.object_selector.matches_json(&text.json));
-        found.as_ref().map(parse).transpose()
+        found.map(|text| parse(workload.kind, &text)).transpose()
     }
 
     async fn get_text(&self, workload: &WorkloadRef, room: Room) -> Result<Option<Text>, WriteError> {
@@ -165,7 +166,9 @@ impl Writer {
     }
 
     async fn write_version(&self, view: &View, target: &Target) -> Written {
-        let Some(patch) = target.merge_patch(&view.workload) else { return Written::Nothing };
+        let Some(patch) = target.merge_patch(view.workload_ref.kind, &view.workload) else {
+            return Written::Nothing;
+        };
         match patch_request(&view.workload_ref, &Patch::Merge(&patch)) {
             Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
             Err(error) => Written::Failed(WriteError::Request(error)),
@@ -179,7 +182,8 @@ impl Writer {
             Ok(_) => return Written::Conflict,
             Err(error) => return Written::Failed(error),
         };
-        let (Ok(object), Ok(mut guard)) = (parse(&text), Guard::of(&text.json)) else {
+        let kind = view.workload_ref.kind;
+        let (Ok(object), Ok(mut guard)) = (parse(kind, &text), Guard::of(kind, &text.json)) else {
             return Written::Failed(WriteError::NoWorkload);
         };
         if !self.object_selector.is_empty() {
@@ -201,7 +205,7 @@ impl Writer {
 
     async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
         let request = self.request(&view.workload_ref.namespace, request, room);
-        match self.call("patch_workload", request).await.map(|text| parse(&text)) {
+        match self.call("patch_workload", request).await.map(|text| parse(view.workload_ref.kind, &text)) {
             Ok(Ok(object)) => Written::Done(Box::new(object)),
             Ok(Err(error)) => Written::Failed(error),
             // Whether it is gone or a policy answers so is found out by reading it.
@@ -314,8 +318,8 @@ fn patch_request<P: serde::Serialize + std::fmt::Debug>(
     Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
 }
 
-fn parse(text: &Text) -> Result<WorkloadObject, WriteError> {
-    serde_json::from_str(&text.json).map_err(|_| WriteError::NoWorkload)
+fn parse(kind: KindRef, text: &Text) -> Result<WorkloadObject, WriteError> {
+    WorkloadObject::read(kind, &text.json).map_err(|_| WriteError::NoWorkload)
 }
 
 /// Whether a decision from one version holds for the other, too: all but the version and the room for annotations is the

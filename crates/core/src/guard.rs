@@ -1,6 +1,5 @@
 //! Tests that guard a patch by exactly what the decision read, rather than by the whole object's version (5.5).
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -8,6 +7,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::annotation::{CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS};
+use crate::kind::KindRef;
+use crate::object::{Text, WorkloadParts};
 
 /// What a decision about one version of a workload was made from, as the API server wrote it.
 ///
@@ -15,6 +16,7 @@ use crate::annotation::{CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CON
 /// encoding (`<` as `\u003c`, for one), so what it wrote is what has to come back.
 #[derive(Clone, Debug)]
 pub struct Guard<'a> {
+    kind: KindRef,
     uid: Option<&'a RawValue>,
     labels: Picked<'a, 2>,
     /// All of them, and whether they matter.
@@ -26,15 +28,16 @@ pub struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    /// Reads the guard from the JSON text of the workload, as it was read from the API server. The decision has to be
-    /// made from the same text.
-    pub fn of(text: &'a str) -> Result<Self, serde_json::Error> {
-        let Wire { metadata, spec } = serde_json::from_str(text)?;
-        let metadata = metadata.unwrap_or_default();
-        let template = spec.and_then(|spec| spec.template).unwrap_or_default();
+    /// Reads the guard from the JSON text of a workload of that kind, as it was read from the API server. The decision
+    /// has to be made from the same text.
+    pub fn of(kind: KindRef, text: &'a str) -> Result<Self, serde_json::Error> {
+        let WorkloadParts::<Metadata<'a>, Template<'a>> { metadata, template } =
+            WorkloadParts::read(kind, text)?;
+        let (metadata, template) = (metadata.unwrap_or_default(), template.unwrap_or_default());
         let has_template_metadata = template.metadata.is_some();
         let on_template = template.metadata.and_then(|metadata| metadata.annotations);
         Ok(Self {
+            kind,
             uid: metadata.uid,
             labels: Picked::read(LABELS, metadata.labels)?,
             all_labels: (metadata.labels, false),
@@ -52,6 +55,11 @@ impl<'a> Guard<'a> {
         self
     }
 
+    /// The kind of the workload.
+    pub(crate) fn kind(&self) -> KindRef {
+        self.kind
+    }
+
     /// The operations, each as JSON text.
     pub(crate) fn tests(&self) -> Vec<String> {
         let mut tests = vec![test("/metadata/uid", self.uid), test("/metadata/deletionTimestamp", None)];
@@ -61,11 +69,12 @@ impl<'a> Guard<'a> {
         }
         self.annotations.add_tests("/metadata/annotations", &mut tests);
         if self.has_template_metadata {
-            self.template_annotations.add_tests("/spec/template/metadata/annotations", &mut tests);
+            let map = self.kind.template_pointer(&["metadata", "annotations"]);
+            self.template_annotations.add_tests(map.as_str(), &mut tests);
         } else {
-            tests.push(test("/spec/template/metadata", None));
+            tests.push(test(self.kind.template_pointer(&["metadata"]).as_str(), None));
         }
-        tests.push(test("/spec/template/spec", self.pod_spec));
+        tests.push(test(self.kind.template_pointer(&["spec"]).as_str(), self.pod_spec));
         tests
     }
 }
@@ -141,18 +150,6 @@ impl<'de, const N: usize> Visitor<'de> for Picked<'de, N> {
     }
 }
 
-/// A string that borrows from the input where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-struct Wire<'a> {
-    #[serde(borrow)]
-    metadata: Option<Metadata<'a>>,
-    #[serde(borrow)]
-    spec: Option<Spec<'a>>,
-}
-
 #[derive(Default, Deserialize)]
 struct Metadata<'a> {
     #[serde(borrow)]
@@ -161,12 +158,6 @@ struct Metadata<'a> {
     labels: Option<&'a RawValue>,
     #[serde(borrow)]
     annotations: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Spec<'a> {
-    #[serde(borrow)]
-    template: Option<Template<'a>>,
 }
 
 #[derive(Default, Deserialize)]

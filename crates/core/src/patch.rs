@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::admission::Baseline;
 use crate::annotation;
 use crate::guard::Guard;
+use crate::kind::{KindRef, Reload};
 use crate::workload::{AnnotationRoom, Workload};
 
 /// The annotations that a workload should have. SAP's trigger is never among them (4.5).
@@ -64,21 +65,23 @@ impl Target {
     }
 
     /// The JSON Patch (RFC 6902) for an admission response; empty when all is right.
-    pub fn admission_patch(&self, workload: &Workload) -> json_patch::Patch {
+    pub fn admission_patch(&self, kind: KindRef, workload: &Workload) -> json_patch::Patch {
+        // Another way to reload has to be decided on here, and in `merge_patch`.
+        let Reload::PatchTemplate = kind.reload;
         let mut operations = vec![];
-        let metadata = ["metadata", "annotations"];
-        let mut on_workload =
-            Edit { operations: &mut operations, map: &metadata, is_present: workload.annotations.is_present };
+        let map = PointerBuf::from_tokens(["metadata", "annotations"]);
+        let AnnotationRoom { is_present, .. } = workload.annotations;
+        let mut on_workload = Edit { operations: &mut operations, map, is_present };
         on_workload.set(annotation::OBSERVED_CONFIG, workload.observed.as_deref(), self.observed.as_deref());
         on_workload.set(annotation::CONFIG_HASH, workload.trigger.as_deref(), None);
 
         let template = &workload.template;
         if !template.has_metadata && self.hash.is_some() {
-            operations.push(add(&["spec", "template", "metadata"], json!({})));
+            operations.push(add(kind.template_pointer(&["metadata"]), json!({})));
         }
-        let metadata = ["spec", "template", "metadata", "annotations"];
+        let map = kind.template_pointer(&["metadata", "annotations"]);
         let AnnotationRoom { is_present, .. } = template.annotations;
-        Edit { operations: &mut operations, map: &metadata, is_present }.set(
+        Edit { operations: &mut operations, map, is_present }.set(
             annotation::CONFIG_HASH,
             template.config_hash.as_deref(),
             self.hash.as_deref(),
@@ -90,7 +93,7 @@ impl Target {
     /// `application/json-patch+json`: the edits of [`Self::admission_patch`] behind tests on all that the decision
     /// read. `guard` has to be of the same version as `workload`. `None` when all is right.
     pub fn guarded_patch(&self, workload: &Workload, guard: &Guard<'_>) -> Option<String> {
-        let edits = self.admission_patch(workload).0;
+        let edits = self.admission_patch(guard.kind(), workload).0;
         if edits.is_empty() {
             return None;
         }
@@ -101,7 +104,8 @@ impl Target {
 
     /// The merge patch (RFC 7386) for the reconciler, guarded by the resource version that the decision read;
     /// `None` when all is right.
-    pub fn merge_patch(&self, workload: &Workload) -> Option<Value> {
+    pub fn merge_patch(&self, kind: KindRef, workload: &Workload) -> Option<Value> {
+        let Reload::PatchTemplate = kind.reload;
         let mut on_workload = Map::new();
         if workload.observed != self.observed {
             on_workload.insert(annotation::OBSERVED_CONFIG.into(), json!(self.observed));
@@ -118,8 +122,8 @@ impl Target {
             patch["metadata"]["annotations"] = Value::Object(on_workload);
         }
         if !is_hash_right {
-            patch["spec"]["template"]["metadata"]["annotations"] =
-                json!({ annotation::CONFIG_HASH: self.hash });
+            let template = kind.template.iter().fold(&mut patch, |parent, member| &mut parent[*member]);
+            template["metadata"]["annotations"] = json!({ annotation::CONFIG_HASH: self.hash });
         }
         Some(patch)
     }
@@ -128,35 +132,34 @@ impl Target {
 /// Edits one map of annotations.
 struct Edit<'a> {
     operations: &'a mut Vec<PatchOperation>,
-    map: &'a [&'a str],
+    map: PointerBuf,
     is_present: bool,
 }
 
 impl Edit<'_> {
     fn set(&mut self, key: &str, before: Option<&str>, after: Option<&str>) {
-        let map = self.map;
-        let path = || PointerBuf::from_tokens(map.iter().copied().chain([key]));
+        let path = self.map.with_trailing_token(key);
         match (before, after) {
             (before, after) if before == after => {}
             (None, Some(value)) => {
                 if !self.is_present {
-                    self.operations.push(add(self.map, json!({})));
+                    self.operations.push(add(self.map.clone(), json!({})));
                     self.is_present = true;
                 }
-                let operation = AddOperation { path: path(), value: json!(value) };
+                let operation = AddOperation { path, value: json!(value) };
                 self.operations.push(PatchOperation::Add(operation));
             }
             (Some(_), Some(value)) => {
-                let operation = ReplaceOperation { path: path(), value: json!(value) };
+                let operation = ReplaceOperation { path, value: json!(value) };
                 self.operations.push(PatchOperation::Replace(operation));
             }
-            (_, None) => self.operations.push(PatchOperation::Remove(RemoveOperation { path: path() })),
+            (_, None) => self.operations.push(PatchOperation::Remove(RemoveOperation { path })),
         }
     }
 }
 
-fn add(tokens: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(tokens.iter().copied()), value })
+fn add(path: PointerBuf, value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation { path, value })
 }
 
 fn entry_bytes(key: &str, value: Option<&str>) -> usize {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::kind::KindRef;
 use crate::name::is_valid_name;
 pub use crate::name::{ConfigKind, ConfigRef, is_valid_namespace};
 use crate::template::{Need, TemplateUses};
@@ -50,50 +51,11 @@ impl Keys {
     }
 }
 
-/// The kinds of workload that can opt in (1.1), all of `apps/v1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WorkloadKind {
-    /// `apps/v1` `Deployment`.
-    Deployment,
-    /// `apps/v1` `StatefulSet`.
-    StatefulSet,
-    /// `apps/v1` `DaemonSet`.
-    DaemonSet,
-}
-
-impl WorkloadKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
-
-    /// The `kind` field's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Deployment => "Deployment",
-            Self::StatefulSet => "StatefulSet",
-            Self::DaemonSet => "DaemonSet",
-        }
-    }
-
-    /// The resource's plural name in URLs.
-    pub const fn plural(self) -> &'static str {
-        match self {
-            Self::Deployment => "deployments",
-            Self::StatefulSet => "statefulsets",
-            Self::DaemonSet => "daemonsets",
-        }
-    }
-
-    /// The kind of that name, if it is one of ours.
-    pub fn from_kind(kind: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|candidate| candidate.as_str() == kind)
-    }
-}
-
 /// A workload anywhere in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadRef {
     /// Its kind.
-    pub kind: WorkloadKind,
+    pub kind: KindRef,
     /// Its namespace.
     pub namespace: String,
     /// Its name.

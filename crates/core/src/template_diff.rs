@@ -3,12 +3,14 @@
 //! Both objects are walked as text: a template may be megabytes large, and a tree of it takes many times that. Parts
 //! whose texts are equal, which is nearly all, are not entered.
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
 use crate::annotation::CONFIG_HASH;
 use crate::json_text::{Budget, GaveUp, Member, Parts, is_same_string};
+use crate::kind::KindRef;
+use crate::object::WorkloadParts;
 
 /// Deeper than this only texts are compared; the walk is recursive.
 const MAX_DEPTH: usize = 64;
@@ -20,22 +22,11 @@ const MIN_BUDGET: usize = 256 * 1024;
 /// A pod template has two members, its metadata at most fifteen.
 const MAX_MEMBERS: usize = 32;
 
-#[derive(Deserialize)]
-struct Object<'a> {
-    #[serde(borrow)]
-    spec: Option<Spec<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Spec<'a> {
-    #[serde(borrow)]
-    template: Option<&'a RawValue>,
-}
-
-/// Compares the pod templates of two versions of a workload, given as the JSON of the whole objects. What cannot be
-/// read, or not compared at a bearable price, counts as changed: reading the configuration once too often is harmless.
-pub fn differs(old: &str, new: &str) -> bool {
-    let (Ok(old), Ok(new)) = (template(old), template(new)) else { return true };
+/// Compares the pod templates of two versions of a workload of that kind, given as the JSON of the whole objects. What
+/// cannot be read, or not compared at a bearable price, counts as changed: reading the configuration once too often is
+/// harmless.
+pub fn differs(kind: KindRef, old: &str, new: &str) -> bool {
+    let (Ok(old), Ok(new)) = (template(kind, old), template(kind, new)) else { return true };
     match (old, new) {
         (None, None) => false,
         (Some(old), Some(new)) => {
@@ -47,9 +38,9 @@ pub fn differs(old: &str, new: &str) -> bool {
     }
 }
 
-fn template(object: &str) -> Result<Option<&str>, serde_json::Error> {
-    let object: Object<'_> = serde_json::from_str(object)?;
-    Ok(object.spec.and_then(|spec| spec.template).map(RawValue::get))
+fn template(kind: KindRef, object: &str) -> Result<Option<&str>, serde_json::Error> {
+    let parts: WorkloadParts<IgnoredAny, &RawValue> = WorkloadParts::read(kind, object)?;
+    Ok(parts.template.map(RawValue::get))
 }
 
 /// Where in the template a value stands, as far as it matters for what is left out of the comparison.

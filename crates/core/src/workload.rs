@@ -5,17 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::annotation;
 use crate::duration;
+use crate::kind::KindRef;
+use crate::object::{self, Text, WorkloadParts, WorkloadPartsSeed};
 use crate::reference::References;
 use crate::template::{PodSpec, TemplateUses};
 
-/// One version of a `Deployment`, `StatefulSet` or `DaemonSet`, as far as it concerns us.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireWorkload")]
+/// One version of a workload, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// `metadata.namespace`; may be missing in an admission request.
     pub namespace: Option<String>,
@@ -57,6 +58,16 @@ impl Workload {
         self
     }
 
+    /// Reads the JSON text of a workload of that kind.
+    pub fn read(kind: KindRef, json: &str) -> Result<Self, serde_json::Error> {
+        object::read_with(Self::seed(kind), json)
+    }
+
+    /// Reads a workload of that kind.
+    pub fn seed(kind: KindRef) -> WorkloadSeed {
+        WorkloadSeed(kind)
+    }
+
     /// Whether this version is ours to care for: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
     pub fn is_cared_for(&self) -> bool {
         self.references.opted_in() && !self.is_ignored && !self.is_deleting
@@ -84,7 +95,7 @@ impl SettleWindow {
     }
 }
 
-/// The parts of `spec.template` that concern us.
+/// The parts of a pod template that concern us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodTemplate {
     /// Whether there is a `metadata` object to patch.
@@ -106,10 +117,16 @@ pub struct AnnotationRoom {
     pub bytes: usize,
 }
 
-#[derive(Deserialize)]
-struct WireWorkload {
-    metadata: Option<WireMetadata>,
-    spec: Option<WireSpec>,
+/// Reads a [`Workload`]; where its pod template is depends on its kind.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadSeed(KindRef);
+
+impl<'de> DeserializeSeed<'de> for WorkloadSeed {
+    type Value = Workload;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Workload, D::Error> {
+        WorkloadPartsSeed::of(self.0).deserialize(deserializer).map(Workload::from)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -128,11 +145,6 @@ struct WireMetadata {
 }
 
 #[derive(Deserialize)]
-struct WireSpec {
-    template: Option<WireTemplate>,
-}
-
-#[derive(Deserialize)]
 struct WireTemplate {
     metadata: Option<WireTemplateMetadata>,
     spec: Option<PodSpec>,
@@ -144,13 +156,13 @@ struct WireTemplateMetadata {
     annotations: OptionalMap<Annotations>,
 }
 
-impl From<WireWorkload> for Workload {
-    fn from(wire: WireWorkload) -> Self {
+impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
+    fn from(wire: WorkloadParts<WireMetadata, WireTemplate>) -> Self {
         let metadata = wire.metadata.unwrap_or_default();
         let annotations = metadata.annotations.0.unwrap_or_default();
-        let template = wire.spec.and_then(|spec| spec.template);
         let namespace: Arc<str> = metadata.namespace.as_deref().unwrap_or_default().into();
-        let template = template.map(|template| PodTemplate::read(template, &namespace)).unwrap_or_default();
+        let template =
+            wire.template.map(|template| PodTemplate::read(template, &namespace)).unwrap_or_default();
         let (configmaps, secrets) = (annotations.configmaps.as_deref(), annotations.secrets.as_deref());
         let references = References::parse(&namespace, configmaps, secrets).needed_by(&template.uses);
         Self {
@@ -236,10 +248,6 @@ impl FoldEntry for Annotations {
     }
 }
 
-/// A string that borrows from the input where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 struct MapVisitor<T>(std::marker::PhantomData<T>);
 
 impl<'de, T: FoldEntry> Visitor<'de> for MapVisitor<T> {
@@ -283,11 +291,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OptionalMap<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::apps::DEPLOYMENT;
     use serde_json::json;
 
     fn read(object: &serde_json::Value) -> Workload {
         // Through text, as both the webhook and the watches do.
-        serde_json::from_str(&object.to_string()).unwrap()
+        Workload::read(DEPLOYMENT, &object.to_string()).unwrap()
     }
 
     #[test]
@@ -355,7 +364,7 @@ mod tests {
     fn annotations_that_are_not_strings_are_an_error() {
         for annotations in [json!([]), json!("x"), json!({"a": 1}), json!({"a": {}})] {
             let object = json!({"metadata": {"annotations": annotations}}).to_string();
-            assert!(serde_json::from_str::<Workload>(&object).is_err(), "{object}");
+            assert!(Workload::read(DEPLOYMENT, &object).is_err(), "{object}");
         }
     }
 }

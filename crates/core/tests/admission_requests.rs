@@ -7,6 +7,7 @@ use pod_reloader_core::admission::{Baseline, classify};
 use pod_reloader_core::annotation::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::decide::Context::Rollout;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::workload::Workload;
 use support::manifest::Manifest;
@@ -197,7 +198,7 @@ fn c3_somebody_writes_without_the_hash_with_another_one_or_with_copied_annotatio
         };
         let target = Target { hash: hash.map(str::to_owned), observed: observed.map(str::to_owned) };
         let mut stored = written.clone();
-        json_patch::patch(&mut stored.0, &target.admission_patch(&new)).unwrap();
+        json_patch::patch(&mut stored.0, &target.admission_patch(DEPLOYMENT, &new)).unwrap();
         assert_eq!(stored, ours(), "{written:?}");
     }
 }

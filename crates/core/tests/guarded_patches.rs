@@ -4,7 +4,9 @@ mod support;
 
 use pod_reloader_core::annotation::{CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS};
 use pod_reloader_core::guard::Guard;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::patch::Target;
+use pod_reloader_core::workload::Workload;
 use serde_json::{Value, json};
 use support::manifest::{Manifest, apply_guarded};
 
@@ -14,7 +16,7 @@ fn target() -> Target {
 
 fn patch_for(manifest: &Manifest) -> String {
     let text = manifest.0.to_string();
-    let guard = Guard::of(&text).expect("a workload");
+    let guard = Guard::of(DEPLOYMENT, &text).expect("a workload");
     target().guarded_patch(&manifest.read(), &guard).expect("something differs")
 }
 
@@ -62,7 +64,7 @@ fn shapes() -> Vec<Manifest> {
 fn c1_6_where_workloads_are_selected_by_labels_a_patch_is_guarded_by_all_of_them() {
     for manifest in shapes() {
         let text = manifest.0.to_string();
-        let guard = Guard::of(&text).expect("a workload").with_all_labels();
+        let guard = Guard::of(DEPLOYMENT, &text).expect("a workload").with_all_labels();
         let patch = target().guarded_patch(&manifest.read(), &guard).expect("something differs");
         apply_guarded(&mut manifest.clone().0, &patch).expect("nothing moved");
         let mut relabelled = edited(&manifest, &|it| it["metadata"]["labels"] = json!({"team": "another"}));
@@ -74,7 +76,8 @@ fn c1_6_where_workloads_are_selected_by_labels_a_patch_is_guarded_by_all_of_them
 fn c5_5_a_guarded_patch_makes_the_same_edits_as_an_unguarded_one() {
     for manifest in shapes() {
         let mut expected = manifest.clone();
-        json_patch::patch(&mut expected.0, &target().admission_patch(&manifest.read())).expect("it applies");
+        json_patch::patch(&mut expected.0, &target().admission_patch(DEPLOYMENT, &manifest.read()))
+            .expect("it applies");
         let mut patched = manifest.clone();
         apply_guarded(&mut patched.0, &patch_for(&manifest)).expect("nothing moved");
         assert_eq!(patched, expected);
@@ -145,8 +148,8 @@ fn c5_5_what_others_write_all_the_time_is_not_in_the_way() {
 fn c5_5_tests_hold_the_api_servers_own_spelling() {
     let text = r#"{"metadata":{"annotations":{"pod-reloader.cs.sap.com/configmaps":"a\u0026b"}},
         "spec":{"template":{"metadata":{},"spec":{"containers":[{"args":["a \u003c b \u003e c"],"x":1.50}]}}}}"#;
-    let workload = serde_json::from_str(text).unwrap();
-    let patch = target().guarded_patch(&workload, &Guard::of(text).unwrap()).unwrap();
+    let workload = Workload::read(DEPLOYMENT, text).unwrap();
+    let patch = target().guarded_patch(&workload, &Guard::of(DEPLOYMENT, text).unwrap()).unwrap();
     assert!(patch.contains(r#""value":"a\u0026b""#), "{patch}");
     assert!(patch.contains(r#"{"containers":[{"args":["a \u003c b \u003e c"],"x":1.50}]}"#), "{patch}");
 }
@@ -155,7 +158,7 @@ fn c5_5_tests_hold_the_api_servers_own_spelling() {
 fn c5_4_nothing_to_do_is_no_guarded_patch() {
     let manifest = Manifest::listing("a").hash("h").observed("o");
     let text = manifest.0.to_string();
-    assert_eq!(target().guarded_patch(&manifest.read(), &Guard::of(&text).unwrap()), None);
+    assert_eq!(target().guarded_patch(&manifest.read(), &Guard::of(DEPLOYMENT, &text).unwrap()), None);
 }
 
 #[test]
@@ -163,7 +166,7 @@ fn c4_6_what_is_no_workload_gives_no_guard() {
     for text in
         ["", "[]", r#"{"metadata":{"labels":[]}}"#, r#"{"metadata":{"annotations":"x"}}"#, r#"{"spec":1}"#]
     {
-        assert!(Guard::of(text).is_err(), "{text}");
+        assert!(Guard::of(DEPLOYMENT, text).is_err(), "{text}");
     }
-    assert!(Guard::of("{}").is_ok());
+    assert!(Guard::of(DEPLOYMENT, "{}").is_ok());
 }

@@ -5,6 +5,7 @@ mod support;
 use pod_reloader_core::annotation::{
     CONFIG_HASH, CONFIGMAPS, HEADROOM_BYTES, MAX_TOTAL_BYTES, OBSERVED_CONFIG,
 };
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::patch::{NoRoom, Target};
 use serde_json::{Value, json};
 use support::manifest::Manifest;
@@ -15,13 +16,14 @@ fn target(hash: &str, observed: &str) -> Target {
 
 fn admitted(manifest: &Manifest, target: &Target) -> Manifest {
     let mut patched = manifest.clone();
-    json_patch::patch(&mut patched.0, &target.admission_patch(&manifest.read())).expect("it applies");
+    json_patch::patch(&mut patched.0, &target.admission_patch(DEPLOYMENT, &manifest.read()))
+        .expect("it applies");
     patched
 }
 
 fn reconciled(manifest: &Manifest, target: &Target) -> Manifest {
     let mut patched = manifest.clone();
-    if let Some(patch) = target.merge_patch(&manifest.read()) {
+    if let Some(patch) = target.merge_patch(DEPLOYMENT, &manifest.read()) {
         json_patch::merge(&mut patched.0, &patch);
     }
     patched
@@ -73,7 +75,7 @@ fn c4_1_maps_that_are_missing_or_null_are_added() {
 
 #[test]
 fn c4_1_keys_are_escaped_so_that_a_slash_makes_no_path() {
-    let patch = target("h", "o").admission_patch(&Manifest::listing("a").read());
+    let patch = target("h", "o").admission_patch(DEPLOYMENT, &Manifest::listing("a").read());
     let patch = serde_json::to_value(&patch).unwrap();
     let paths: Vec<_> = patch.as_array().unwrap().iter().map(|operation| &operation["path"]).collect();
     assert_eq!(
@@ -104,8 +106,8 @@ fn c4_1_when_all_is_right_there_is_no_patch() {
     ] {
         let workload = manifest.read();
         assert!(target.is_met_by(&workload));
-        assert_eq!(target.admission_patch(&workload).0, []);
-        assert_eq!(target.merge_patch(&workload), None);
+        assert_eq!(target.admission_patch(DEPLOYMENT, &workload).0, []);
+        assert_eq!(target.merge_patch(DEPLOYMENT, &workload), None);
     }
 }
 
@@ -113,7 +115,7 @@ fn c4_1_when_all_is_right_there_is_no_patch() {
 fn c4_1_only_what_differs_is_in_the_patch() {
     let workload = Manifest::listing("a").hash("h").observed("before").read();
     assert_eq!(
-        serde_json::to_value(target("h", "o").admission_patch(&workload)).unwrap(),
+        serde_json::to_value(target("h", "o").admission_patch(DEPLOYMENT, &workload)).unwrap(),
         json!([{
             "op": "replace",
             "path": "/metadata/annotations/pod-reloader.cs.sap.com~1observed-config",
@@ -121,7 +123,7 @@ fn c4_1_only_what_differs_is_in_the_patch() {
         }])
     );
     assert_eq!(
-        target("h", "o").merge_patch(&workload).unwrap(),
+        target("h", "o").merge_patch(DEPLOYMENT, &workload).unwrap(),
         json!({"metadata": {"resourceVersion": "7", "annotations": {OBSERVED_CONFIG: "o"}}})
     );
 }
@@ -131,7 +133,7 @@ fn c5_5_a_patch_is_guarded_by_the_resource_version_that_was_read() {
     for manifest in
         [Manifest::listing("a"), Manifest::listing("a").observed("o"), Manifest::listing("a").hash("h")]
     {
-        let patch = target("h", "o").merge_patch(&manifest.read()).unwrap();
+        let patch = target("h", "o").merge_patch(DEPLOYMENT, &manifest.read()).unwrap();
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
     }
 }

@@ -7,6 +7,7 @@ use pod_reloader_core::content::ContentSummary;
 use pod_reloader_core::decide::{Cause, Context, Lookup, Verdict};
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::guard::Guard;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::observed::{Observed, Seen};
 use pod_reloader_core::patch::Target;
@@ -117,14 +118,14 @@ proptest! {
 
     #[test]
     fn c4_6_no_json_makes_a_workload_panic(value in json_values(), text in ".{0,40}") {
-        let _ = serde_json::from_str::<Workload>(&text);
+        let _ = Workload::read(DEPLOYMENT, &text);
         for text in [value.to_string(), json!({"metadata": {"annotations": value}}).to_string(),
             json!({"spec": {"template": {"spec": value}}}).to_string()]
         {
-            if let Ok(workload) = serde_json::from_str::<Workload>(&text) {
+            if let Ok(workload) = Workload::read(DEPLOYMENT, &text) {
                 let target = Target { hash: Some("h".into()), observed: Some("o".into()) };
                 let (fitted, _) = target.fitted_to(&workload);
-                let _ = (fitted.admission_patch(&workload), fitted.merge_patch(&workload));
+                let _ = (fitted.admission_patch(DEPLOYMENT, &workload), fitted.merge_patch(DEPLOYMENT, &workload));
             }
         }
     }
@@ -274,16 +275,16 @@ proptest! {
         let workload = manifest.read();
         let target = after.target();
         let mut admitted = manifest.clone();
-        json_patch::patch(&mut admitted.0, &target.admission_patch(&workload)).expect("it applies");
+        json_patch::patch(&mut admitted.0, &target.admission_patch(DEPLOYMENT, &workload)).expect("it applies");
         prop_assert!(target.is_met_by(&admitted.read()), "{:?}", admitted);
         let text = manifest.0.to_string();
         let mut guarded = manifest.clone();
-        if let Some(patch) = target.guarded_patch(&workload, &Guard::of(&text).expect("a workload")) {
+        if let Some(patch) = target.guarded_patch(&workload, &Guard::of(DEPLOYMENT, &text).expect("a workload")) {
             apply_guarded(&mut guarded.0, &patch).expect("it applies");
         }
         prop_assert!(target.is_met_by(&guarded.read()), "{:?}", guarded);
         let mut reconciled = manifest.clone();
-        if let Some(patch) = target.merge_patch(&workload) {
+        if let Some(patch) = target.merge_patch(DEPLOYMENT, &workload) {
             json_patch::merge(&mut reconciled.0, &patch);
         } else {
             prop_assert!(target.is_met_by(&workload));

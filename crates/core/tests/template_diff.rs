@@ -3,11 +3,16 @@
 mod support;
 
 use pod_reloader_core::annotation::CONFIG_HASH;
-use pod_reloader_core::template_diff::differs;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
+use pod_reloader_core::template_diff;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use support::arbitrary::json_values;
+
+fn differs(old: &str, new: &str) -> bool {
+    template_diff::differs(DEPLOYMENT, old, new)
+}
 
 fn object(template: &Value) -> Value {
     json!({"spec": {"replicas": 1, "template": template}})

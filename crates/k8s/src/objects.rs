@@ -1,31 +1,49 @@
 //! Narrow types for the objects we watch and read.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use pod_reloader_core::content::ContentSummary;
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::lookup::ConfigVersion;
 use pod_reloader_core::name::ConfigKind;
-use pod_reloader_core::reference::{Keys, WorkloadKind, WorkloadRef};
-use pod_reloader_core::workload::Workload;
+use pod_reloader_core::object::read_with;
+use pod_reloader_core::reference::{Keys, WorkloadRef};
+use pod_reloader_core::workload::{Workload, WorkloadSeed};
+use serde::de::DeserializeSeed;
 use serde::{Deserialize, Deserializer};
 
 pub use crate::scope::Scope;
 
-/// A `Deployment`, `StatefulSet` or `DaemonSet`, reduced to what concerns us.
+/// An object that is watched. Its kind says how it is read.
+pub trait Watched: Resource<DynamicType: Copy, Scope = DynamicResourceScope> {
+    /// Reads it.
+    type Seed: for<'de> DeserializeSeed<'de, Value = Self> + Copy;
+
+    /// Reads one of that kind.
+    fn seed(kind: Self::DynamicType) -> Self::Seed;
+}
+
+/// A workload, reduced to what concerns us.
 #[derive(Clone, Debug)]
 pub struct WorkloadObject {
-    // What kube's watcher asks for: name, namespace, uid and resource version, nothing else.
+    // Name, namespace, uid and resource version, nothing else.
     meta: ObjectMeta,
     /// What decisions are made from.
     pub workload: Workload,
 }
 
 impl WorkloadObject {
+    /// Reads the JSON text of a workload of that kind.
+    pub fn read(kind: KindRef, json: &str) -> Result<Self, serde_json::Error> {
+        read_with(Self::seed(kind), json)
+    }
+
     /// The object's reference; `None` for an object without a name or namespace, which the API never sends.
-    pub fn reference(&self, kind: WorkloadKind) -> Option<WorkloadRef> {
+    pub fn reference(&self, kind: KindRef) -> Option<WorkloadRef> {
         Some(WorkloadRef {
             kind,
             namespace: self.workload.namespace.clone()?,
@@ -34,9 +52,23 @@ impl WorkloadObject {
     }
 }
 
-impl<'de> Deserialize<'de> for WorkloadObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let workload = Workload::deserialize(deserializer)?;
+impl Watched for WorkloadObject {
+    type Seed = WorkloadObjectSeed;
+
+    fn seed(kind: KindRef) -> WorkloadObjectSeed {
+        WorkloadObjectSeed(Workload::seed(kind))
+    }
+}
+
+/// Reads a [`WorkloadObject`].
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadObjectSeed(WorkloadSeed);
+
+impl<'de> DeserializeSeed<'de> for WorkloadObjectSeed {
+    type Value = WorkloadObject;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<WorkloadObject, D::Error> {
+        let workload = self.0.deserialize(deserializer)?;
         let meta = ObjectMeta {
             name: workload.name.clone(),
             namespace: workload.namespace.clone(),
@@ -44,25 +76,25 @@ impl<'de> Deserialize<'de> for WorkloadObject {
             resource_version: workload.resource_version.clone(),
             ..ObjectMeta::default()
         };
-        Ok(Self { meta, workload })
+        Ok(WorkloadObject { meta, workload })
     }
 }
 
 impl Resource for WorkloadObject {
-    type DynamicType = WorkloadKind;
+    type DynamicType = KindRef;
     type Scope = DynamicResourceScope;
 
-    fn kind(kind: &WorkloadKind) -> Cow<'_, str> {
-        kind.as_str().into()
+    fn kind(kind: &KindRef) -> Cow<'_, str> {
+        kind.kind.into()
     }
-    fn group(_: &WorkloadKind) -> Cow<'_, str> {
-        "apps".into()
+    fn group(kind: &KindRef) -> Cow<'_, str> {
+        kind.group.into()
     }
-    fn version(_: &WorkloadKind) -> Cow<'_, str> {
-        "v1".into()
+    fn version(kind: &KindRef) -> Cow<'_, str> {
+        kind.version.into()
     }
-    fn plural(kind: &WorkloadKind) -> Cow<'_, str> {
-        kind.plural().into()
+    fn plural(kind: &KindRef) -> Cow<'_, str> {
+        kind.plural.into()
     }
     fn meta(&self) -> &ObjectMeta {
         &self.meta
@@ -96,6 +128,14 @@ impl<'de> Deserialize<'de> for ConfigMeta {
         let WireMeta { name, namespace, uid, resource_version } =
             WireObject::deserialize(deserializer)?.metadata;
         Ok(Self(ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() }))
+    }
+}
+
+impl Watched for ConfigMeta {
+    type Seed = PhantomData<Self>;
+
+    fn seed(_: ConfigKind) -> PhantomData<Self> {
+        PhantomData
     }
 }
 
@@ -142,6 +182,14 @@ impl<'de> Deserialize<'de> for NamespaceMeta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let WireMeta { name, resource_version, .. } = WireObject::deserialize(deserializer)?.metadata;
         Ok(Self(ObjectMeta { name, resource_version, ..ObjectMeta::default() }))
+    }
+}
+
+impl Watched for NamespaceMeta {
+    type Seed = PhantomData<Self>;
+
+    fn seed((): ()) -> PhantomData<Self> {
+        PhantomData
     }
 }
 

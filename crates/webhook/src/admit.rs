@@ -104,7 +104,7 @@ impl Admitter {
         if let Some(new_hash) = &target.hash {
             NewHash { open, new_hash, causes: &answer.causes }.publish(&self.metrics);
         }
-        (Response { patch: target.admission_patch(new), warnings }, answer.outcome)
+        (Response { patch: target.admission_patch(open.kind, new), warnings }, answer.outcome)
     }
 
     async fn decide(

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use pod_reloader_core::admission::{Admission, classify};
-use pod_reloader_core::reference::{WorkloadKind, is_valid_namespace};
+use pod_reloader_core::kind::{self, KindRef};
+use pod_reloader_core::reference::is_valid_namespace;
 use pod_reloader_core::template_diff;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
@@ -26,14 +27,14 @@ pub(crate) enum Plan {
     /// A kind that the webhook was not registered for.
     UnknownKind(String),
     /// Nothing more to find out.
-    Answered(WorkloadKind, Outcome, Response),
+    Answered(KindRef, Outcome, Response),
     /// Annotations are to be set.
     Open(Box<Open>),
 }
 
 /// A write of an opted-in workload.
 pub(crate) struct Open {
-    pub(crate) kind: WorkloadKind,
+    pub(crate) kind: KindRef,
     pub(crate) namespace: String,
     pub(crate) name: Option<String>,
     pub(crate) dry_run: bool,
@@ -76,7 +77,7 @@ impl Admitter {
     }
 
     /// Reads the objects; the error is for what is answered at once, perhaps with a warning.
-    fn open(&self, request: &Request<'_>, kind: WorkloadKind) -> Result<Open, (Outcome, Option<String>)> {
+    fn open(&self, request: &Request<'_>, kind: KindRef) -> Result<Open, (Outcome, Option<String>)> {
         let left_alone = |why: &str| (Outcome::LeftAlone, Some(why.to_owned()));
         let is_subresource = request.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
         if is_subresource || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
@@ -89,7 +90,7 @@ impl Admitter {
         if self.is_own_patch(request) {
             return Err((Outcome::OwnPatch, None));
         }
-        let (new, old) = read_objects(request)
+        let (new, old) = read_objects(request, kind)
             .map_err(|unreadable| left_alone(&format!("cannot read the {unreadable}")))?;
         let namespace = request.namespace.as_deref().filter(|namespace| !namespace.is_empty());
         let Some(namespace) = namespace.or(new.namespace.as_deref()).map(str::to_owned) else {
@@ -106,7 +107,7 @@ impl Admitter {
         let template_changed = Cell::new(true);
         let differs = || {
             if let (Some(old), Some(new)) = (request.old_object, request.object) {
-                template_changed.set(template_diff::differs(old.get(), new.get()));
+                template_changed.set(template_diff::differs(kind, old.get(), new.get()));
             }
             template_changed.get()
         };
@@ -147,14 +148,14 @@ impl Admitter {
     }
 }
 
-fn workload_kind(request: &Request<'_>) -> Option<WorkloadKind> {
-    let is_apps_v1 = request.kind.group == "apps" && request.kind.version == "v1";
-    WorkloadKind::from_kind(&request.kind.kind).filter(|_| is_apps_v1)
+fn workload_kind(request: &Request<'_>) -> Option<KindRef> {
+    let named = &request.kind;
+    kind::by_kind(&named.group, &named.kind).filter(|kind| kind.version == named.version)
 }
 
 /// The new object and, on an UPDATE, the old one; the error names what could not be read.
-fn read_objects(request: &Request<'_>) -> Result<(Workload, Option<Workload>), &'static str> {
-    let read = |object: Option<&RawValue>| serde_json::from_str::<Workload>(object?.get()).ok();
+fn read_objects(request: &Request<'_>, kind: KindRef) -> Result<(Workload, Option<Workload>), &'static str> {
+    let read = |object: Option<&RawValue>| Workload::read(kind, object?.get()).ok();
     let new = read(request.object).ok_or("object")?;
     let old = match request.operation.as_str() {
         "UPDATE" => Some(read(request.old_object).ok_or("old object")?),

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, apps};
 use pod_reloader_tests::{Space, World};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ async fn fan_out(world: &World, count: usize) -> anyhow::Result<()> {
     let began = Instant::now();
     create_all(&space, count).await?;
     println!("{count} Deployments created through the webhook in {:.1} s", began.elapsed().as_secs_f64());
-    let before = space.hash(Kind::Deployment, "app-0").await?;
+    let before = space.hash(apps::DEPLOYMENT, "app-0").await?;
 
     let mark = world.audit().mark().await?;
     let began = Instant::now();
@@ -70,7 +70,7 @@ async fn fan_out(world: &World, count: usize) -> anyhow::Result<()> {
 }
 
 async fn create_all(space: &Space<'_>, count: usize) -> anyhow::Result<()> {
-    let api = space.workloads(Kind::Deployment);
+    let api = space.workloads(apps::DEPLOYMENT);
     in_parallel(count, |i| {
         let api = api.clone();
         async move {

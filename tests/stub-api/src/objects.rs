@@ -1,5 +1,7 @@
 //! JSON of the objects that histories are made of.
 
+use pod_reloader_core::kind::KindRef;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use serde_json::{Value, json};
 
 /// A `ConfigMap` with those entries.
@@ -21,25 +23,24 @@ pub fn secret(namespace: &str, name: &str, data: &[(&str, &str)]) -> Value {
     })
 }
 
-/// A workload of that kind (`Deployment`, `StatefulSet`, `DaemonSet`) with those annotations, whose container uses
-/// nothing.
-pub fn workload(kind: &str, namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Value {
-    json!({
-        "apiVersion": "apps/v1", "kind": kind,
+/// A workload of that kind with those annotations, whose container uses nothing.
+pub fn workload(kind: KindRef, namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Value {
+    let mut workload = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind,
         "metadata": {"namespace": namespace, "name": name, "annotations": map(annotations)},
-        "spec": {
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": "example.com/app:1"}]},
-            },
-        },
-    })
+        "spec": {"selector": {"matchLabels": {"app": name}}},
+    });
+    let template = kind.template.iter().fold(&mut workload, |parent, member| &mut parent[*member]);
+    *template = json!({
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [{"name": "main", "image": "example.com/app:1"}]},
+    });
+    workload
 }
 
 /// A `Deployment` with those annotations.
 pub fn deployment(namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Value {
-    workload("Deployment", namespace, name, annotations)
+    workload(DEPLOYMENT, namespace, name, annotations)
 }
 
 /// A `Deployment` that lists those names (comma-separated) in SAP's annotations.

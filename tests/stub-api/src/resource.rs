@@ -1,5 +1,10 @@
 //! The types of object that the stub knows.
 
+use std::sync::LazyLock;
+
+use pod_reloader_core::kind::{self, KindRef};
+use serde_json::Value;
+
 /// A type of object, as it stands in paths.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceType {
@@ -25,9 +30,25 @@ impl ResourceType {
         }
     }
 
-    /// Whether it is one of the three kinds of workload.
+    /// Whether it is a kind of workload.
     pub fn is_workload(&self) -> bool {
-        self.group == "apps" && matches!(self.plural, "deployments" | "statefulsets" | "daemonsets")
+        self.workload_kind().is_some()
+    }
+
+    fn workload_kind(&self) -> Option<KindRef> {
+        kind::by_plural(self.group, self.plural)
+    }
+
+    /// The pod template of a workload of this type; `null` for any other object.
+    pub(crate) fn template<'a>(&self, object: &'a Value) -> &'a Value {
+        let path = self.workload_kind().map(|kind| kind.template_pointer(&[]));
+        path.and_then(|path| object.pointer(path.as_str())).unwrap_or(&Value::Null)
+    }
+
+    /// The same, made if it is missing; `None` for any other object.
+    pub(crate) fn template_mut<'a>(&self, object: &'a mut Value) -> Option<&'a mut Value> {
+        let path = self.workload_kind()?.template;
+        Some(path.iter().fold(object, |parent, member| &mut parent[*member]))
     }
 
     /// Whether it is a kind of config object.
@@ -67,14 +88,18 @@ const fn cluster(
     ResourceType { group, version, plural, kind, is_namespaced: false }
 }
 
-static TYPES: [ResourceType; 17] = [
+/// The kinds of workload, and what else there is.
+static TYPES: LazyLock<Vec<ResourceType>> = LazyLock::new(|| {
+    let workloads = kind::BUILT_IN.map(|kind| namespaced(kind.group, kind.version, kind.plural, kind.kind));
+    let others = OTHERS.into_iter().filter(|other| !other.is_workload());
+    workloads.into_iter().chain(others).collect()
+});
+
+const OTHERS: [ResourceType; 14] = [
     namespaced("", "v1", "configmaps", "ConfigMap"),
     namespaced("", "v1", "secrets", "Secret"),
     cluster("", "v1", "namespaces", "Namespace"),
     namespaced("", "v1", "pods", "Pod"),
-    namespaced("apps", "v1", "deployments", "Deployment"),
-    namespaced("apps", "v1", "statefulsets", "StatefulSet"),
-    namespaced("apps", "v1", "daemonsets", "DaemonSet"),
     namespaced("apps", "v1", "replicasets", "ReplicaSet"),
     namespaced("apps", "v1", "controllerrevisions", "ControllerRevision"),
     namespaced("events.k8s.io", "v1", "events", "Event"),

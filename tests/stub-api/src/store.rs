@@ -196,7 +196,7 @@ impl Store {
             let generation = old["metadata"]["generation"].as_u64().unwrap_or_default() + 1;
             object["metadata"]["generation"] = json!(generation);
         }
-        if key.resource.group != "apps"
+        if !(key.resource.is_workload() || key.resource.group == "apps")
             && let Some(metadata) = object["metadata"].as_object_mut()
         {
             metadata.remove("generation");
@@ -219,7 +219,7 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Arc::new(object);
         if key.resource.is_workload() {
-            let template = &object["spec"]["template"];
+            let template = key.resource.template(&object);
             let revisions = self.revisions.entry(key.clone()).or_default();
             if old.is_none() {
                 revisions.clear();
@@ -281,8 +281,7 @@ fn normalize(resource: &ResourceType, object: &mut Value) {
     object["apiVersion"] = json!(resource.api_version());
     object["kind"] = json!(resource.kind);
     normalize_metadata(&mut object["metadata"]);
-    if resource.is_workload() {
-        let template = &mut object["spec"]["template"];
+    if let Some(template) = resource.template_mut(object) {
         if !template["metadata"].is_object() {
             template["metadata"] = json!({});
         }

@@ -236,7 +236,7 @@ async fn apply(
             new = shared.lock().store.prepare(key, new);
         }
         refuse_long_annotations(&new["metadata"])?;
-        refuse_long_annotations(&new["spec"]["template"]["metadata"])?;
+        refuse_long_annotations(&key.resource.template(&new)["metadata"])?;
         let stored = shared.change(|store| {
             if store.get(key).map(|object| version_of(object)) != old.as_deref().map(version_of) {
                 return None;

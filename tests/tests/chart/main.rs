@@ -9,6 +9,7 @@ mod alerts;
 mod generated;
 mod helm;
 mod hostile;
+mod kinds;
 mod lint;
 mod objects;
 mod pods;

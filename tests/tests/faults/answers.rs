@@ -4,13 +4,13 @@ use anyhow::ensure;
 use base64::Engine;
 use kube::api::DeleteParams;
 use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::proxy::{Faults, Proxy, behind_proxy};
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WINDOW: &str = "--settle-window=500ms";
 
 #[tokio::test]

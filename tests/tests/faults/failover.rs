@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use pod_reloader_e2e::eventually;
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::{PATIENCE, Space, World};
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const ARGS: &[&str] = &["--leader-elect", "--settle-window=500ms"];
 
 /// Which replica leads.

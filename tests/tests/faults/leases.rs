@@ -7,14 +7,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use pod_reloader_e2e::{Operator, Registration, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
 
 use crate::failover::{leader, two_replicas};
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const LEASE: &str = "pod-reloader.cs.sap.com";
 
 #[tokio::test]

@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, BUILT_IN, KindRef, apps};
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WINDOW: &str = "--settle-window=500ms";
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn c1_5_a_workload_is_deleted_while_no_operator_runs() -> anyhow::Result<(
     let name = {
         let space = Space::within(&world).await?;
         space.configmap("settings", "one").await?;
-        for kind in Kind::ALL {
+        for kind in BUILT_IN {
             space.create(&objects::workload(kind, APP, json!({objects::CONFIGMAPS: "settings"}))).await?;
         }
         space.quiesce().await?;
@@ -164,8 +164,8 @@ async fn c1_5_a_workload_is_deleted_while_no_operator_runs() -> anyhow::Result<(
     let refused = space.patch(DEPLOYMENT, APP, json!({"metadata": {"labels": {"a": "b"}}})).await;
     assert!(refused.is_err(), "the webhook is not asked at all");
     // In the foreground, the garbage collector takes its finalizer off by a write of its own.
-    for kind in Kind::ALL {
-        let what = format!("{}/{APP}", kind.name().to_ascii_lowercase());
+    for kind in BUILT_IN {
+        let what = format!("{}/{APP}", kind.kind.to_ascii_lowercase());
         let args = ["delete", &what, "--cascade=foreground", "--timeout=60s", "--namespace", &name];
         world.kubectl().run(args).await?;
         assert!(space.workloads(kind).get_opt(APP).await?.is_none(), "{what} is still there");

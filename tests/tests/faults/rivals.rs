@@ -5,10 +5,10 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use pod_reloader_e2e::{Mark, Operator, User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::{PATIENCE, Space, World};
 
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WORKLOADS: usize = 5;
 
 /// Patches of the workloads in that namespace; the test itself makes none.

@@ -1,7 +1,7 @@
 //! 5.8, 2.2: secret content appears nowhere.
 
 use base64::Engine;
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, apps};
 use pod_reloader_tests::{Space, World};
 use serde_json::json;
 
@@ -19,14 +19,14 @@ async fn c5_8_secret_content_never_appears() -> anyhow::Result<()> {
         world.kubectl().run_with_input(["apply", "-f", "-"], &secret.to_string()).await
     };
     apply(values[0]).await?;
-    let workload = objects::workload(Kind::Deployment, "app", json!({objects::SECRETS: "database,Bad_Name"}));
+    let workload = objects::workload(apps::DEPLOYMENT, "app", json!({objects::SECRETS: "database,Bad_Name"}));
     space.create(&workload).await?;
-    let before = space.hash(Kind::Deployment, "app").await?;
+    let before = space.hash(apps::DEPLOYMENT, "app").await?;
     apply(values[1]).await?;
-    space.hash_changes(Kind::Deployment, "app", &before).await?;
+    space.hash_changes(apps::DEPLOYMENT, "app", &before).await?;
     space.event_comes("app", "ConfigurationChanged").await?;
 
-    let workload = json!(space.get(Kind::Deployment, "app").await?).to_string();
+    let workload = json!(space.get(apps::DEPLOYMENT, "app").await?).to_string();
     let events = space.events("app", "ConfigurationChanged").await?.join("\n");
     let log = world.replicas[0].log_text()?;
     assert!(log.contains("secret/database"), "the log tells of the reload");

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use pod_reloader_e2e::eventually;
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::wire::behind_wire;
 use pod_reloader_tests::{PATIENCE, Space};
 use tokio::time::Instant;
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 /// Within a minute a change is seen, whatever hung; the settle window and the patch come on top.
 const BOUND: Duration = Duration::from_secs(65);
 

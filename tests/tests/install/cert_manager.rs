@@ -10,14 +10,14 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use pod_reloader_e2e::process::Process;
 use pod_reloader_e2e::{Helm, Operator, User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::release::{self, upgrade};
 use pod_reloader_tests::{PATIENCE, Release, Space, World};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
 const FULLNAME: &str = "reloader-pod-reloader";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const ENABLED: &str = "--set=webhook.certManager.enabled=true";
 
 #[tokio::test]

@@ -9,13 +9,13 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 use pod_reloader_e2e::{Helm, Registry, Tool, User};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::release::{self, NAME, upgrade};
 use pod_reloader_tests::{Release, Space, World};
 
 const NAMESPACE: &str = "operators";
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 
 #[tokio::test]
 async fn helm_4_installs_upgrades_rolls_back_and_uninstalls_from_oci() -> anyhow::Result<()> {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use anyhow::ensure;
 use kube::api::{Patch, PatchParams};
 use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::space::let_pass;
 use pod_reloader_tests::{PATIENCE, Release, Space, release};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WRITERS: usize = 4;
 
 /// How long a node may take to notice that a pod is going.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use pod_reloader_e2e::{Helm, Mark, User, eventually};
-use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, Kind, SECRETS};
+use pod_reloader_tests::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, SECRETS, apps};
 use pod_reloader_tests::{PATIENCE, Release, Space, World, release};
 use serde_json::json;
 
@@ -74,27 +74,27 @@ async fn without_a_webhook_and_rights_in_the_cluster_workloads_are_reloaded() ->
     let replica = release.start_replica(&world, "replica").await?;
     space.configmap("settings", "one").await?;
     space.secret("password", "one").await?;
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         let listed = json!({CONFIGMAPS: "settings", SECRETS: "password"});
         space.create(&objects::workload(kind, "app", listed)).await?;
         eventually("the first hash", PATIENCE, || space.hash(kind, "app")).await?;
     }
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         let before = space.hash(kind, "app").await?;
-        if kind == Kind::Deployment {
+        if kind == apps::DEPLOYMENT {
             space.configmap("settings", "two").await?;
         } else {
-            space.secret("password", kind.name()).await?;
+            space.secret("password", kind.kind).await?;
         }
         space.hash_changes(kind, "app", &before).await?;
         space.quiesce().await?;
     }
     // A hash that is stripped comes back.
-    let hash = space.hash(Kind::Deployment, "app").await?;
+    let hash = space.hash(apps::DEPLOYMENT, "app").await?;
     let strip = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: null}}}}});
-    space.patch(Kind::Deployment, "app", strip).await?;
+    space.patch(apps::DEPLOYMENT, "app", strip).await?;
     eventually("the hash to come back", PATIENCE, || async {
-        ensure!(space.hash(Kind::Deployment, "app").await? == hash, "another");
+        ensure!(space.hash(apps::DEPLOYMENT, "app").await? == hash, "another");
         Ok(())
     })
     .await?;

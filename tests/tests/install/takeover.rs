@@ -9,14 +9,14 @@ use pod_reloader_core::config_hash::ConfigHash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_e2e::{Helm, User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::release::{self, NAME, upgrade};
 use pod_reloader_tests::{PATIENCE, Release, Space};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 
 #[tokio::test]
 async fn a_release_of_saps_is_upgraded_in_place_by_helm_3() -> anyhow::Result<()> {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, BUILT_IN, KindRef, apps};
 use pod_reloader_tests::space::let_pass;
 use pod_reloader_tests::{SETTLE_WINDOW, Space};
 use serde_json::json;
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 
 #[tokio::test]
 async fn c3_a_bare_manifest_or_copied_annotations_change_nothing() -> anyhow::Result<()> {
@@ -100,29 +100,29 @@ async fn c3_a_change_past_the_webhook_is_put_right() -> anyhow::Result<()> {
 async fn c3_1_config_and_workload_together_make_exactly_one() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "start").await?;
-    for kind in Kind::ALL {
-        let name = kind.name().to_lowercase();
+    for kind in BUILT_IN {
+        let name = kind.kind.to_lowercase();
         let annotations = json!({objects::CONFIGMAPS: "settings"});
         space.create(&objects::workload(kind, &name, annotations)).await?;
     }
     for round in 1..=8 {
         // Config first, as Helm does it.
         space.configmap("settings", &format!("round {round}")).await?;
-        for kind in Kind::ALL {
-            let name = kind.name().to_lowercase();
+        for kind in BUILT_IN {
+            let name = kind.kind.to_lowercase();
             let image = json!({"spec": {"template": {"spec": {"containers": [
                 {"name": "main", "image": format!("example.invalid/app:round-{round}")}]}}}});
             let params = PatchParams::default();
             space.workloads(kind).patch(&name, &params, &Patch::Strategic(image)).await?;
         }
-        for kind in Kind::ALL {
+        for kind in BUILT_IN {
             // The controller must see every version, or it makes fewer revisions than there were templates.
-            space.revisions(kind, &kind.name().to_lowercase()).await?;
+            space.revisions(kind, &kind.kind.to_lowercase()).await?;
         }
     }
     space.quiesce().await?;
-    for kind in Kind::ALL {
-        space.expect_revisions(kind, &kind.name().to_lowercase(), 9).await?;
+    for kind in BUILT_IN {
+        space.expect_revisions(kind, &kind.kind.to_lowercase(), 9).await?;
     }
     Ok(())
 }
@@ -179,8 +179,8 @@ async fn c3_1_a_steady_stream_of_changes_is_cut_off() -> anyhow::Result<()> {
 async fn c3_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
-    for kind in Kind::ALL {
-        let name = kind.name().to_lowercase();
+    for kind in BUILT_IN {
+        let name = kind.kind.to_lowercase();
         let annotations = json!({objects::CONFIGMAPS: "settings"});
         let first = objects::workload(kind, &name, annotations);
         space.create(&first).await?;
@@ -190,8 +190,8 @@ async fn c3_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Re
     }
     space.configmap("settings", "two").await?;
     space.quiesce().await?;
-    for kind in Kind::ALL {
-        let name = kind.name().to_lowercase();
+    for kind in BUILT_IN {
+        let name = kind.kind.to_lowercase();
         space.expect_revisions(kind, &name, 3).await?;
         let current = space.hash(kind, &name).await?;
         let target = format!("{name}/{name}");
@@ -202,7 +202,7 @@ async fn c3_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Re
             undone.data["spec"]["template"]["spec"]["containers"][0]["image"],
             "example.invalid/app:1"
         );
-        assert_eq!(objects::config_hash(&undone).as_deref(), Some(current.as_str()), "{}", kind.name());
+        assert_eq!(objects::config_hash(&undone).as_deref(), Some(current.as_str()), "{}", kind.kind);
         space.expect_new_revisions(kind, &name, 0, || async { Ok(()) }).await?;
         space.expect_revisions(kind, &name, 4).await?;
 

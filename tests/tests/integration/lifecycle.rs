@@ -8,11 +8,11 @@ use pod_reloader_core::config_hash::ConfigHash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, BUILT_IN, KindRef, apps};
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
 
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WINDOW: &str = "--settle-window=500ms";
 
 /// What SAP's pod-reloader would put on a workload that lists this `ConfigMap`.
@@ -220,9 +220,9 @@ async fn c2_4_mode_version_is_saps_own() -> anyhow::Result<()> {
     let mut world = World::own(&[WINDOW, "--hash=version"]).await?;
     let name = {
         let space = Space::within(&world).await?;
-        for kind in Kind::ALL {
+        for kind in BUILT_IN {
             // SAP's own end-to-end case: opt in by an update, then change the object.
-            let name = kind.name().to_lowercase();
+            let name = kind.kind.to_lowercase();
             space.configmap(&name, "one").await?;
             space.create(&objects::workload(kind, &name, json!({}))).await?;
             // A controller that is slow makes one revision of several changes.

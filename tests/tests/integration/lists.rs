@@ -2,7 +2,7 @@
 
 use kube::api::{DynamicObject, PostParams};
 use pod_reloader_e2e::User;
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, BUILT_IN, apps};
 use pod_reloader_tests::{PATIENCE, Space};
 use serde_json::json;
 
@@ -15,7 +15,7 @@ async fn c3_a_reference_is_added_and_removed() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("a", "one").await?;
     space.configmap("b", "one").await?;
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         let name = name_of(kind);
         space.create(&listing(kind, "a")).await?;
         space
@@ -121,7 +121,7 @@ async fn c1_2_a_bad_name_is_reported_and_the_rest_counts() -> anyhow::Result<()>
 async fn c3_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         let name = name_of(kind);
         space.create(&objects::workload(kind, &name, json!({}))).await?;
         space.expect_revisions(kind, &name, 1).await?;
@@ -131,7 +131,7 @@ async fn c3_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<(
         space.hash(kind, &name).await?;
     }
     space.quiesce().await?;
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         space.expect_revisions(kind, &name_of(kind), 2).await?;
         assert!(objects::observed(&space.get(kind, &name_of(kind)).await?).is_some());
     }
@@ -142,7 +142,7 @@ async fn c3_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<(
 async fn c3_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         let name = name_of(kind);
         space.create(&listing(kind, "settings")).await?;
         let hash = space.hash(kind, &name).await?;
@@ -197,8 +197,8 @@ async fn c1_3_an_ignored_workload_is_left_alone() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     for (kind, label) in [
-        (Kind::StatefulSet, objects::IGNORED),
-        (Kind::DaemonSet, objects::DISABLED),
+        (apps::STATEFUL_SET, objects::IGNORED),
+        (apps::DAEMON_SET, objects::DISABLED),
         (DEPLOYMENT, objects::IGNORED),
     ] {
         let name = &name_of(kind);

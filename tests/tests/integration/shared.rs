@@ -4,19 +4,19 @@ use anyhow::Context;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use pod_reloader_e2e::{Mark, User};
 use pod_reloader_tests::Space;
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use serde_json::{Value, json};
 
-pub const DEPLOYMENT: Kind = Kind::Deployment;
+pub const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 pub const APP: &str = "app";
 
 /// A name for a workload of that kind.
-pub fn name_of(kind: Kind) -> String {
-    kind.name().to_lowercase()
+pub fn name_of(kind: KindRef) -> String {
+    kind.kind.to_lowercase()
 }
 
 /// A workload of that kind that lists those `ConfigMaps`, called after its kind.
-pub fn listing(kind: Kind, configmaps: &str) -> DynamicObject {
+pub fn listing(kind: KindRef, configmaps: &str) -> DynamicObject {
     objects::workload(kind, &name_of(kind), json!({objects::CONFIGMAPS: configmaps}))
 }
 
@@ -37,7 +37,7 @@ pub fn image_patch(tag: &str) -> Patch<Value> {
 }
 
 /// Gives the container another image.
-pub async fn set_image(space: &Space<'_>, kind: Kind, name: &str, tag: &str) -> anyhow::Result<()> {
+pub async fn set_image(space: &Space<'_>, kind: KindRef, name: &str, tag: &str) -> anyhow::Result<()> {
     space.workloads(kind).patch(name, &PatchParams::default(), &image_patch(tag)).await?;
     Ok(())
 }
@@ -59,7 +59,7 @@ impl Standing {
 }
 
 /// Our two annotations on a workload.
-pub async fn standing(space: &Space<'_>, kind: Kind, name: &str) -> anyhow::Result<Standing> {
+pub async fn standing(space: &Space<'_>, kind: KindRef, name: &str) -> anyhow::Result<Standing> {
     Ok(Standing::of(&space.get(kind, name).await?))
 }
 

@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::config::AuthInfo;
 use pod_reloader_e2e::{Authority, Options, User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, apps};
 use pod_reloader_tests::webhook::{Webhook, request};
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::json;
@@ -73,9 +73,9 @@ async fn c4_10_the_api_server_shows_its_certificate_and_nobody_else_is_heard() -
     space.configmap("settings", "one").await?;
     let created = space.create(&objects::listing("web", "settings")).await?;
     assert!(objects::config_hash(&created).is_some());
-    let before = space.hash(Kind::Deployment, "web").await?;
+    let before = space.hash(apps::DEPLOYMENT, "web").await?;
     space.configmap("settings", "two").await?;
-    space.hash_changes(Kind::Deployment, "web", &before).await?;
+    space.hash_changes(apps::DEPLOYMENT, "web", &before).await?;
 
     // Anybody else is turned away by the handshake: there is no answer of HTTP.
     let webhook = Webhook::of(&world, &world.replicas[0])?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use kube::api::{Patch, PatchParams};
 use pod_reloader_e2e::{Operator, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, KindRef, apps};
 use pod_reloader_tests::proxy::{Faults, Proxy};
 use pod_reloader_tests::space::let_pass;
 use pod_reloader_tests::{PATIENCE, Space, World};
@@ -14,7 +14,7 @@ use serde_json::json;
 use pod_reloader_tests::webhook::{Webhook, request};
 
 const APP: &str = "app";
-const DEPLOYMENT: Kind = Kind::Deployment;
+const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 
 /// A world whose only replica reaches the API server through the proxy.
 async fn behind_proxy() -> anyhow::Result<(World, Proxy)> {

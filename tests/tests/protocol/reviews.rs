@@ -1,7 +1,7 @@
 //! 4.1 to 4.5: the patches, applied.
 
 use pod_reloader_e2e::User;
-use pod_reloader_tests::objects::{self, CONFIG_HASH, Kind, OBSERVED_CONFIG};
+use pod_reloader_tests::objects::{self, CONFIG_HASH, OBSERVED_CONFIG, apps};
 use pod_reloader_tests::{Space, World};
 use serde_json::{Value, json};
 
@@ -124,7 +124,7 @@ async fn c4_2_annotations_that_would_grow_too_large_are_left_out() -> anyhow::Re
     // And the API server takes it.
     space.create(&big).await?;
     space.event_comes("app", "NoRoom").await?;
-    let stored = space.get(Kind::Deployment, "app").await?;
+    let stored = space.get(apps::DEPLOYMENT, "app").await?;
     assert_eq!(objects::config_hash(&stored).as_deref(), hash(&patched).as_str());
 
     // One that goes beyond by itself is the API server's to refuse, not ours.
@@ -169,7 +169,7 @@ async fn c4_2_a_thousand_references_get_their_hash_at_once_and_more_are_warned_o
     assert!(hash(&patched).is_string());
     space.create(&long).await?;
     space.quiesce().await?;
-    space.expect_revisions(Kind::Deployment, "app", 1).await?;
+    space.expect_revisions(apps::DEPLOYMENT, "app", 1).await?;
 
     let longer = objects::listing("more", &format!("{},one-more", names.join(",")));
     let (patched, warnings) = webhook.mutate(&request("CREATE", &space.name, &json!(longer), None)).await?;

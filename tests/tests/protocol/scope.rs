@@ -1,7 +1,7 @@
 //! `--namespaces`: Roles are enough, and nothing else is looked at.
 
 use pod_reloader_e2e::{Operator, User};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, apps};
 use pod_reloader_tests::{Space, World};
 use serde_json::json;
 
@@ -56,7 +56,7 @@ async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
     inside.configmap("settings", "one").await?;
     inside.create(&objects::listing("app", "settings")).await?;
     inside
-        .expect_new_revisions(Kind::Deployment, "app", 1, || async {
+        .expect_new_revisions(apps::DEPLOYMENT, "app", 1, || async {
             inside.configmap("settings", "two").await.map(drop)
         })
         .await?;

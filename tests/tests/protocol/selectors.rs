@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use pod_reloader_e2e::{Operator, User, eventually};
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, apps};
 use pod_reloader_tests::{PATIENCE, Space, World};
 use serde_json::{Value, json};
 
@@ -64,13 +64,13 @@ fn of_tier(name: &str, tier: &str) -> kube::api::DynamicObject {
 }
 
 async fn has_hash(space: &Space<'_>, name: &str) -> anyhow::Result<bool> {
-    Ok(objects::config_hash(&space.get(Kind::Deployment, name).await?).is_some())
+    Ok(objects::config_hash(&space.get(apps::DEPLOYMENT, name).await?).is_some())
 }
 
 /// Waits until the workload's hash is another.
 async fn gets_hash(space: &Space<'_>, name: &str, before: Option<&str>) -> anyhow::Result<String> {
     eventually(format!("another hash on {name} in {}", space.name), PATIENCE, || async {
-        let hash = space.hash(Kind::Deployment, name).await?;
+        let hash = space.hash(apps::DEPLOYMENT, name).await?;
         ensure!(Some(&*hash) != before, "still {hash}");
         Ok(hash)
     })
@@ -132,18 +132,18 @@ async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them()
     let before = gets_hash(&outside, "app", None).await?;
     ensure!(!has_hash(&outside, "db").await?);
     let tier = json!({"metadata": {"labels": {"tier": "api"}}});
-    outside.patch(Kind::Deployment, "db", tier).await?;
+    outside.patch(apps::DEPLOYMENT, "db", tier).await?;
     gets_hash(&outside, "db", None).await?;
     label(&outside, None).await?;
-    let left = inside.hash(Kind::Deployment, "app").await?;
-    inside.patch(Kind::Deployment, "app", json!({"metadata": {"labels": {"tier": null}}})).await?;
+    let left = inside.hash(apps::DEPLOYMENT, "app").await?;
+    inside.patch(apps::DEPLOYMENT, "app", json!({"metadata": {"labels": {"tier": null}}})).await?;
     inside.create(&of_tier("sentinel", "web")).await?;
     let sentinel = gets_hash(&inside, "sentinel", None).await?;
     outside.configmap("settings", "three").await?;
     inside.configmap("settings", "three").await?;
     gets_hash(&inside, "sentinel", Some(&sentinel)).await?;
-    ensure!(outside.hash(Kind::Deployment, "app").await? == before, "its namespace is left alone");
-    ensure!(inside.hash(Kind::Deployment, "app").await? == left, "it is left alone");
+    ensure!(outside.hash(apps::DEPLOYMENT, "app").await? == before, "its namespace is left alone");
+    ensure!(inside.hash(apps::DEPLOYMENT, "app").await? == left, "it is left alone");
 
     let entries = world.audit().since(mark).await?;
     let refused: Vec<_> =
@@ -183,7 +183,7 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
     // A full replace drops the hash and what was recorded.
     space.replace(&of_tier("app", "web")).await?;
     eventually("the hash to be put back", PATIENCE, || async {
-        ensure!(space.hash(Kind::Deployment, "app").await? == second);
+        ensure!(space.hash(apps::DEPLOYMENT, "app").await? == second);
         Ok(())
     })
     .await?;

@@ -1,9 +1,10 @@
 //! What the watches report: of workloads, of config objects, and of the namespaces that are selected.
 
 use kube::Resource;
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::lookup::ConfigVersion;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
-use pod_reloader_core::reference::{WorkloadKind, WorkloadRef};
+use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, WorkloadObject};
 use tokio::time::Instant;
 
@@ -53,7 +54,7 @@ impl Controller {
         }
     }
 
-    fn take_workload(&mut self, coverage: &Coverage<WorkloadKind>, change: Change<WorkloadObject>) {
+    fn take_workload(&mut self, coverage: &Coverage<KindRef>, change: Change<WorkloadObject>) {
         let is_event = matches!(change, Change::Applied(_));
         match change {
             Change::ListBegins => self.index.begin_workloads(coverage),

@@ -1,27 +1,28 @@
 //! What a list that begins anew does not name any more is gone.
 
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
-use pod_reloader_core::reference::{WorkloadKind, WorkloadRef};
+use pod_reloader_core::reference::WorkloadRef;
 
 use super::Index;
 use crate::watch::Coverage;
 
 impl Index {
     /// A workload stream starts over: what it does not list until [`Index::end_workloads`] is gone.
-    pub(crate) fn begin_workloads(&mut self, coverage: &Coverage<WorkloadKind>) {
+    pub(crate) fn begin_workloads(&mut self, coverage: &Coverage<KindRef>) {
         let known = self.workloads.keys();
         let covered = known.filter(|workload| coverage.contains(&workload.kind, &workload.namespace));
         self.unlisted_workloads.insert(coverage.clone(), covered.cloned().collect());
     }
 
-    pub(crate) fn list_workload(&mut self, coverage: &Coverage<WorkloadKind>, workload: &WorkloadRef) {
+    pub(crate) fn list_workload(&mut self, coverage: &Coverage<KindRef>, workload: &WorkloadRef) {
         if let Some(unlisted) = self.unlisted_workloads.get_mut(coverage) {
             unlisted.remove(workload);
         }
     }
 
     /// Returns the workloads that vanished while the stream was down.
-    pub(crate) fn end_workloads(&mut self, coverage: &Coverage<WorkloadKind>) -> Vec<WorkloadRef> {
+    pub(crate) fn end_workloads(&mut self, coverage: &Coverage<KindRef>) -> Vec<WorkloadRef> {
         self.unlisted_workloads.remove(coverage).unwrap_or_default().into_iter().collect()
     }
 

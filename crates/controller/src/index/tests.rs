@@ -1,16 +1,17 @@
 use super::*;
 use pod_reloader_core::annotation::{CONFIGMAPS, IGNORED, SETTLE_WINDOW};
 use pod_reloader_core::digest::Digest;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 
 const WINDOW: Duration = Duration::from_secs(2);
 
 fn workload(name: &str) -> WorkloadRef {
-    WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
+    WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() }
 }
 
 fn listing(configmaps: &str) -> Workload {
     let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: configmaps}}});
-    serde_json::from_value(object).unwrap()
+    Workload::read(DEPLOYMENT, &object.to_string()).unwrap()
 }
 
 fn requiring(configmaps: &str, required: &str) -> Workload {
@@ -18,7 +19,7 @@ fn requiring(configmaps: &str, required: &str) -> Workload {
         "metadata": {"annotations": {CONFIGMAPS: configmaps}},
         "spec": {"template": {"spec": {"containers": [{"envFrom": [{"configMapRef": {"name": required}}]}]}}}
     });
-    serde_json::from_value(object).unwrap()
+    Workload::read(DEPLOYMENT, &object.to_string()).unwrap()
 }
 
 fn configmap(name: &str) -> ConfigRef {
@@ -78,7 +79,7 @@ fn c1_3_a_workload_that_is_ignored_is_dropped() {
     let object =
         serde_json::json!({"metadata": {"labels": {IGNORED: "true"}, "annotations": {CONFIGMAPS: "x"}}});
     let (applied, orphans) =
-        index.apply_workload(&workload("a"), serde_json::from_value(object).unwrap(), now);
+        index.apply_workload(&workload("a"), Workload::read(DEPLOYMENT, &object.to_string()).unwrap(), now);
     assert_eq!(applied, Applied::Unmanaged);
     assert_eq!(orphans.len(), 2);
 }
@@ -258,7 +259,7 @@ fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
 fn c3_1_a_workload_can_have_a_settle_window_of_its_own() {
     let (mut index, now) = settled();
     let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: "x", SETTLE_WINDOW: "1m"}}});
-    index.apply_workload(&workload("own"), serde_json::from_value(object).unwrap(), now);
+    index.apply_workload(&workload("own"), Workload::read(DEPLOYMENT, &object.to_string()).unwrap(), now);
     change(&mut index, "x", "2", 1, now);
     assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
     assert_eq!(index.due(&workload("own")), Some(now + Duration::from_mins(1)));
@@ -317,10 +318,10 @@ fn c5_7_what_a_relist_does_not_list_any_more_is_gone() {
     index.list_object(&everywhere, &configmap("y"));
     assert_eq!(index.end_objects(&everywhere), [configmap("x")]);
 
-    let elsewhere = Coverage { kind: WorkloadKind::Deployment, namespace: Some("other".into()) };
+    let elsewhere = Coverage { kind: DEPLOYMENT, namespace: Some("other".into()) };
     index.begin_workloads(&elsewhere);
     assert!(index.end_workloads(&elsewhere).is_empty());
-    let here = Coverage { kind: WorkloadKind::Deployment, namespace: Some("ns".into()) };
+    let here = Coverage { kind: DEPLOYMENT, namespace: Some("ns".into()) };
     index.begin_workloads(&here);
     assert_eq!(index.end_workloads(&here), [workload("a")]);
 }

@@ -118,7 +118,7 @@ impl Events {
             action: Some(form.action.into()),
             note: Some(note),
             regarding: Some(ObjectReference {
-                api_version: Some("apps/v1".into()),
+                api_version: Some(kind.api_version()),
                 kind: Some(kind.as_str().into()),
                 namespace: Some(namespace.clone()),
                 name: Some(name.clone()),

@@ -80,7 +80,7 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pod_reloader_core::reference::WorkloadKind;
+    use pod_reloader_core::kind::apps::DEPLOYMENT;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
@@ -97,8 +97,7 @@ mod tests {
         let heard = [Heard::default(), Heard::default()];
         let publisher =
             Publisher::to(heard.iter().map(|sink| Box::new(sink.clone()) as Box<dyn Sink>).collect());
-        let workload =
-            WorkloadRef { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: "web".into() };
+        let workload = WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: "web".into() };
         let subject = Subject { workload, uid: None, resource_version: None };
         let facts = [Fact::LeftOut, Fact::LeftOut, Fact::Recorded, Fact::Recorded, Fact::LeftOut];
         facts.iter().for_each(|fact| publisher.publish(&subject, fact));

@@ -1,4 +1,4 @@
-//! The watches: lists and watch streams of five kinds, as one channel of changes.
+//! The watches: lists and watch streams of several kinds, as one channel of changes.
 //!
 //! kube's watcher has no deadlines, starts its backoff over with the first item of a list, restarts a stream that ends
 //! at once without a pause, and never looks again at what it believes to know. So this is a loop of our own:
@@ -15,6 +15,7 @@
 
 pub mod health;
 mod pace;
+mod page;
 mod poll;
 mod requests;
 mod stream;
@@ -22,13 +23,12 @@ mod text;
 
 use std::sync::Arc;
 
-use kube::core::DynamicResourceScope;
 use kube::{Client, Resource};
-use pod_reloader_core::reference::{ConfigKind, WorkloadKind};
+use pod_reloader_core::kind::{self, KindRef};
+use pod_reloader_core::reference::ConfigKind;
 use pod_reloader_core::selector::Selector;
-use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, Scope, WorkloadObject};
+use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, Scope, Watched, WorkloadObject};
 use pod_reloader_k8s::reader::ConfigReader;
-use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -72,7 +72,7 @@ pub(crate) enum Change<K> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "short-lived, and an allocation per event would cost more")]
 pub(crate) enum Update {
-    Workload(Coverage<WorkloadKind>, Change<WorkloadObject>),
+    Workload(Coverage<KindRef>, Change<WorkloadObject>),
     Object(Coverage<ConfigKind>, Change<ConfigMeta>),
     /// Of the namespaces that are selected by their labels, where there is a selector.
     Namespace(Coverage<()>, Change<NamespaceMeta>),
@@ -108,8 +108,8 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Watches the three kinds of workload, as soon as that may begin, and, as metadata only, the kinds of config object
-    /// that are followed (5.2) and the namespaces that are selected (1.6), for ever (5.7).
+    /// Watches all kinds of workload, as soon as that may begin, and, as metadata only, the kinds of config object that
+    /// are followed (5.2) and the namespaces that are selected (1.6), for ever (5.7).
     pub(crate) fn start(
         client: &Client,
         reader: &Arc<ConfigReader>,
@@ -128,7 +128,7 @@ impl Watches {
             streams: JoinSet::new(),
         };
         start.watch_namespaces(reader);
-        for kind in WorkloadKind::ALL {
+        for kind in kind::BUILT_IN {
             start.watch::<WorkloadObject>(kind, kind.as_str(), &scope.object_selector, Update::Workload);
         }
         let everything = Selector::default();
@@ -172,8 +172,7 @@ impl Start<'_> {
         labels: &Selector,
         update: fn(Coverage<K::DynamicType>, Change<K>) -> Update,
     ) where
-        K: Resource<Scope = DynamicResourceScope> + DeserializeOwned + Send + 'static,
-        K::DynamicType: Copy + Send + Sync + 'static,
+        K: Watched<DynamicType: Send + Sync> + Send + 'static,
     {
         for namespace in self.scope.coverages() {
             let requests = Requests::<K>::new(self.client.clone(), kind, namespace.clone(), labels);

@@ -6,16 +6,19 @@ use http::{Request as HttpRequest, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
-use kube::core::{DynamicResourceScope, Request, Status};
+use kube::core::{Request, Status};
 use kube::{Client, Resource};
+use pod_reloader_core::object::read_with;
 use pod_reloader_core::selector::Selector;
+use pod_reloader_k8s::objects::Watched;
 use pod_reloader_k8s::transport::is_timeout;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::health::Sign;
+use super::page::Page;
 use super::text::{self, Lines};
 use super::{Change, Out};
 
@@ -90,21 +93,6 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(bound = "K: DeserializeOwned")]
-struct Page<K> {
-    metadata: PageMeta,
-    items: Option<Vec<K>>,
-}
-
-#[derive(Deserialize)]
-struct PageMeta {
-    #[serde(rename = "resourceVersion")]
-    version: String,
-    #[serde(rename = "continue")]
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct Bookmark {
     metadata: BookmarkMeta,
 }
@@ -124,11 +112,7 @@ enum Event<K> {
     Bookmark { version: String, ends_list: bool },
 }
 
-impl<K> Requests<K>
-where
-    K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
-    K::DynamicType: Copy,
-{
+impl<K: Watched> Requests<K> {
     pub(super) fn new(
         client: Client,
         kind: K::DynamicType,
@@ -171,7 +155,7 @@ where
             let line = timeout(LIST_SILENCE, lines.next()).await.map_err(|_| Failure::Silent)??;
             let line = line.ok_or(Failure::Silent)?;
             sign.alive();
-            let event = parse::<K>(&line)?;
+            let event = parse(K::seed(self.kind), &line)?;
             drop(line);
             match event {
                 Some(Event::Bookmark { version, ends_list: true }) => return Ok(Listed { version, objects }),
@@ -205,18 +189,17 @@ where
                 params.limit = Some((limit / 4).max(1));
                 continue;
             };
-            let page: Page<K> = serde_json::from_slice(&text).map_err(|_| Failure::Unreadable("a list"))?;
+            let page = Page::read(K::seed(self.kind), &text).map_err(|_| Failure::Unreadable("a list"))?;
             let weight = text.len();
             drop(text);
-            let items = page.items.unwrap_or_default();
             params.limit = Some(next_limit(limit, weight));
-            objects += items.len();
-            for object in items {
+            objects += page.items.len();
+            for object in page.items {
                 out.send(Change::Listed(object)).await;
             }
-            match page.metadata.next.filter(|next| !next.is_empty()) {
+            match page.next.filter(|next| !next.is_empty()) {
                 Some(next) => params.continue_token = Some(next),
-                None => return Ok(Listed { version: page.metadata.version, objects }),
+                None => return Ok(Listed { version: page.version, objects }),
             }
         }
     }
@@ -237,7 +220,7 @@ where
     ) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
             sign.told();
-            let event = parse::<K>(&line)?;
+            let event = parse(K::seed(self.kind), &line)?;
             drop(line);
             match event {
                 Some(Event::Bookmark { version: seen, .. }) => *version = seen,
@@ -307,11 +290,11 @@ fn next_limit(limit: u32, weight: usize) -> u32 {
 }
 
 /// Reads one line. `None` for an object that cannot be read, which must not keep us from the others.
-fn parse<K: DeserializeOwned>(line: &[u8]) -> Result<Option<Event<K>>, Failure> {
+fn parse<'a, S: DeserializeSeed<'a>>(seed: S, line: &'a [u8]) -> Result<Option<Event<S::Value>>, Failure> {
     let Line { r#type, object } =
         serde_json::from_slice(line).map_err(|_| Failure::Unreadable("a watch event"))?;
-    let applied = |event: fn(K) -> Event<K>| {
-        let parsed = serde_json::from_str(object.get());
+    let applied = |event: fn(S::Value) -> Event<S::Value>| {
+        let parsed = read_with(seed, object.get());
         if parsed.is_err() {
             tracing::warn!("an object that a watch told of cannot be read and is left out");
         }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Resource;
-use kube::core::DynamicResourceScope;
-use serde::de::DeserializeOwned;
+use pod_reloader_k8s::objects::Watched;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
@@ -30,8 +28,7 @@ pub(super) async fn follow<K>(
     turns: Arc<Semaphore>,
     mut relist: watch::Receiver<u64>,
 ) where
-    K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
-    K::DynamicType: Copy,
+    K: Watched,
 {
     let mut pace = Pace::default();
     loop {
@@ -68,8 +65,7 @@ async fn watch_until<K>(
     mut version: String,
     relist_at: Instant,
 ) where
-    K: Resource<Scope = DynamicResourceScope> + DeserializeOwned,
-    K::DynamicType: Copy,
+    K: Watched,
 {
     while Instant::now() < relist_at {
         let mut was_steady = false;

@@ -6,6 +6,7 @@ mod bystanders;
 mod cell;
 mod hangs;
 mod histories;
+mod kinds;
 mod races;
 mod reads;
 mod replicas;

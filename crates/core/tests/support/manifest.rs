@@ -1,6 +1,7 @@
 //! Workloads as JSON.
 
 use pod_reloader_core::annotation;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::workload::Workload;
 use serde_json::{Map, Value, json};
 
@@ -73,7 +74,7 @@ impl Manifest {
 
     /// As it comes over the wire.
     pub fn read(&self) -> Workload {
-        serde_json::from_str(&self.0.to_string()).expect("a workload")
+        Workload::read(DEPLOYMENT, &self.0.to_string()).expect("a workload")
     }
 }
 

@@ -11,6 +11,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use pod_reloader_core::annotation;
+use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::selector::Selector;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -110,7 +111,7 @@ async fn run(
         has_webhook,
         labels: labels.with_context(|| format!("no labels are found that {object_selector} selects"))?,
         configmaps: api(&client, namespace, "", "ConfigMap"),
-        deployments: api(&client, namespace, "apps", "Deployment"),
+        deployments: api(&client, namespace, DEPLOYMENT.group, DEPLOYMENT.kind),
         name: name.clone(),
     };
     println!("testing with the Deployment and the ConfigMap {name} in the namespace {namespace}");
@@ -198,7 +199,7 @@ impl Test {
     async fn create_deployment(&self) -> anyhow::Result<DynamicObject> {
         let labels = json!({"app": self.name});
         let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
+            "apiVersion": DEPLOYMENT.api_version(), "kind": DEPLOYMENT.kind,
             "metadata": {
                 "name": self.name, "labels": self.labels, "annotations": {(annotation::CONFIGMAPS): self.name},
             },
@@ -249,7 +250,8 @@ fn api(client: &Client, namespace: &str, group: &str, kind: &str) -> Api<Dynamic
 }
 
 fn config_hash(deployment: &DynamicObject) -> Option<String> {
-    let annotations = deployment.data.pointer("/spec/template/metadata/annotations")?;
+    let annotations =
+        deployment.data.pointer(DEPLOYMENT.template_pointer(&["metadata", "annotations"]).as_str())?;
     annotations.get(annotation::CONFIG_HASH)?.as_str().map(str::to_owned)
 }
 

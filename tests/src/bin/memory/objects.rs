@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use pod_reloader_tests::Space;
-use pod_reloader_tests::objects::{self, Kind};
+use pod_reloader_tests::objects::{self, apps};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ pub(crate) fn listing(name: &str, configmaps: &str) -> DynamicObject {
 
 /// A Deployment without pods that never opted in.
 pub(crate) fn plain(name: &str) -> DynamicObject {
-    let mut workload = objects::workload(Kind::Deployment, name, json!({}));
+    let mut workload = objects::workload(apps::DEPLOYMENT, name, json!({}));
     workload.data["spec"]["replicas"] = json!(0);
     workload
 }
@@ -75,7 +75,7 @@ pub(crate) async fn json_bytes(space: &Space<'_>, name: &str) -> anyhow::Result<
 /// Labels all of the workloads at the same time; returns how many of the writes failed.
 pub(crate) async fn label_all(space: &Space<'_>, names: &[String], value: &str) -> usize {
     let patch = |name: String| async move {
-        let patched = space.patch(Kind::Deployment, &name, Space::label("touched", Some(value))).await;
+        let patched = space.patch(apps::DEPLOYMENT, &name, Space::label("touched", Some(value))).await;
         patched.inspect_err(|error| eprintln!("a patch of {name} failed: {error}")).is_err()
     };
     let failed = futures::future::join_all(names.iter().cloned().map(patch)).await;

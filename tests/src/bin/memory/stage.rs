@@ -149,7 +149,7 @@ impl Stage {
     /// Waits until the neighbour's workload has followed a change.
     pub(crate) async fn neighbour_reloads(&self) -> anyhow::Result<Duration> {
         let space = Space::reopen(&self.world, "default").await?;
-        let hash = || space.hash(objects::Kind::Deployment, "neighbour");
+        let hash = || space.hash(objects::apps::DEPLOYMENT, "neighbour");
         let before = eventually("the neighbour's hash", LONG, hash).await?;
         let begin = Instant::now();
         space.configmap("settings", &before).await?;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use pod_reloader_e2e::eventually;
 use pod_reloader_tests::Space;
-use pod_reloader_tests::objects::Kind;
+use pod_reloader_tests::objects::apps;
 use serde_json::{Value, json};
 
 use crate::objects::{config, config_with, create_all, filled, json_bytes, label_all, listing, names, plain};
@@ -17,7 +17,7 @@ pub(crate) async fn long_lists() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
     let space = stage.space().await?;
     let workloads = ["a", "b"].map(|name| listing(name, &names(name, 34_000)));
-    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     drop(space);
     for _ in 0..5 {
         stage.start().await?;
@@ -32,7 +32,7 @@ pub(crate) async fn many_lists() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
     let space = stage.space().await?;
     let workloads = (0..60).map(|i| listing(&format!("app-{i}"), &names(&format!("c{i}-"), 1000)));
-    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     drop(space);
     stage.start().await?;
     stage.settled(1).await?;
@@ -71,7 +71,7 @@ pub(crate) async fn large_workloads(character: &str, bytes: usize, what: &str) -
     space.configmap("settings", "one").await?;
     let all: Vec<String> = (0..20).map(|i| format!("app-{i}")).collect();
     let workloads = all.iter().map(|name| filled(listing(name, "settings"), character, bytes));
-    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     let size = json_bytes(&space, "app-0").await?;
     drop(space);
     stage.start_registered().await?;
@@ -110,7 +110,7 @@ async fn neighbour_writes(stage: &Stage) -> anyhow::Result<Duration> {
     for i in 0..10 {
         let begin = Instant::now();
         let label = Space::label("touched", Some(&i.to_string()));
-        space.patch(Kind::Deployment, "neighbour", label).await?;
+        space.patch(apps::DEPLOYMENT, "neighbour", label).await?;
         slowest = slowest.max(begin.elapsed());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -137,7 +137,7 @@ pub(crate) async fn large_strangers(character: &str, bytes: usize, what: &str) -
     let mut stage = Stage::new(&[]).await?;
     let space = stage.space().await?;
     let workloads = (0..40).map(|i| filled(plain(&format!("app-{i}")), character, bytes));
-    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     let size = json_bytes(&space, "app-0").await?;
     let all: Vec<String> = (0..40).map(|i| format!("app-{i}")).collect();
     drop(space);
@@ -167,7 +167,7 @@ pub(crate) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
     let space = stage.space().await?;
     space.configmap("settings", "one").await?;
     let workloads = (0..count).map(|i| listing(&format!("app-{i}"), "settings"));
-    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     drop(space);
     stage.start().await?;
     stage.settled(count as u64).await?;
@@ -199,7 +199,7 @@ pub(crate) async fn many_keys(
     let configmaps = (0..objects).map(|i| object(i, "a")).collect::<anyhow::Result<Vec<_>>>()?;
     create_all(&space.configmaps(), configmaps).await?;
     let workloads = (0..10).map(|i| listing(&format!("app-{i}"), &names("c", objects)));
-    create_all(&space.workloads(Kind::Deployment), workloads).await?;
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     drop(space);
     stage.start().await?;
     stage.settled(10).await?;

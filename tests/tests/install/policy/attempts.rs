@@ -3,7 +3,7 @@
 use anyhow::Context;
 use http::{Method, StatusCode};
 use kube::Client;
-use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, Kind, OBSERVED_CONFIG};
+use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, KindRef, OBSERVED_CONFIG, apps};
 use pod_reloader_tests::policy;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0
 pub(super) const OTHER_HASH: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
 /// A workload that has opted in and all that can be changed of one.
-pub(super) fn workload(kind: Kind, name: &str, lists: &Value) -> Value {
+pub(super) fn workload(kind: KindRef, name: &str, lists: &Value) -> Value {
     let mut workload = serde_json::to_value(objects::workload(kind, name, lists.clone())).unwrap_or_default();
     workload["metadata"]["labels"] = json!({"team": "shop"});
     workload["metadata"]["annotations"]["example.com/note"] = json!("theirs");
@@ -28,9 +28,9 @@ pub(super) fn workload(kind: Kind, name: &str, lists: &Value) -> Value {
     workload
 }
 
-pub(super) fn path(kind: Kind, namespace: &str, rest: &str) -> String {
-    let plural = kind.resource().plural;
-    format!("/apis/apps/v1/namespaces/{namespace}/{plural}{rest}")
+pub(super) fn path(kind: KindRef, namespace: &str, rest: &str) -> String {
+    let (api_version, plural) = (kind.api_version(), kind.plural);
+    format!("/apis/{api_version}/namespaces/{namespace}/{plural}{rest}")
 }
 
 pub(super) fn with_dry_run(path: &str) -> String {
@@ -67,9 +67,9 @@ impl Attempt {
 }
 
 /// All that is tried on a workload of that kind called `app`.
-pub(super) fn attempts_on_workloads(kind: Kind, namespace: &str) -> Vec<Attempt> {
+pub(super) fn attempts_on_workloads(kind: KindRef, namespace: &str) -> Vec<Attempt> {
     let app = path(kind, namespace, "/app");
-    let named = |what: &str| format!("{} {what}", kind.name());
+    let named = |what: &str| format!("{} {what}", kind.kind);
     let mut all: Vec<_> = merges()
         .into_iter()
         .chain(merges_of(kind))
@@ -116,7 +116,7 @@ pub(super) fn attempts_on_workloads(kind: Kind, namespace: &str) -> Vec<Attempt>
         format!("{app}?fieldManager=evil&force=true"),
         APPLY,
         json!({
-            "apiVersion": "apps/v1", "kind": kind.name(), "metadata": {"name": "app"},
+            "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "app"},
             "spec": {"template": {"spec": {"containers": [{"name": "main", "env": [{"name": "A", "value": "b"}]}]}}}
         }),
     );
@@ -126,7 +126,7 @@ pub(super) fn attempts_on_workloads(kind: Kind, namespace: &str) -> Vec<Attempt>
         Method::PATCH,
         path(kind, namespace, "/bare?fieldManager=evil&force=true"),
         APPLY,
-        json!({"apiVersion": "apps/v1", "kind": kind.name(), "metadata": {
+        json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {
             "name": "bare", "annotations": {CONFIGMAPS: "settings"}}}),
     );
     let mut whole = workload(kind, "app", &json!({CONFIGMAPS: "settings"}));
@@ -144,7 +144,7 @@ pub(super) fn attempts_on_workloads(kind: Kind, namespace: &str) -> Vec<Attempt>
     push("deleted", Method::DELETE, app.clone(), JSON, Value::Null);
     let status = json!({"metadata": {"annotations": {OBSERVED_CONFIG: "{\"v\":1}"}}});
     push("status", Method::PATCH, format!("{app}/status"), MERGE, status);
-    if kind != Kind::DaemonSet {
+    if kind != apps::DAEMON_SET {
         push("scale", Method::PATCH, format!("{app}/scale"), MERGE, json!({"spec": {"replicas": 9}}));
     }
     // What has not opted in, or is excluded, is left alone.
@@ -290,7 +290,7 @@ pub(super) fn attempts_on_others(namespace: &str) -> Vec<Attempt> {
 }
 
 /// What the operator does, which must be allowed.
-pub(super) fn allowed(kind: Kind, namespace: &str) -> Vec<Attempt> {
+pub(super) fn allowed(kind: KindRef, namespace: &str) -> Vec<Attempt> {
     let app = path(kind, namespace, "/app");
     let reload = json!({
         "metadata": {"annotations": {OBSERVED_CONFIG: "{\"v\":1}", CONFIG_HASH: null}},
@@ -303,7 +303,7 @@ pub(super) fn allowed(kind: Kind, namespace: &str) -> Vec<Attempt> {
     ]);
     let forgotten = json!({"metadata": {"annotations": {OBSERVED_CONFIG: null, CONFIG_HASH: null}}});
     let own = |what: &str, name: &str, kind_of_patch, body| {
-        let what = format!("{} {what}", kind.name());
+        let what = format!("{} {what}", kind.kind);
         Attempt::new(&what, Method::PATCH, path(kind, namespace, name), kind_of_patch, body)
     };
     vec![
@@ -320,7 +320,7 @@ pub(super) fn allowed(kind: Kind, namespace: &str) -> Vec<Attempt> {
             Method::POST,
             format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events"),
             JSON,
-            event("pod-reloader", "apps/v1", kind.name(), namespace),
+            event("pod-reloader", &kind.api_version(), kind.kind, namespace),
         ),
         Attempt::new("a read", Method::GET, app, JSON, Value::Null),
     ]

@@ -1,6 +1,6 @@
 //! Changes of a workload that are not the operator's to make, as merge patches.
 
-use pod_reloader_tests::objects::{CONFIG_HASH, CONFIGMAPS, IGNORED, Kind, OBSERVED_CONFIG};
+use pod_reloader_tests::objects::{CONFIG_HASH, CONFIGMAPS, IGNORED, KindRef, OBSERVED_CONFIG};
 use serde_json::{Value, json};
 
 use super::attempts::{HASH, OTHER_HASH};
@@ -71,9 +71,9 @@ pub(super) fn merges() -> Vec<(&'static str, Value)> {
 }
 
 /// What is particular to a kind.
-pub(super) fn merges_of(kind: Kind) -> Vec<(&'static str, Value)> {
-    match kind {
-        Kind::Deployment => vec![
+pub(super) fn merges_of(kind: KindRef) -> Vec<(&'static str, Value)> {
+    match kind.kind {
+        "Deployment" => vec![
             ("replicas", json!({"spec": {"replicas": 0}})),
             ("paused", json!({"spec": {"paused": true}})),
             ("strategy", json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}})),
@@ -86,7 +86,7 @@ pub(super) fn merges_of(kind: Kind) -> Vec<(&'static str, Value)> {
             ),
             ("progressDeadlineSeconds", json!({"spec": {"progressDeadlineSeconds": 9}})),
         ],
-        Kind::StatefulSet => vec![
+        "StatefulSet" => vec![
             ("replicas", json!({"spec": {"replicas": 0}})),
             ("ordinals", json!({"spec": {"ordinals": {"start": 5}}})),
             (
@@ -94,12 +94,13 @@ pub(super) fn merges_of(kind: Kind) -> Vec<(&'static str, Value)> {
                 json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}}),
             ),
         ],
-        Kind::DaemonSet => vec![
+        "DaemonSet" => vec![
             (
                 "updateStrategy",
                 json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}}),
             ),
             ("minReadySeconds", json!({"spec": {"minReadySeconds": 9}})),
         ],
+        _ => vec![],
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, IGNORED, Kind};
+use pod_reloader_tests::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, IGNORED, apps};
 use pod_reloader_tests::{PATIENCE, Space, World, policy};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ async fn world() -> anyhow::Result<(World, Client)> {
 /// The objects that are attacked.
 async fn furnish(world: &World, space: &Space<'_>) -> anyhow::Result<()> {
     let mut items = vec![];
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         let listed = json!({CONFIGMAPS: "settings"});
         items.push(workload(kind, "app", &listed));
         items.push(workload(kind, "out", &json!({})));
@@ -74,7 +74,7 @@ async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_e
 
     let mut attempts = attempts_on_others(&space.name);
     let mut good = allowed_of_own();
-    for kind in Kind::ALL {
+    for kind in BUILT_IN {
         attempts.extend(attempts_on_workloads(kind, &space.name));
         good.extend(allowed(kind, &space.name));
     }
@@ -117,18 +117,18 @@ async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget
     let (world, operator) = world().await?;
     let space = Space::within(&world).await?;
     // As many annotations as fit into the 256 KiB of a workload, and as many environment variables.
-    let mut large = workload(Kind::Deployment, "large", &json!({CONFIGMAPS: "settings"}));
+    let mut large = workload(apps::DEPLOYMENT, "large", &json!({CONFIGMAPS: "settings"}));
     for number in 0..45_000 {
         large["metadata"]["annotations"][format!("a{number:x}")] = json!("");
         large["spec"]["template"]["metadata"]["annotations"][format!("a{number:x}")] = json!("");
     }
     let env: Vec<_> = (0..5_000).map(|number| json!({"name": format!("A{number}"), "value": "b"})).collect();
     large["spec"]["template"]["spec"]["containers"][0]["env"] = json!(env);
-    let create = path(Kind::Deployment, &space.name, "");
+    let create = path(apps::DEPLOYMENT, &space.name, "");
     let (status, said) = policy::send(&world.admin().await?, Method::POST, &create, JSON, &large).await?;
     ensure!(status.is_success(), "{status}: {said:.500}");
     let hash = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: OTHER_HASH}}}}});
-    let large = with_dry_run(&path(Kind::Deployment, &space.name, "/large"));
+    let large = with_dry_run(&path(apps::DEPLOYMENT, &space.name, "/large"));
     let (status, said) = policy::send(&operator, Method::PATCH, &large, MERGE, &hash).await?;
     ensure!(status.is_success(), "{status}: {said:.500}");
     Ok(())

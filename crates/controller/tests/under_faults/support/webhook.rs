@@ -122,11 +122,12 @@ fn is_opted_in(workload: &Value) -> bool {
 
 fn review(admission: &Admission) -> Value {
     let Admission { old, new, user, manager, is_dry_run, .. } = admission;
+    let (group, version) = new["apiVersion"].as_str().and_then(|it| it.split_once('/')).unwrap();
     json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
             "uid": "u-1",
-            "kind": {"group": "apps", "version": "v1", "kind": new["kind"]},
+            "kind": {"group": group, "version": version, "kind": new["kind"]},
             "name": new["metadata"]["name"], "namespace": new["metadata"]["namespace"],
             "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
             "userInfo": {"username": user},
