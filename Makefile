@@ -25,13 +25,14 @@ reproduce: tools ## build the release binary in two places, and compare
 	@e2e/image/reproduce.sh
 
 .PHONY: control-plane
-control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in e2e/bin
+control-plane: ## etcd, kube-apiserver, kube-controller-manager, kubectl and helm, in e2e/bin
 	@e2e/control-plane/build.sh
+	@e2e/tools/build.sh helm
 
 .PHONY: node
 node: ## also kubelet, kube-proxy, kube-scheduler and CoreDNS, in e2e/bin
 	@e2e/control-plane/build.sh node
-	@e2e/tools/build.sh coredns
+	@e2e/tools/build.sh helm coredns
 
 .PHONY: chart-tools
 chart-tools: ## helm, a registry, cert-manager and what else the chart and its tests need, in e2e/bin

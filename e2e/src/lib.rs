@@ -19,6 +19,7 @@
 
 pub mod audit;
 pub mod authority;
+pub mod chart;
 pub mod claim;
 pub mod control_plane;
 pub mod helm;
@@ -26,6 +27,7 @@ pub mod installation;
 pub mod kubectl;
 pub mod node;
 pub mod operator;
+pub mod paths;
 pub mod ports;
 pub mod process;
 pub mod registration;

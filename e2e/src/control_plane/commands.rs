@@ -30,8 +30,8 @@ pub(super) struct Plan {
     pub(super) place: Place,
     pub(super) api_server_args: Vec<String>,
     pub(super) controller_manager_args: Vec<String>,
-    /// Whether the operator's user gets its rights.
-    pub(super) operator_rights: bool,
+    /// What gives the operator's user its rights, unless it is to be installed.
+    pub(super) rights: Option<&'static str>,
 }
 
 /// Says which binaries are missing and how to get them.

@@ -16,7 +16,7 @@ pub enum User {
     Admin,
     /// May do everything; the one that plays the cluster's users, to tell the two apart in the audit log.
     Editor,
-    /// The operator's service account, with exactly the rights of `manifests/rbac.yaml`.
+    /// The operator's service account, with exactly the rights that the chart grants by default.
     Operator,
     /// May do nothing but what a test grants it: for an operator with Roles in a few namespaces, for instance.
     Guest,

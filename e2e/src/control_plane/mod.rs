@@ -26,16 +26,20 @@ use self::{
     credentials::Credentials,
 };
 pub(crate) use self::{directory::RunDirectory, place::Place};
-use crate::{Audit, Kubectl, ports, process::Process, wait::eventually, wait::give_up};
+use crate::{
+    audit::Audit,
+    chart,
+    kubectl::Kubectl,
+    paths, ports,
+    process::Process,
+    wait::{eventually, give_up},
+};
 
 /// Generous: it takes 4 seconds on two idle cores, but tests are not the only thing that a machine does.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How often to start over when somebody takes a port before we do.
 const ATTEMPTS: usize = 5;
-const RBAC: &str = include_str!("../../manifests/rbac.yaml");
-/// The namespace that `manifests/rbac.yaml` makes.
-const OPERATOR_NAMESPACE: &str = "pod-reloader";
 
 /// What may be chosen about a control plane.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +85,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Boots a control plane and waits until the API server is ready, the controllers work and the operator's rights
-    /// (`manifests/rbac.yaml`) are granted.
+    /// are granted, as the chart does by default.
     ///
     /// Fails if a binary is missing, or if a process ends or is not ready in time; the error then shows its log.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
@@ -102,8 +106,9 @@ impl ControlPlane {
     ) -> anyhow::Result<Self> {
         // Needed once more than one provider is compiled in; it may have been installed before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let binaries = options.binaries.unwrap_or_else(default_binaries);
+        let binaries = options.binaries.unwrap_or_else(paths::binaries);
         commands::ensure_present(&binaries)?;
+        let rights = if operator_rights { Some(chart::rights().await?) } else { None };
         let credentials = credentials::write(directory.path(), place.certificate_addresses())?;
         let plan = Plan {
             binaries,
@@ -113,7 +118,7 @@ impl ControlPlane {
             place,
             api_server_args: options.api_server_args,
             controller_manager_args: options.controller_manager_args,
-            operator_rights,
+            rights,
         };
         match Self::boot(plan, &credentials).await {
             Ok((etcd, api_server, controller_manager, plan)) => Ok(Self {
@@ -176,12 +181,12 @@ impl ControlPlane {
         .map_err(|error| api_server.explain(&error))?;
 
         let mut controller_manager = plan.spawn_controller_manager()?;
-        let namespace = if plan.operator_rights {
+        let namespace = if let Some(rights) = plan.rights {
             let kubectl = Kubectl::new(&plan.binary("kubectl"), &kubeconfig, &plan.directory);
             // Nothing is there yet to be compared with, and asking for the OpenAPI schemas takes longer than all else.
             let args = ["create", "--validate=ignore", "-f", "-"];
-            kubectl.run_with_input(args, RBAC).await.context("the operator's rights cannot be granted")?;
-            OPERATOR_NAMESPACE
+            kubectl.run_with_input(args, rights).await.context("the operator's rights cannot be granted")?;
+            chart::RELEASE
         } else {
             "default"
         };
@@ -314,11 +319,6 @@ impl ControlPlane {
         // A test that panicked with the lock held leaves nothing half done.
         process.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// `e2e/bin`.
-pub fn default_binaries() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bin")
 }
 
 /// Whether a client tries again by itself.

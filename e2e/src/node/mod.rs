@@ -39,7 +39,8 @@ pub use self::{
 };
 use crate::{
     Audit, ControlPlane, Kubectl, Options, User,
-    control_plane::{Place, RunDirectory, default_binaries, ready},
+    control_plane::{Place, RunDirectory, ready},
+    paths,
     process::stop_leftovers,
     wait::{eventually, give_up},
 };
@@ -88,13 +89,13 @@ struct RunningNode {
 impl RealCluster {
     /// Boots a cluster and waits until its node is ready and Services answer.
     ///
-    /// The operator gets no rights (`manifests/rbac.yaml`): it is to be installed.
+    /// The operator gets no rights: it is to be installed.
     ///
     /// # Errors
     /// [`Unavailable`] if the machine lacks something; otherwise, if a process ends or is not ready in time: the error
     /// then shows its log.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let binaries = options.binaries.clone().unwrap_or_else(default_binaries);
+        let binaries = options.binaries.clone().unwrap_or_else(paths::binaries);
         preconditions::check(&binaries)?;
         let directory = match &options.directory {
             Some(path) => {

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::Context as _;
 
+use crate::paths;
+
 /// Where programs are looked for after `PATH`, which often lacks these even for root.
 pub(super) const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 const PROGRAMS: [&str; 10] =
@@ -36,7 +38,7 @@ impl std::error::Error for Unavailable {}
 /// # Errors
 /// All that is missing.
 pub fn available() -> Result<(), Unavailable> {
-    check(&crate::control_plane::default_binaries())
+    check(&paths::binaries())
 }
 
 pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
@@ -45,7 +47,7 @@ pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
         // Nothing else would make sense.
         return Err(Unavailable { reasons: vec!["this is not Linux".to_owned()] });
     }
-    if !rustix::process::geteuid().is_root() && binaries == crate::control_plane::default_binaries() {
+    if !rustix::process::geteuid().is_root() && binaries == paths::binaries() {
         // What root has built is missing for others only.
         return Err(Unavailable { reasons: vec!["it takes root".to_owned()] });
     }

@@ -31,9 +31,8 @@ pub use self::{
 };
 use crate::{
     Helm, Kubectl, Options, RealCluster, Registry, User,
-    control_plane::default_binaries,
-    installation::{self, Installation, image_archive, operator_image, publish_chart, root},
-    node,
+    installation::{self, Installation, image_archive, operator_image, publish_chart},
+    node, paths,
 };
 
 /// Names the kubeconfig of a cluster to use instead of one of our own.
@@ -142,7 +141,7 @@ impl Testbed {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("no {}", kubeconfig.display()))?;
         let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let kubectl = Kubectl::new(&default_binaries().join("kubectl"), &kubeconfig, directory.path());
+        let kubectl = Kubectl::new(&paths::binaries().join("kubectl"), &kubeconfig, directory.path());
         let (registry, chart, mut values, images) = if let Some(address) = variable(REGISTRY) {
             let address = address.trim_end_matches('/').to_owned();
             (None, format!("oci://{address}/{}", installation::NAME), vec![], format!("{address}/"))
@@ -250,7 +249,7 @@ pub fn postgres_image() -> anyhow::Result<PathBuf> {
 
 /// The manifests of an example: a file or a folder in `docs/examples`.
 fn example(path: &str) -> anyhow::Result<String> {
-    let path = root().join("docs/examples").join(path);
+    let path = paths::root().join("docs/examples").join(path);
     if path.is_file() {
         return std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
     }

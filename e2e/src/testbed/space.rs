@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::RwLockReadGuard;
 
 use super::{SeenPod, Testbed, example};
-use crate::{control_plane::default_binaries, wait::eventually};
+use crate::{paths, wait::eventually};
 
 /// For what takes seconds on a quiet machine: images are there, but pods have to start and to become ready.
 pub const PATIENCE: Duration = Duration::from_mins(3);
@@ -223,7 +223,7 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         // Also if the test has failed. Nobody waits for it: the pods of the next one may start meanwhile.
-        let outcome = std::process::Command::new(default_binaries().join("kubectl"))
+        let outcome = std::process::Command::new(paths::binaries().join("kubectl"))
             .args(["delete", "namespace", &self.name, "--wait=false"])
             .env("KUBECONFIG", &self.bed.kubeconfig)
             .stdin(Stdio::null())

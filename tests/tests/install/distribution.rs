@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
-use pod_reloader_e2e::{Helm, Registry, Tool, User};
+use pod_reloader_e2e::{Helm, Registry, Tool, User, chart};
 use pod_reloader_tests::objects::{self, Kind};
 use pod_reloader_tests::release::{self, NAME, upgrade};
 use pod_reloader_tests::{Release, Space, World};
@@ -101,7 +101,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
 
 /// `make publish`, but for the image.
 async fn publish(directory: &Path, repository: &str) -> anyhow::Result<()> {
-    let root = release::chart().join("../..");
+    let root = chart::folder().join("../..");
     let script = root.join("charts/package.sh");
     let package = Tool::new(&script, &root)
         .env("REGISTRY", repository)
@@ -115,7 +115,7 @@ async fn publish(directory: &Path, repository: &str) -> anyhow::Result<()> {
 }
 
 fn chart_app_version() -> anyhow::Result<String> {
-    let chart = std::fs::read_to_string(release::chart().join("Chart.yaml"))?;
+    let chart = std::fs::read_to_string(chart::folder().join("Chart.yaml"))?;
     let line = chart.lines().find_map(|line| line.strip_prefix("appVersion: ")).context("no appVersion")?;
     Ok(line.trim_matches('"').to_owned())
 }

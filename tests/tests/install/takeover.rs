@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt};
 use pod_reloader_core::config_hash::ConfigHash;
 use pod_reloader_core::decide::{Live, Lookup};
 use pod_reloader_core::reference::ConfigName;
-use pod_reloader_e2e::{Helm, User, eventually};
+use pod_reloader_e2e::{Helm, User, chart, eventually};
 use pod_reloader_tests::objects::{self, Kind};
 use pod_reloader_tests::release::{self, NAME, upgrade};
 use pod_reloader_tests::{PATIENCE, Release, Space};
@@ -57,7 +57,7 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let uid = deployments.get(&fullname).await?.uid();
 
-    let chart = release::chart();
+    let chart = chart::folder();
     let chart = chart.to_str().context("a path that is no UTF-8")?;
     let helm = Helm::new(helm, &kubeconfig, world.directory())?;
     let notes = upgrade(&helm, chart, NAMESPACE, &[&values, "--set=settleWindow=300ms"]).await?;

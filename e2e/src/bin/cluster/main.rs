@@ -9,8 +9,7 @@ use clap::Parser;
 use pod_reloader_e2e::{
     ControlPlane, Options, RealCluster, Testbed, User,
     claim::{Claim, interrupted},
-    control_plane::default_binaries,
-    node,
+    node, paths,
 };
 
 use crate::background::Background;
@@ -144,7 +143,7 @@ fn access(control_plane: &ControlPlane) -> String {
     format!(
         "  export KUBECONFIG={}\n  export PATH=$PATH:{}   # kubectl, helm",
         control_plane.kubeconfig(User::Admin).display(),
-        default_binaries().display()
+        paths::binaries().display()
     )
 }
 
