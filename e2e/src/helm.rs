@@ -38,6 +38,18 @@ impl Helm {
     pub async fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> anyhow::Result<String> {
         self.tool.run(args).await
     }
+
+    /// `helm upgrade --install` of a chart, wherever it is, with further arguments. Gives what it printed.
+    pub async fn upgrade(
+        &self,
+        release: &str,
+        chart: &str,
+        namespace: &str,
+        args: &[&str],
+    ) -> anyhow::Result<String> {
+        let fixed = ["upgrade", "--install", release, chart, "--namespace", namespace, "--create-namespace"];
+        self.run(fixed.iter().chain(args)).await
+    }
 }
 
 /// An OCI registry on loopback. Dropping it stops it.

@@ -32,11 +32,10 @@ impl Installation {
 
     /// Installs or upgrades, and waits until the operator is ready.
     pub async fn upgrade(&self, values: &[&str]) -> anyhow::Result<()> {
-        let fixed = ["upgrade", "--install", NAME, &self.chart, "--namespace", NAME, "--create-namespace"];
         let waiting = ["--wait", "--timeout=180s"];
         let ours = self.values.iter().map(String::as_str);
-        let args = fixed.into_iter().chain(waiting).chain(ours).chain(values.iter().copied());
-        self.helm.run(args).await?;
+        let args: Vec<_> = waiting.into_iter().chain(ours).chain(values.iter().copied()).collect();
+        self.helm.upgrade(NAME, &self.chart, NAME, &args).await?;
         Ok(())
     }
 

@@ -29,12 +29,6 @@ const WEBHOOK_PORT: u16 = 443;
 /// The release's name.
 pub const NAME: &str = "reloader";
 
-/// `helm upgrade --install` of a chart, wherever it is.
-pub async fn upgrade(helm: &Helm, chart: &str, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
-    let fixed = ["upgrade", "--install", NAME, chart, "--namespace", namespace, "--create-namespace"];
-    helm.run(fixed.iter().chain(values)).await
-}
-
 /// A release of the chart.
 pub struct Release {
     /// Its namespace.
@@ -53,7 +47,7 @@ impl Release {
         let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
         let chart = chart::folder();
         let chart = chart.to_str().context("a path that is no UTF-8")?;
-        upgrade(&helm, chart, namespace, values).await?;
+        helm.upgrade(NAME, chart, namespace, values).await?;
         Self::installed(world, namespace).await
     }
 

@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use pod_reloader_e2e::process::Process;
 use pod_reloader_e2e::{Helm, Operator, User, chart, eventually};
 use pod_reloader_tests::objects::{self, Kind};
-use pod_reloader_tests::release::{self, upgrade};
+use pod_reloader_tests::release::{self, NAME};
 use pod_reloader_tests::{PATIENCE, Release, Space, World};
 use serde_json::json;
 
@@ -108,7 +108,7 @@ async fn any_issuer_and_a_certificate_of_ones_own_making_do_as_well() -> anyhow:
         "--set=webhook.existingSecret=webhook-certificate",
         r"--set=webhook.annotations.cert-manager\.io/inject-ca-from=operators/webhook-certificate",
     ];
-    upgrade(&helm, chart.to_str().context("a path that is no UTF-8")?, NAMESPACE, &own).await?;
+    helm.upgrade(NAME, chart.to_str().context("a path that is no UTF-8")?, NAMESPACE, &own).await?;
     let mut release_of_own = Release::installed(&world, NAMESPACE).await?;
     let replica = release_of_own.start_replica(&world, "by-certificate").await?;
     release.route_to(&world, &[&replica]).await
