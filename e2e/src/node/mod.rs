@@ -5,7 +5,6 @@
 //! processes of the node are its own, and gone when its first process ends.
 
 mod forward;
-mod image;
 mod kernel;
 mod namespaces;
 mod preconditions;
@@ -33,7 +32,6 @@ use self::{
     programs::{Inmate, Programs},
 };
 pub use self::{
-    image::Image,
     preconditions::{Unavailable, available},
     programs::NodePart,
 };
@@ -320,5 +318,5 @@ impl RunningNode {
 /// What the node's processes find programs by: they start some that lie where `PATH` may not lead.
 fn path() -> (&'static str, String) {
     let ours = std::env::var("PATH").unwrap_or_default();
-    ("PATH", format!("{ours}:{}", preconditions::SYSTEM_FOLDERS))
+    ("PATH", format!("{ours}:{}", paths::SYSTEM_FOLDERS))
 }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{kernel, network, preconditions::find};
+use super::{kernel, network};
 use crate::{
+    paths::find,
     process::Process,
     tool::Tool,
     wait::{eventually, give_up},

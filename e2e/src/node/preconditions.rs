@@ -1,23 +1,19 @@
 //! What a node needs of the machine.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt, path::Path, process::Command};
 
 use anyhow::Context as _;
 
-use crate::paths;
+use crate::{
+    image::BUSYBOX,
+    paths::{self, find},
+};
 
-/// Where programs are looked for after `PATH`, which often lacks these even for root.
-pub(super) const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 const PROGRAMS: [&str; 10] =
     ["containerd", "ctr", "runc", "iptables", "nft", "conntrack", "ip", "unshare", "nsenter", "tar"];
 const PLUGINS: [&str; 4] = ["ptp", "host-local", "portmap", "loopback"];
 const PLUGIN_FOLDER: &str = "/usr/lib/cni";
 const NODE_BINARIES: [&str; 4] = ["kubelet", "kube-proxy", "kube-scheduler", "coredns"];
-pub(super) const BUSYBOX: &str = "/bin/busybox";
 
 /// Why there can be no [`crate::RealCluster`] on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,17 +65,6 @@ pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
         reasons.push(format!("{error:#}"));
     }
     if reasons.is_empty() { Ok(()) } else { Err(Unavailable { reasons }) }
-}
-
-/// The program called `name`.
-pub(super) fn find(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':')
-        .chain(SYSTEM_FOLDERS.split(':'))
-        .filter(|folder| folder.starts_with('/'))
-        .map(|folder| Path::new(folder).join(name))
-        .find(|candidate| candidate.is_file())
-        .with_context(|| format!("there is no {name} (run e2e/node/packages.sh)"))
 }
 
 /// Being root does not mean much in a container.

@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 use super::{
-    image::Image,
     namespaces::{Entry, child_in_other_namespace},
     network,
-    preconditions::find,
 };
 use crate::{
     User,
+    image::Image,
+    paths::find,
     process::{Process, send_signal},
     tool::Tool,
     wait::{eventually, give_up},
