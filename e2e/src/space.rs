@@ -14,9 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    control_plane::random_hex, kubectl::Kubectl, pods::SeenPod, wait::eventually, workload::Workload,
-};
+use crate::{kubectl::Kubectl, pods::SeenPod, random::random_hex, wait::eventually, workload::Workload};
 
 /// The workload, and its `ConfigMap`, that [`Space::settle`] waits for.
 const SENTINEL: &str = "sentinel";

@@ -11,16 +11,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use http::Request;
+use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
-use kube::{
-    Api, Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, Config};
 
-pub use self::credentials::User;
-pub(crate) use self::credentials::random_hex;
 use self::{
     commands::{AUDIT_LOG, Plan},
     credentials::Credentials,
@@ -29,9 +23,12 @@ pub(crate) use self::{directory::RunDirectory, place::Place};
 use crate::{
     audit::Audit,
     chart,
+    client::{Retries, config, connect, ready},
     kubectl::Kubectl,
     paths, ports,
     process::Process,
+    random::random_hex,
+    user::User,
     wait::{eventually, give_up},
 };
 
@@ -93,7 +90,7 @@ impl ControlPlane {
             Some(path) => RunDirectory::at(path, "")?,
             None => RunDirectory::temporary("")?,
         };
-        Self::start_at(Place::Loopback, ports::free()?, Arc::new(directory), options, true).await
+        Self::start_at(Place::loopback(), ports::free()?, Arc::new(directory), options, true).await
     }
 
     /// The same at a given place, with given ports there (etcd's clients, etcd's peers, API server).
@@ -109,7 +106,7 @@ impl ControlPlane {
         let binaries = options.binaries.unwrap_or_else(paths::binaries);
         commands::ensure_present(&binaries)?;
         let rights = if operator_rights { Some(chart::rights().await?) } else { None };
-        let credentials = credentials::write(directory.path(), place.certificate_addresses())?;
+        let credentials = credentials::write(directory.path(), &place.certificate_addresses)?;
         let plan = Plan {
             binaries,
             directory: directory.path().to_owned(),
@@ -146,8 +143,7 @@ impl ControlPlane {
                 }
                 // Nobody else is at a node.
                 Err(error)
-                    if matches!(plan.place, Place::Loopback)
-                        && format!("{error:#}").contains("address already in use") =>
+                    if plan.place.is_shared() && format!("{error:#}").contains("address already in use") =>
                 {
                     plan.ports = ports::free()?;
                     plan.remove_traces()?;
@@ -319,32 +315,4 @@ impl ControlPlane {
         // A test that panicked with the lock held leaves nothing half done.
         process.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a client tries again by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retries {
-    Default,
-    None,
-}
-
-pub(crate) async fn connect(kubeconfig: &Path, retries: Retries) -> anyhow::Result<Client> {
-    let mut config = config(kubeconfig).await?;
-    config.default_retry = retries == Retries::Default;
-    Client::try_from(config).context("cannot make a client")
-}
-
-async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
-    let context = || format!("cannot use the kubeconfig {}", kubeconfig.display());
-    let parsed = Kubeconfig::read_from(kubeconfig).with_context(context)?;
-    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.with_context(context)
-}
-
-pub(crate) async fn ready(client: &Client) -> anyhow::Result<()> {
-    let request = Request::get("/readyz").body(Vec::new()).context("cannot build a request")?;
-    let answer = client.request_text(request).await.context("no answer from /readyz")?;
-    if answer != "ok" {
-        bail!("/readyz answered {answer:?}");
-    }
-    Ok(())
 }
