@@ -4,7 +4,7 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag REPOSITORY:VERSION \
 #     --build-arg REVISION="$(git rev-parse HEAD)" --build-arg CREATED="$(git log -1 --format=%cI)" .
 #
-# `make image` makes the same image without an engine: e2e/image/pack.sh reads the last stage.
+# `make image` makes the same image without an engine: e2e/src/image reads the last stage.
 
 # Pinned by digest: `make pin-base` asks for the one that the tag has today, and writes it here.
 ARG RUST_IMAGE=rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1

@@ -25,13 +25,14 @@ reproduce: tools ## build the release binary in two places, and compare
 	@e2e/image/reproduce.sh
 
 .PHONY: control-plane
-control-plane: ## etcd, kube-apiserver, kube-controller-manager and kubectl, in e2e/bin
+control-plane: ## etcd, kube-apiserver, kube-controller-manager, kubectl and helm, in e2e/bin
 	@e2e/control-plane/build.sh
+	@e2e/tools/build.sh helm
 
 .PHONY: node
 node: ## also kubelet, kube-proxy, kube-scheduler and CoreDNS, in e2e/bin
 	@e2e/control-plane/build.sh node
-	@e2e/tools/build.sh coredns
+	@e2e/tools/build.sh helm coredns
 
 .PHONY: chart-tools
 chart-tools: ## helm, a registry, cert-manager and what else the chart and its tests need, in e2e/bin
@@ -84,20 +85,24 @@ pin-base: ## write the digest that the build image's tag has today into the Dock
 	@e2e/tools/build.sh crane
 	@e2e/image/base.sh
 
+# One program stands behind the targets that boot clusters, show the demo and pack images.
+LAB := $(or $(CARGO_TARGET_DIR),target)/debug/lab
+.PHONY: lab
+lab: tools
+	@$(CARGO) build --quiet --locked -p pod-reloader-e2e --bin lab
+
 .PHONY: demo
 override REAL := $(filter-out 0 no false,$(REAL))
-demo: $(if $(REAL),real-ready,control-plane build) ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running; REAL=1: with a node and pods, needs root)
-	$(CARGO) build --locked -p pod-reloader-e2e --bin demo
-	@target/debug/demo $(if $(REAL),--real,--operator target/release/pod-reloader) $(if $(KEEP),--keep)
+demo: $(if $(REAL),real-ready,control-plane build lab) ## show what pod-reloader does, on a real control plane (KEEP=1: leave it running; REAL=1: with a node and pods, needs root)
+	@$(LAB) demo $(if $(REAL),--node,--operator target/release/pod-reloader) $(if $(KEEP),--keep)
 
 .PHONY: demo-stop
-demo-stop: ## end what `make demo KEEP=1` left running
-	@$(CARGO) run --quiet --locked -p pod-reloader-e2e --bin demo -- --stop
+demo-stop: lab ## end what `make demo KEEP=1` left running
+	@$(LAB) demo --stop
 
 .PHONY: cluster
-cluster: control-plane tools ## boot only the control plane, until Ctrl-C
-	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
-	@target/debug/cluster
+cluster: control-plane tools lab ## boot only the control plane, until Ctrl-C
+	@$(LAB) up
 
 .PHONY: e2e-images
 e2e-images: tools ## the images of the examples' applications, in target/image, without a container engine
@@ -110,18 +115,17 @@ node-packages:
 
 # All that a cluster with a node and pod-reloader takes.
 .PHONY: real-ready
-real-ready: node-packages node image e2e-images
+real-ready: node-packages node image e2e-images lab
 	@e2e/tools/build.sh helm registry
-	$(CARGO) build --locked -p pod-reloader-e2e --bin cluster
-	@target/debug/cluster --check
+	@$(LAB) check
 
 .PHONY: real-up
 real-up: real-ready ## boot a cluster with a node and pod-reloader, in the background (needs root)
-	@target/debug/cluster --real --install --background
+	@$(LAB) up --node --install --background
 
 .PHONY: real-down
-real-down: ## stop that cluster, and remove what is left of it
-	@$(CARGO) run --quiet --locked -p pod-reloader-e2e --bin cluster -- --stop
+real-down: lab ## stop that cluster, and remove what is left of it
+	@$(LAB) down
 
 # Only what is said on the command line: the KUBECONFIG of somebody's shell is somebody's cluster.
 GIVEN := $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(abspath $(KUBECONFIG)))

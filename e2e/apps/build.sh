@@ -27,13 +27,14 @@ static=$target_dir/apps
 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
     RUSTFLAGS='-C target-feature=+crt-static' \
     "$cargo" build --release --locked --package pod-reloader-e2e-apps --target "$target" --target-dir "$static"
-"$cargo" build --locked --package pod-reloader-e2e --bin pack
+"$cargo" build --locked --package pod-reloader-e2e --bin lab
+pack() { "$target_dir/debug/lab" image files "$@"; }
 
 mkdir -p target/image
-"$target_dir/debug/pack" --name localhost/pod-reloader-e2e/apps:1 --file "$static/$target/release/apps=/apps" \
+pack --name localhost/pod-reloader-e2e/apps:1 --file "$static/$target/release/apps=/apps" \
     --entrypoint /apps target/image/apps.tar
 # The next release of a demonstration, which differs by nothing but its name.
-"$target_dir/debug/pack" --name localhost/pod-reloader-e2e/apps:2 --file "$static/$target/release/apps=/apps" \
+pack --name localhost/pod-reloader-e2e/apps:2 --file "$static/$target/release/apps=/apps" \
     --entrypoint /apps target/image/apps-next.tar
 
 # What is in it hardly changes. It is built once for each version of what builds it.
@@ -74,5 +75,5 @@ if [ ! -s "$files" ]; then
     tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --directory "$scratch" --file "$files.tmp" .
     mv "$files.tmp" "$files"
 fi
-"$target_dir/debug/pack" --name localhost/pod-reloader-e2e/postgres:15 --layer "$files" --user 999:999 \
+pack --name localhost/pod-reloader-e2e/postgres:15 --layer "$files" --user 999:999 \
     --stop-signal SIGINT --entrypoint /entrypoint.sh target/image/postgres.tar

@@ -41,8 +41,8 @@ set_epoch
 version=$(product_version)
 cargo_tool cargo-cyclonedx "$cyclonedx_version"
 cargo_tool rust-audit-info "$audit_info_version"
-"$cargo" build --quiet --locked --package pod-reloader-e2e --bin documents
-documents=${CARGO_TARGET_DIR:-target}/debug/documents
+"$cargo" build --quiet --locked --package pod-reloader-e2e --bin lab
+lab=$(lab_program)
 mkdir -p target/image
 rust=$(rustc --version) rust=${rust#rustc } rust=${rust%% *}
 scratch=$(mktemp -d)
@@ -66,7 +66,7 @@ for architecture in "${architectures[@]}"; do
     rust-audit-info "$binary" >"$output.crates.json" || fail "$binary does not have the list of its crates"
     cargo-cyclonedx cyclonedx --quiet --manifest-path "$copy/crates/pod-reloader/Cargo.toml" \
         --format json --spec-version 1.5 --describe binaries --target "$target" --no-build-deps
-    "$documents" materials --from "$copy/crates/pod-reloader/pod-reloader_bin.cdx.json" --folder "$copy" \
+    "$lab" documents materials --from "$copy/crates/pod-reloader/pod-reloader_bin.cdx.json" --folder "$copy" \
         --binary "$binary" --glibc "$(glibc_version "$architecture")" --rust "$rust" --created "$created" "$output"
     printf 'its bill of materials: %s.cdx.json and .spdx.json\n' "$output"
 done

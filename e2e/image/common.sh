@@ -55,6 +55,13 @@ source_revision() {
     printf '%s\n' "$revision"
 }
 
+# The lab program, which packs images and writes their documents.
+lab_program() {
+    local lab=${LAB:-${CARGO_TARGET_DIR:-$root/target}/debug/lab}
+    [ -x "$lab" ] || fail "$lab is missing: run make image"
+    printf '%s\n' "$lab"
+}
+
 # Installs a tool of Cargo's world, of one version, into the per-user cache, with a link in e2e/bin, and puts its
 # folder in front of PATH.
 cargo_tool() {

@@ -22,8 +22,7 @@ output=$1 name=$2
 shift 2
 oras=${ORAS:-$root/e2e/bin/oras}
 command -v "$oras" >/dev/null || fail "$oras is missing: run e2e/tools/build.sh oras"
-documents=${DOCUMENTS:-${CARGO_TARGET_DIR:-$root/target}/debug/documents}
-[ -x "$documents" ] || fail "$documents is missing: run make image"
+lab=$(lab_program)
 
 version=$(product_version)
 set_epoch
@@ -64,7 +63,7 @@ tools() {
 
 digests=() all=() byproducts=() boms=()
 for layout; do
-    digest=$(sed 's/.*"manifests":\[{[^}]*"digest":"\(sha256:[0-9a-f]*\)".*/\1/' "$layout/index.json")
+    digest=$(sed 's/.*"digest":"\(sha256:[0-9a-f]*\)".*/\1/' "$layout/index.json")
     [[ $digest = sha256:* ]] || fail "$layout is not a layout of pack.sh"
     architecture=$(sed 's/.*"architecture":"\([^"]*\)".*/\1/' "$layout/index.json")
     manifest=$layout/blobs/sha256/${digest#sha256:}
@@ -86,7 +85,7 @@ for layout; do
     predicate=$output.documents/$(basename "$layout").provenance.json
     mapfile -t subject < <(tools "$architecture")
     subject+=(--architecture "$architecture" --subject "$name=${digest#sha256:}")
-    "$documents" provenance "${arguments[@]}" "${subject[@]}" "${products[@]}" --predicate "$predicate" >"$statement"
+    "$lab" documents provenance "${arguments[@]}" "${subject[@]}" "${products[@]}" --predicate "$predicate" >"$statement"
     attach "$digest" application/vnd.in-toto+json "$statement"
     attest "$digest" slsaprovenance1 "$predicate"
     all+=("${subject[@]}") byproducts+=("${products[@]}")
@@ -113,7 +112,7 @@ for type in cyclonedx spdxjson; do
 done
 statement=$output.documents/pod-reloader-$version.intoto.json
 predicate=$output.documents/pod-reloader-$version.provenance.json
-"$documents" provenance "${arguments[@]}" "${all[@]}" --subject "$name=${index#sha256:}" "${byproducts[@]}" \
+"$lab" documents provenance "${arguments[@]}" "${all[@]}" --subject "$name=${index#sha256:}" "${byproducts[@]}" \
     --predicate "$predicate" >"$statement"
 attach "$index" application/vnd.in-toto+json "$statement"
 attest "$index" slsaprovenance1 "$predicate"

@@ -14,8 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Deserialize;
 
 use crate::{
-    User,
-    control_plane::{Retries, connect, random_hex},
+    client::{Retries, connect},
+    random::random_hex,
+    user::User,
     wait::eventually,
 };
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::process::stop_leftovers;
+use crate::{paths, process::stop_leftovers};
 
 /// Another process has the folder.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Claim {
     /// # Errors
     /// [`InUse`] if another process has it; others if the folder cannot be used.
     pub fn take(name: &str) -> anyhow::Result<Self> {
-        let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("run");
+        let runs = paths::runs();
         std::fs::create_dir_all(&runs)
             .with_context(|| format!("cannot make the folder {}", runs.display()))?;
         let directory = runs.join(name);

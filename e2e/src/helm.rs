@@ -2,27 +2,16 @@
 
 use std::{ffi::OsStr, path::Path, time::Duration};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use crate::{
-    control_plane::default_binaries,
-    ports,
+    paths, ports,
     process::Process,
     tool::Tool,
     wait::{eventually, give_up},
 };
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
-
-/// A pinned tool of `e2e/bin`, as `e2e/tools/build.sh` puts it there.
-///
-/// # Errors
-/// If it is not there; the error says how to get it.
-pub fn pinned_tool(name: &str, directory: &Path) -> anyhow::Result<Tool> {
-    let program = default_binaries().join(name);
-    ensure!(program.exists(), "{} is missing: run e2e/tools/build.sh", program.display());
-    Ok(Tool::new(&program, directory))
-}
 
 /// Runs `helm` as one user, with nothing of the person's who runs the tests.
 #[derive(Debug, Clone)]
@@ -37,7 +26,7 @@ impl Helm {
     /// If it has not been built.
     pub fn new(name: &str, kubeconfig: &Path, directory: &Path) -> anyhow::Result<Self> {
         let home = directory.join(format!("{name}-home"));
-        let tool = pinned_tool(name, directory)?
+        let tool = Tool::new(&paths::tool(name)?, directory)
             .env("KUBECONFIG", kubeconfig)
             .env("HELM_CACHE_HOME", home.join("cache"))
             .env("HELM_CONFIG_HOME", home.join("config"))
@@ -48,6 +37,18 @@ impl Helm {
     /// Runs it and gives what it printed; an error with its message if it failed.
     pub async fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> anyhow::Result<String> {
         self.tool.run(args).await
+    }
+
+    /// `helm upgrade --install` of a chart, wherever it is, with further arguments. Gives what it printed.
+    pub async fn upgrade(
+        &self,
+        release: &str,
+        chart: &str,
+        namespace: &str,
+        args: &[&str],
+    ) -> anyhow::Result<String> {
+        let fixed = ["upgrade", "--install", release, chart, "--namespace", namespace, "--create-namespace"];
+        self.run(fixed.iter().chain(args)).await
     }
 }
 
@@ -64,8 +65,7 @@ impl Registry {
     /// # Errors
     /// If it has not been built, or does not start.
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
-        let program = default_binaries().join("registry");
-        ensure!(program.exists(), "{} is missing: run e2e/tools/build.sh", program.display());
+        let program = paths::tool("registry")?;
         let [port] = ports::free()?;
         let address = format!("127.0.0.1:{port}");
         let config = directory.join("registry.yaml");

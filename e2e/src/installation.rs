@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{helm::Helm, kubectl::Kubectl, tool::Tool};
+use crate::{helm::Helm, kubectl::Kubectl, paths, tool::Tool};
 
 /// The release, and its namespace.
 pub const NAME: &str = "pod-reloader";
@@ -32,11 +32,10 @@ impl Installation {
 
     /// Installs or upgrades, and waits until the operator is ready.
     pub async fn upgrade(&self, values: &[&str]) -> anyhow::Result<()> {
-        let fixed = ["upgrade", "--install", NAME, &self.chart, "--namespace", NAME, "--create-namespace"];
         let waiting = ["--wait", "--timeout=180s"];
         let ours = self.values.iter().map(String::as_str);
-        let args = fixed.into_iter().chain(waiting).chain(ours).chain(values.iter().copied());
-        self.helm.run(args).await?;
+        let args: Vec<_> = waiting.into_iter().chain(ours).chain(values.iter().copied()).collect();
+        self.helm.upgrade(NAME, &self.chart, NAME, &args).await?;
         Ok(())
     }
 
@@ -86,7 +85,7 @@ impl Installation {
 
 /// Packages the chart and pushes it to the registry at `registry`, which has no TLS. Gives its `oci://` address.
 pub async fn publish_chart(directory: &Path, registry: &str) -> anyhow::Result<String> {
-    let package = Tool::new(&root().join("charts/package.sh"), &root())
+    let package = Tool::new(&paths::root().join("charts/package.sh"), &paths::root())
         .env("REGISTRY", format!("{registry}/charts"))
         .env("PUSH", "1")
         .env("PLAIN_HTTP", "1")
@@ -107,12 +106,7 @@ pub fn operator_image() -> anyhow::Result<PathBuf> {
 
 /// An archive in `target/image`, or an error that names the target that makes it.
 pub(crate) fn image_archive(name: &str, target: &str) -> anyhow::Result<PathBuf> {
-    let path = root().join("target/image").join(name);
+    let path = paths::root().join("target/image").join(name);
     ensure!(path.exists(), "{} is missing: run make {target}", path.display());
     Ok(path)
-}
-
-/// The top of the repository.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

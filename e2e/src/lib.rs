@@ -1,4 +1,4 @@
-//! A real Kubernetes control plane for tests and demonstrations of pod-reloader.
+//! The kit of which tests and demonstrations of pod-reloader are made, on a real Kubernetes control plane.
 //!
 //! [`ControlPlane::start`] boots etcd, kube-apiserver and kube-controller-manager on free loopback ports, without root
 //! and without a node: Deployments, `ReplicaSets`, revisions and rollout history are real, pods stay pending. What it
@@ -15,33 +15,49 @@
 //!
 //! [`Testbed::shared`] is such a cluster, or any that is given, with pod-reloader installed and a namespace for each scenario.
 //!
+//! A [`Space`] is a namespace on any of these, with what tests do and see there.
+//!
 //! Nothing here sleeps for a fixed time: everything awaits a condition ([`wait::eventually`]).
 
 pub mod audit;
 pub mod authority;
+pub mod chart;
 pub mod claim;
+mod client;
 pub mod control_plane;
 pub mod helm;
+pub mod image;
 pub mod installation;
 pub mod kubectl;
 pub mod node;
 pub mod operator;
+pub mod paths;
+pub mod pods;
 pub mod ports;
 pub mod process;
+mod random;
 pub mod registration;
+pub mod space;
 pub mod testbed;
 pub mod tool;
+pub mod user;
 pub mod wait;
+pub mod workload;
 
 pub use audit::{Audit, Entry, Mark};
 pub use authority::{Authority, Pair};
-pub use control_plane::{Component, ControlPlane, Options, User};
+pub use control_plane::{Component, ControlPlane, Options};
 pub use helm::{Helm, Registry};
+pub use image::Image;
 pub use installation::Installation;
 pub use kubectl::Kubectl;
-pub use node::{Image, NodePart, RealCluster};
+pub use node::{NodePart, RealCluster};
 pub use operator::{Operator, OperatorOptions};
+pub use pods::SeenPod;
 pub use registration::{FailurePolicy, Registration};
-pub use testbed::{SeenPod, Space, Testbed};
+pub use space::Space;
+pub use testbed::{Scenario, Testbed};
 pub use tool::Tool;
-pub use wait::{eventually, give_up};
+pub use user::User;
+pub use wait::{TIMEOUT, eventually, give_up};
+pub use workload::Workload;

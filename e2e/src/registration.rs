@@ -1,15 +1,12 @@
-//! The registration of the operator's webhook with the API server: `manifests/webhook.yaml`, filled in.
+//! The registration of the operator's webhook with the API server: the chart's, with URLs in place of the Service.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
 
-use crate::Kubectl;
-
-const TEMPLATE: &str = include_str!("../manifests/webhook.yaml");
-/// What comes after the line that starts so is repeated for each URL.
-const ENTRIES: &str = "\nwebhooks:";
+use crate::{chart, kubectl::Kubectl};
 
 /// What the API server does with a request when the webhook cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,28 +78,31 @@ impl Registration {
         }
     }
 
-    /// The manifest.
-    pub fn yaml(&self) -> anyhow::Result<String> {
-        let start = TEMPLATE.find(ENTRIES).context("manifests/webhook.yaml has no line `webhooks:`")? + 1;
-        let start = TEMPLATE[start..].find('\n').map(|end| start + end + 1);
-        let (head, entry) = TEMPLATE.split_at(start.context("manifests/webhook.yaml has no webhook entry")?);
-        let mut yaml = head.replace("${NAME}", &self.name);
-        for (webhook, url) in self.webhooks().iter().zip(&self.urls) {
-            for line in entry.lines() {
-                if line.contains("${CA_BUNDLE}") && self.ca_bundle.is_none() {
-                    continue;
-                }
-                let line = line
-                    .replace("${WEBHOOK}", webhook)
-                    .replace("${URL}", url)
-                    .replace("${CA_BUNDLE}", &BASE64_STANDARD.encode(self.ca_bundle.as_deref().unwrap_or("")))
-                    .replace("${FAILURE_POLICY}", &format!("{:?}", self.failure_policy))
-                    .replace("${TIMEOUT_SECONDS}", &self.timeout.as_secs().to_string());
-                yaml.push_str(&line);
-                yaml.push('\n');
+    /// The manifest: the chart's rules, match conditions and policies.
+    ///
+    /// # Errors
+    /// If the chart cannot be rendered.
+    pub async fn manifest(&self) -> anyhow::Result<Value> {
+        self.adapt(chart::webhook().await?.clone())
+    }
+
+    /// One entry per URL: outside a cluster there is no Service that would choose among the replicas.
+    fn adapt(&self, mut configuration: Value) -> anyhow::Result<Value> {
+        let entry = configuration["webhooks"].get(0).context("the chart has no webhook entry")?.clone();
+        let entries = self.webhooks().into_iter().zip(&self.urls).map(|(name, url)| {
+            let mut entry = entry.clone();
+            entry["name"] = json!(name);
+            entry["clientConfig"] = json!({ "url": url });
+            if let Some(pem) = &self.ca_bundle {
+                entry["clientConfig"]["caBundle"] = json!(BASE64_STANDARD.encode(pem));
             }
-        }
-        Ok(yaml)
+            entry["failurePolicy"] = json!(format!("{:?}", self.failure_policy));
+            entry["timeoutSeconds"] = json!(self.timeout.as_secs());
+            entry
+        });
+        configuration["webhooks"] = entries.collect();
+        configuration["metadata"]["name"] = json!(self.name);
+        Ok(configuration)
     }
 
     /// Creates or changes it. The API server calls (or no longer calls) the webhook a moment later: await it.
@@ -110,7 +110,10 @@ impl Registration {
     /// It is applied by the server, so that a `caBundle` that the operator has put in stays unless one is given here.
     pub async fn apply(&self, kubectl: &Kubectl) -> anyhow::Result<()> {
         let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        kubectl.run_with_input(args, &self.yaml()?).await.context("cannot register the webhook")?;
+        kubectl
+            .run_with_input(args, &self.manifest().await?.to_string())
+            .await
+            .context("cannot register the webhook")?;
         Ok(())
     }
 
@@ -126,25 +129,44 @@ impl Registration {
 mod tests {
     use super::*;
 
+    fn rendered() -> Value {
+        json!({
+            "metadata": { "name": "pod-reloader", "labels": { "a": "b" } },
+            "webhooks": [{
+                "name": "pod-reloader.cs.sap.com",
+                "clientConfig": { "service": { "name": "pod-reloader" } },
+                "failurePolicy": "Fail",
+                "timeoutSeconds": 10,
+                "rules": ["as they are"],
+            }],
+        })
+    }
+
     #[test]
-    fn every_placeholder_is_filled() {
+    fn each_url_has_an_entry_with_what_was_chosen() {
         let urls = ["https://127.0.0.1:1/mutate", "https://127.0.0.1:2/mutate"];
-        let yaml = Registration::new(urls).ca_bundle("PEM").timeout(Duration::from_secs(3)).yaml().unwrap();
-        assert!(!yaml.replace("; ${...}", "").contains("${"), "{yaml}");
-        assert!(yaml.contains(
-            "name: r2.pod-reloader.cs.sap.com\n  clientConfig:\n    url: https://127.0.0.1:2/mutate\n"
-        ));
-        assert!(yaml.contains("caBundle: UEVN\n"));
-        assert_eq!(yaml.matches("timeoutSeconds: 3\n").count(), 2);
+        let registration =
+            Registration::new(urls).name("other").ca_bundle("PEM").timeout(Duration::from_secs(3));
+        let manifest = registration.adapt(rendered()).unwrap();
+        assert_eq!(manifest["metadata"], json!({ "name": "other", "labels": { "a": "b" } }));
+        let [first, second] = &manifest["webhooks"].as_array().unwrap()[..] else { panic!("{manifest}") };
+        assert_eq!(second["name"], "r2.pod-reloader.cs.sap.com");
+        let client = json!({ "url": "https://127.0.0.1:2/mutate", "caBundle": "UEVN" });
+        assert_eq!(second["clientConfig"], client);
+        for entry in [first, second] {
+            assert_eq!((&entry["timeoutSeconds"], &entry["failurePolicy"]), (&json!(3), &json!("Fail")));
+            assert_eq!(entry["rules"], json!(["as they are"]));
+        }
     }
 
     #[test]
     fn without_a_ca_the_field_is_left_out() {
         let registration =
             Registration::new(["https://127.0.0.1:1/mutate"]).failure_policy(FailurePolicy::Ignore);
-        let yaml = registration.yaml().unwrap();
-        assert!(!yaml.contains("caBundle"), "{yaml}");
-        assert!(yaml.contains("failurePolicy: Ignore\n"));
+        let manifest = registration.adapt(rendered()).unwrap();
+        let entry = &manifest["webhooks"][0];
+        assert_eq!(entry["clientConfig"], json!({ "url": "https://127.0.0.1:1/mutate" }));
+        assert_eq!(entry["failurePolicy"], "Ignore");
         assert_eq!(registration.webhooks(), ["pod-reloader.cs.sap.com"]);
     }
 }

@@ -8,6 +8,9 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 
+/// How long to wait for what an API server, its controllers and the operator do within seconds on a quiet machine.
+pub const TIMEOUT: Duration = Duration::from_mins(1);
+
 /// How long to pause between two looks.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 

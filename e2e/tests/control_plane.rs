@@ -119,7 +119,11 @@ async fn the_operator_has_its_rights_and_no_others() {
         ("default", "create", "events.events.k8s.io", true),
         ("default", "create", "events", false),
         ("default", "create", "leases.coordination.k8s.io", false),
-        ("pod-reloader", "update", "leases.coordination.k8s.io", true),
+        ("pod-reloader", "create", "leases.coordination.k8s.io", true),
+        ("pod-reloader", "update", "leases.coordination.k8s.io/pod-reloader.cs.sap.com", true),
+        ("pod-reloader", "update", "leases.coordination.k8s.io/theirs", false),
+        ("pod-reloader", "update", "secrets/pod-reloader-key", true),
+        ("pod-reloader", "update", "secrets/theirs", false),
     ] {
         let answer = kubectl.run(["auth", "can-i", verb, resource, "-n", namespace, "-q"]).await;
         assert_eq!(answer.is_ok(), expected, "{verb} {resource} in {namespace}: {answer:?}");

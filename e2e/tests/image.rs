@@ -67,7 +67,7 @@ impl Image {
         let notices = directory.join("notices");
         fs::write(&notices, "stands for the licences").unwrap();
         let mut pack = Command::new(workspace().join("e2e/image/pack.sh"));
-        pack.env("NOTICES", notices).env_remove("SOURCE_DATE_EPOCH");
+        pack.env("NOTICES", notices).env("LAB", env!("CARGO_BIN_EXE_lab")).env_remove("SOURCE_DATE_EPOCH");
         run(pack.arg(binary).arg("amd64").arg(&output));
         Self::open(directory.join("image.tar"))
     }

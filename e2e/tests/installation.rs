@@ -7,12 +7,11 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::control_plane::default_binaries;
 use pod_reloader_e2e::installation::{NAME, operator_image, publish_chart};
 use pod_reloader_e2e::process::Process;
 use pod_reloader_e2e::testbed::under_writes;
 use pod_reloader_e2e::{
-    Helm, Image, Installation, Kubectl, Options, RealCluster, Registry, User, eventually, node,
+    Helm, Image, Installation, Kubectl, Options, RealCluster, Registry, User, eventually, node, paths,
 };
 use serde_json::json;
 
@@ -115,7 +114,7 @@ impl Trial {
     }
 
     async fn gets_certificates_from_cert_manager(&self) -> anyhow::Result<()> {
-        let bin = default_binaries();
+        let bin = paths::binaries();
         let crds = bin.join("cert-manager-crds.yaml").display().to_string();
         self.kubectl.run(["apply", "--server-side", "-f", &crds]).await?;
         self.kubectl.run(["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds]).await?;

@@ -29,7 +29,7 @@ const SIGNATURE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 fn script(name: &str) -> Command {
     let mut command = Command::new(workspace().join("e2e/image").join(name));
-    command.env("DOCUMENTS", env!("CARGO_BIN_EXE_documents"));
+    command.env("LAB", env!("CARGO_BIN_EXE_lab"));
     for variable in ["COSIGN_KEY", "COSIGN_KEYLESS", "SOURCE_DATE_EPOCH", "BUILDER_ID", "BUILDER_IMAGE"] {
         command.env_remove(variable);
     }

@@ -1,5 +1,5 @@
-//! Which writes `manifests/webhook.yaml` sends to the webhook, asked of a real API server: nothing listens at the URL
-//! and the failure policy is `Fail`, so that a write is refused exactly if it is sent (contract 1.3, 1.4).
+//! Which writes the chart's registration sends to the webhook, asked of a real API server: nothing listens at the URL
+//! and the failure policy is `Fail`, so that a write is refused exactly if it is sent (docs/behaviour.md 1.3, 1.4).
 
 #![allow(
     clippy::unwrap_used,

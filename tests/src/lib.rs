@@ -17,4 +17,4 @@ pub use space::Space;
 pub use world::{SETTLE_WINDOW, World};
 
 /// How long a test waits for something that should happen.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
+pub use pod_reloader_e2e::TIMEOUT as PATIENCE;

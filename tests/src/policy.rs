@@ -1,36 +1,24 @@
 //! The chart's policies on what the operator's account may write, for operators that the chart did not install.
 
-use std::path::Path;
-
 use anyhow::{bail, ensure};
 use http::{Method, Request, StatusCode};
 use kube::Client;
-use pod_reloader_e2e::helm::pinned_tool;
-use pod_reloader_e2e::{User, eventually};
+use pod_reloader_e2e::{User, chart, eventually};
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, World, release};
+use crate::{PATIENCE, World};
 
 /// What every refusal begins with.
 pub const SENTENCE: &str = "pod-reloader may";
 
-/// Renders the policies for the account `pod-reloader` in the namespace `pod-reloader`, which is [`User::Operator`].
-pub async fn render(directory: &Path, values: &[&str]) -> anyhow::Result<String> {
-    let chart = release::chart();
-    let chart = chart.to_string_lossy();
-    let fixed = ["template", "pod-reloader", &chart, "--namespace=pod-reloader"];
-    let only = ["--show-only=templates/admissionpolicy.yaml"];
-    let home = directory.join("policy-helm");
-    let helm = pinned_tool("helm", directory)?
-        .env("HELM_CACHE_HOME", home.join("cache"))
-        .env("HELM_CONFIG_HOME", home.join("config"))
-        .env("HELM_DATA_HOME", home.join("data"));
-    helm.run(fixed.iter().chain(&only).chain(values)).await
+/// Renders the policies for [`User::Operator`].
+pub async fn render(values: &[&str]) -> anyhow::Result<String> {
+    chart::render(&["admissionpolicy.yaml"], values).await
 }
 
 /// Applies the policies, and returns when the API server holds the operator's account to them.
 pub async fn apply(world: &World) -> anyhow::Result<()> {
-    let policies = render(world.directory(), &[]).await?;
+    let policies = render(&[]).await?;
     world.kubectl().run_with_input(["apply", "-f", "-"], &policies).await?;
     is_in_force(world, &world.plane.client(User::Operator).await?).await
 }

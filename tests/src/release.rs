@@ -14,7 +14,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User, eventually};
+use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User, chart, eventually};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -23,22 +23,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::world::operator_binary;
 use crate::{PATIENCE, World};
 
-/// The chart in this repository.
-pub fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/pod-reloader")
-}
-
 /// Of the webhook's Service.
 const WEBHOOK_PORT: u16 = 443;
 
 /// The release's name.
 pub const NAME: &str = "reloader";
-
-/// `helm upgrade --install` of a chart, wherever it is.
-pub async fn upgrade(helm: &Helm, chart: &str, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
-    let fixed = ["upgrade", "--install", NAME, chart, "--namespace", namespace, "--create-namespace"];
-    helm.run(fixed.iter().chain(values)).await
-}
 
 /// A release of the chart.
 pub struct Release {
@@ -56,9 +45,9 @@ impl Release {
     /// Installs the chart of this repository with the given values (`--set` and its like).
     pub async fn install(world: &World, namespace: &str, values: &[&str]) -> anyhow::Result<Self> {
         let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
-        let chart = chart();
+        let chart = chart::folder();
         let chart = chart.to_str().context("a path that is no UTF-8")?;
-        upgrade(&helm, chart, namespace, values).await?;
+        helm.upgrade(NAME, chart, namespace, values).await?;
         Self::installed(world, namespace).await
     }
 

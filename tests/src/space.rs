@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
-use kube::api::{DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use anyhow::{Context, bail};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use pod_reloader_e2e::{User, eventually, give_up};
+use pod_reloader_e2e::{User, Workload, eventually, give_up, space};
 use serde_json::{Value, json};
 
-use crate::objects::{self, BUILT_IN, KindRef, apps};
+use crate::objects::{self, BUILT_IN, KindRef};
 use crate::{PATIENCE, World};
 
-const SENTINEL: &str = "sentinel";
-
 /// How long revisions are waited for that should be there by all accounts: a patch may be on its way yet.
-const MISSING_PATIENCE: Duration = Duration::from_secs(10);
+const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A namespace with a random name.
 pub struct Space<'a> {
@@ -28,6 +25,8 @@ pub struct Space<'a> {
     pub name: String,
     /// A client that may do everything, and does not retry.
     pub client: Client,
+    /// What is not particular to a [`World`].
+    inner: space::Space,
 }
 
 impl Space<'static> {
@@ -41,21 +40,19 @@ impl<'a> Space<'a> {
     /// A namespace in that world.
     pub async fn within(world: &'a World) -> anyhow::Result<Self> {
         let client = world.plane.client(User::Admin).await?;
-        let mut random = [0; 4];
-        getrandom::fill(&mut random).ok().context("no random bytes")?;
-        let name = format!("test-{:08x}", u32::from_be_bytes(random));
-        let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-            ..Namespace::default()
-        };
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-        Ok(Self { world, name, client })
+        let inner = space::Space::create(client, world.kubectl(), "test", PATIENCE).await?;
+        Ok(Self { world, name: inner.name.clone(), client: inner.client.clone(), inner })
     }
 
     /// A namespace that was made before: a world whose replicas come and go cannot be borrowed all along.
     pub async fn reopen(world: &'a World, name: &str) -> anyhow::Result<Self> {
         let client = world.plane.client(User::Admin).await?;
-        Ok(Self { world, name: name.to_owned(), client })
+        let inner = space::Space::open(client.clone(), world.kubectl(), name, PATIENCE);
+        Ok(Self { world, name: name.to_owned(), client, inner })
+    }
+
+    fn workload(&self, kind: KindRef, name: &str) -> Workload {
+        self.inner.workload(kind.kind, name)
     }
 
     /// The API of a kind of workload here.
@@ -120,46 +117,17 @@ impl<'a> Space<'a> {
 
     /// The config hash of a workload; an error if it has none.
     pub async fn hash(&self, kind: KindRef, name: &str) -> anyhow::Result<String> {
-        objects::config_hash(&self.get(kind, name).await?).context("the workload has no config hash")
+        self.workload(kind, name).config_hash().await
     }
 
-    /// Waits until a Deployment's config hash is another than `before`, and returns the new one.
+    /// Waits until a workload's config hash is another than `before`, and returns the new one.
     pub async fn hash_changes(&self, kind: KindRef, name: &str, before: &str) -> anyhow::Result<String> {
-        eventually(format!("another config hash on {name}"), PATIENCE, || async {
-            let hash = self.hash(kind, name).await?;
-            ensure!(hash != before, "still {before}");
-            Ok(hash)
-        })
-        .await
+        self.workload(kind, name).hash_changes(before).await
     }
 
-    /// The pod-template revisions that the controller-manager made of a workload, once it has seen the last change:
-    /// `ReplicaSets` of a Deployment, `ControllerRevisions` of the others.
+    /// The pod-template revisions that the controller-manager made of a workload, once it has seen the last change.
     pub async fn revisions(&self, kind: KindRef, name: &str) -> anyhow::Result<usize> {
-        eventually(format!("the controller to have seen {name}"), PATIENCE, || async {
-            let workload = self.get(kind, name).await?;
-            let observed = workload.data["status"]["observedGeneration"].as_i64();
-            let generation = workload.metadata.generation;
-            ensure!(observed.is_some() && observed == generation, "observed {observed:?} of {generation:?}");
-            let uid = workload.uid().unwrap_or_default();
-            let params = ListParams::default();
-            let is_owned =
-                |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
-            if kind == apps::DEPLOYMENT {
-                let sets =
-                    Api::<ReplicaSet>::namespaced(self.client.clone(), &self.name).list(&params).await?;
-                Ok(sets.iter().filter(|set| is_owned(&set.metadata)).count())
-            } else {
-                let revisions = Api::<ControllerRevision>::namespaced(self.client.clone(), &self.name);
-                Ok(revisions
-                    .list(&params)
-                    .await?
-                    .iter()
-                    .filter(|revision| is_owned(&revision.metadata))
-                    .count())
-            }
-        })
-        .await
+        self.workload(kind, name).revisions().await
     }
 
     /// Asserts the number of revisions, with all that helps on failure. Those that are still to come are waited for;
@@ -169,7 +137,7 @@ impl<'a> Space<'a> {
         // before it watches again.
         self.revisions(kind, name).await?;
         let what = format!("{expected} revisions of {} {name}", kind.kind);
-        eventually(what, MISSING_PATIENCE, || async {
+        eventually(what, MISSING_TIMEOUT, || async {
             let revisions = self.revisions(kind, name).await?;
             if revisions != expected {
                 let workload = self.get(kind, name).await?;
@@ -186,42 +154,17 @@ impl<'a> Space<'a> {
 
     /// The Events of that reason on a workload: their notes.
     pub async fn events(&self, name: &str, reason: &str) -> anyhow::Result<Vec<String>> {
-        let events =
-            Api::<Event>::namespaced(self.client.clone(), &self.name).list(&ListParams::default()).await?;
-        let fitting = events.into_iter().filter(|event| {
-            event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some(reason)
-        });
-        Ok(fitting.filter_map(|event| event.message).collect())
+        self.inner.events(name, reason).await
     }
 
     /// Waits for an Event of that reason on a workload and returns all notes.
     pub async fn event_comes(&self, name: &str, reason: &str) -> anyhow::Result<Vec<String>> {
-        eventually(format!("an Event {reason} on {name}"), PATIENCE, || async {
-            let notes = self.events(name, reason).await?;
-            ensure!(!notes.is_empty(), "none");
-            Ok(notes)
-        })
-        .await
+        self.inner.event_comes(name, reason).await
     }
 
     /// Returns when the reconciler has done all that follows from what happened before this call.
-    ///
-    /// A sentinel workload here is reloaded by a change made now. The settle window of that change began later than
-    /// that of every change before, so when the sentinel is through, so are they.
     pub async fn quiesce(&self) -> anyhow::Result<()> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).ok().context("no random bytes")?;
-        let value = format!("{:016x}", u64::from_be_bytes(random));
-        if self.workloads(apps::DEPLOYMENT).get_opt(SENTINEL).await?.is_none() {
-            self.configmap(SENTINEL, "start").await?;
-            self.create(&objects::listing(SENTINEL, SENTINEL)).await?;
-        }
-        let before =
-            eventually("the sentinel to have a hash", PATIENCE, || self.hash(apps::DEPLOYMENT, SENTINEL))
-                .await?;
-        self.configmap(SENTINEL, &value).await?;
-        self.hash_changes(apps::DEPLOYMENT, SENTINEL, &before).await?;
-        Ok(())
+        self.inner.settle().await
     }
 
     /// Does something to a workload and asserts that it makes that many new revisions, no more, and whether the

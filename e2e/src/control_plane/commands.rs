@@ -7,11 +7,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use super::{
-    credentials::{User, file},
-    place::Place,
-};
-use crate::process::Process;
+use super::{credentials::file, place::Place};
+use crate::{process::Process, user::User};
 
 pub(super) const AUDIT_LOG: &str = "audit.log";
 const AUDIT_POLICY: &str = include_str!("../../manifests/audit-policy.yaml");
@@ -30,8 +27,8 @@ pub(super) struct Plan {
     pub(super) place: Place,
     pub(super) api_server_args: Vec<String>,
     pub(super) controller_manager_args: Vec<String>,
-    /// Whether the operator's user gets its rights.
-    pub(super) operator_rights: bool,
+    /// What gives the operator's user its rights, unless it is to be installed.
+    pub(super) rights: Option<&'static str>,
 }
 
 /// Says which binaries are missing and how to get them.
@@ -53,12 +50,12 @@ impl Plan {
 
     /// The API server's address for us.
     pub(super) fn server(&self) -> String {
-        format!("https://127.0.0.1:{}", self.place.outer_port(self.ports[2]))
+        format!("https://127.0.0.1:{}", self.place.outer_port.unwrap_or(self.ports[2]))
     }
 
     /// The API server's address for what runs where it does.
     pub(super) fn inner_server(&self) -> String {
-        format!("https://{}:{}", self.place.address(), self.ports[2])
+        format!("https://{}:{}", self.place.address, self.ports[2])
     }
 
     pub(super) fn spawn_etcd(&self) -> anyhow::Result<Process> {
@@ -103,7 +100,7 @@ impl Plan {
             // Asked to end, it would otherwise wait a minute for the controllers to close their watches.
             "--shutdown-watch-termination-grace-period=1s".to_owned(),
         ];
-        args.extend(self.place.api_server_args());
+        args.extend_from_slice(&self.place.api_server_args);
         args.extend_from_slice(&self.api_server_args);
         self.spawn("kube-apiserver", &args)
     }

@@ -31,22 +31,22 @@ const REMOVE: &str = r#"[ -e "$1/keep" ] || rm -rf "$1" || { sleep 1; rm -rf "$1
 static IN_USE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 impl RunDirectory {
-    /// Makes a temporary one. The shell script `last_rites`, in which `$1` is the folder, runs before it is removed.
-    pub(crate) fn temporary(last_rites: &str) -> anyhow::Result<Self> {
+    /// Makes a temporary one. The shell script `cleanup`, in which `$1` is the folder, runs before it is removed.
+    pub(crate) fn temporary(cleanup: &str) -> anyhow::Result<Self> {
         let path = tempfile::Builder::new()
             .prefix("pod-reloader-e2e-")
             .tempdir()
             .context("cannot make a temporary folder")?
             .keep();
-        let janitor = after_our_end(&format!("{last_rites}\n{REMOVE}"), &[path.as_os_str()])?;
+        let janitor = after_our_end(&format!("{cleanup}\n{REMOVE}"), &[path.as_os_str()])?;
         keep_logs_of_panics();
         IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
         Ok(Self { path, janitor: Some(janitor), temporary: true })
     }
 
-    /// Uses `path`, emptied first, except for what is hidden. The script `last_rites`, in which `$1` is the folder,
+    /// Uses `path`, emptied first, except for what is hidden. The script `cleanup`, in which `$1` is the folder,
     /// runs when it is no longer used.
-    pub(crate) fn at(path: &Path, last_rites: &str) -> anyhow::Result<Self> {
+    pub(crate) fn at(path: &Path, cleanup: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()))?;
@@ -58,7 +58,7 @@ impl RunDirectory {
                 if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
             removed.with_context(|| format!("cannot remove {}, left from an earlier run", old.display()))?;
         }
-        let janitor = match last_rites {
+        let janitor = match cleanup {
             "" => None,
             script => Some(after_our_end(script, &[path.as_os_str()])?),
         };

@@ -11,31 +11,32 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use http::Request;
+use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
-use kube::{
-    Api, Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, Config};
 
-pub use self::credentials::User;
-pub(crate) use self::credentials::random_hex;
 use self::{
     commands::{AUDIT_LOG, Plan},
     credentials::Credentials,
 };
 pub(crate) use self::{directory::RunDirectory, place::Place};
-use crate::{Audit, Kubectl, ports, process::Process, wait::eventually, wait::give_up};
+use crate::{
+    audit::Audit,
+    chart,
+    client::{Retries, config, connect, ready},
+    kubectl::Kubectl,
+    paths, ports,
+    process::Process,
+    random::random_hex,
+    user::User,
+    wait::{eventually, give_up},
+};
 
 /// Generous: it takes 4 seconds on two idle cores, but tests are not the only thing that a machine does.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How often to start over when somebody takes a port before we do.
 const ATTEMPTS: usize = 5;
-const RBAC: &str = include_str!("../../manifests/rbac.yaml");
-/// The namespace that `manifests/rbac.yaml` makes.
-const OPERATOR_NAMESPACE: &str = "pod-reloader";
 
 /// What may be chosen about a control plane.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +82,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Boots a control plane and waits until the API server is ready, the controllers work and the operator's rights
-    /// (`manifests/rbac.yaml`) are granted.
+    /// are granted, as the chart does by default.
     ///
     /// Fails if a binary is missing, or if a process ends or is not ready in time; the error then shows its log.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
@@ -89,7 +90,7 @@ impl ControlPlane {
             Some(path) => RunDirectory::at(path, "")?,
             None => RunDirectory::temporary("")?,
         };
-        Self::start_at(Place::Loopback, ports::free()?, Arc::new(directory), options, true).await
+        Self::start_at(Place::loopback(), ports::free()?, Arc::new(directory), options, true).await
     }
 
     /// The same at a given place, with given ports there (etcd's clients, etcd's peers, API server).
@@ -102,9 +103,10 @@ impl ControlPlane {
     ) -> anyhow::Result<Self> {
         // Needed once more than one provider is compiled in; it may have been installed before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let binaries = options.binaries.unwrap_or_else(default_binaries);
+        let binaries = options.binaries.unwrap_or_else(paths::binaries);
         commands::ensure_present(&binaries)?;
-        let credentials = credentials::write(directory.path(), place.certificate_addresses())?;
+        let rights = if operator_rights { Some(chart::rights().await?) } else { None };
+        let credentials = credentials::write(directory.path(), &place.certificate_addresses)?;
         let plan = Plan {
             binaries,
             directory: directory.path().to_owned(),
@@ -113,7 +115,7 @@ impl ControlPlane {
             place,
             api_server_args: options.api_server_args,
             controller_manager_args: options.controller_manager_args,
-            operator_rights,
+            rights,
         };
         match Self::boot(plan, &credentials).await {
             Ok((etcd, api_server, controller_manager, plan)) => Ok(Self {
@@ -141,8 +143,7 @@ impl ControlPlane {
                 }
                 // Nobody else is at a node.
                 Err(error)
-                    if matches!(plan.place, Place::Loopback)
-                        && format!("{error:#}").contains("address already in use") =>
+                    if plan.place.is_shared() && format!("{error:#}").contains("address already in use") =>
                 {
                     plan.ports = ports::free()?;
                     plan.remove_traces()?;
@@ -176,12 +177,12 @@ impl ControlPlane {
         .map_err(|error| api_server.explain(&error))?;
 
         let mut controller_manager = plan.spawn_controller_manager()?;
-        let namespace = if plan.operator_rights {
+        let namespace = if let Some(rights) = plan.rights {
             let kubectl = Kubectl::new(&plan.binary("kubectl"), &kubeconfig, &plan.directory);
             // Nothing is there yet to be compared with, and asking for the OpenAPI schemas takes longer than all else.
             let args = ["create", "--validate=ignore", "-f", "-"];
-            kubectl.run_with_input(args, RBAC).await.context("the operator's rights cannot be granted")?;
-            OPERATOR_NAMESPACE
+            kubectl.run_with_input(args, rights).await.context("the operator's rights cannot be granted")?;
+            chart::RELEASE
         } else {
             "default"
         };
@@ -314,37 +315,4 @@ impl ControlPlane {
         // A test that panicked with the lock held leaves nothing half done.
         process.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// `e2e/bin`.
-pub fn default_binaries() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bin")
-}
-
-/// Whether a client tries again by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retries {
-    Default,
-    None,
-}
-
-pub(crate) async fn connect(kubeconfig: &Path, retries: Retries) -> anyhow::Result<Client> {
-    let mut config = config(kubeconfig).await?;
-    config.default_retry = retries == Retries::Default;
-    Client::try_from(config).context("cannot make a client")
-}
-
-async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
-    let context = || format!("cannot use the kubeconfig {}", kubeconfig.display());
-    let parsed = Kubeconfig::read_from(kubeconfig).with_context(context)?;
-    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.with_context(context)
-}
-
-pub(crate) async fn ready(client: &Client) -> anyhow::Result<()> {
-    let request = Request::get("/readyz").body(Vec::new()).context("cannot build a request")?;
-    let answer = client.request_text(request).await.context("no answer from /readyz")?;
-    if answer != "ok" {
-        bail!("/readyz answered {answer:?}");
-    }
-    Ok(())
 }

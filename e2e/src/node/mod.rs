@@ -5,7 +5,6 @@
 //! processes of the node are its own, and gone when its first process ends.
 
 mod forward;
-mod image;
 mod kernel;
 mod namespaces;
 mod preconditions;
@@ -26,34 +25,36 @@ use tokio::{
     net::TcpStream,
 };
 
-pub(crate) use self::namespaces::Entry;
 use self::{
     forward::Forwarder,
-    namespaces::Namespaces,
-    programs::{Inmate, Programs},
+    namespaces::{Entry, Namespaces},
+    programs::{NodeProcess, Programs},
 };
 pub use self::{
-    image::Image,
     preconditions::{Unavailable, available},
     programs::NodePart,
 };
 use crate::{
-    Audit, ControlPlane, Kubectl, Options, User,
-    control_plane::{Place, RunDirectory, default_binaries, ready},
+    audit::Audit,
+    client::ready,
+    control_plane::{ControlPlane, Options, Place, RunDirectory},
+    kubectl::Kubectl,
+    paths,
     process::stop_leftovers,
+    user::User,
     wait::{eventually, give_up},
 };
 
 /// Addresses in the node's network, where nobody else has any.
-pub(crate) mod network {
-    pub(crate) const NODE: &str = "172.31.255.2";
-    pub(crate) const NODE_NAME: &str = "node";
-    pub(crate) const PODS: &str = "10.244.0.0/24";
-    pub(crate) const SERVICES: &str = "10.96.0.0/16";
+mod network {
+    pub(super) const NODE: &str = "172.31.255.2";
+    pub(super) const NODE_NAME: &str = "node";
+    pub(super) const PODS: &str = "10.244.0.0/24";
+    pub(super) const SERVICES: &str = "10.96.0.0/16";
     /// The first address of the Services.
-    pub(crate) const KUBERNETES_SERVICE: &str = "10.96.0.1";
+    pub(super) const KUBERNETES_SERVICE: &str = "10.96.0.1";
     /// Where pods ask for names.
-    pub(crate) const DNS_SERVICE: &str = "10.96.0.10";
+    pub(super) const DNS_SERVICE: &str = "10.96.0.10";
     /// Where the DNS server says whether it is ready.
     pub(super) const DNS_READY: u16 = 8181;
     /// etcd's clients, etcd's peers, API server.
@@ -61,7 +62,7 @@ pub(crate) mod network {
 }
 
 /// Removes what outlives the node: cgroups.
-const LAST_RITES: &str = include_str!("../../node/clean.sh");
+const CLEANUP_SCRIPT: &str = include_str!("../../node/clean.sh");
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A running cluster with one node. Dropping it stops it.
@@ -77,7 +78,7 @@ pub struct RealCluster {
 #[derive(Debug)]
 struct RunningNode {
     // Dropped in this order: the namespaces take with them what is still running there.
-    parts: [(NodePart, Mutex<Option<Inmate>>); 5],
+    parts: [(NodePart, Mutex<Option<NodeProcess>>); 5],
     forwarder: Forwarder,
     namespaces: Namespaces,
     programs: Programs,
@@ -88,20 +89,20 @@ struct RunningNode {
 impl RealCluster {
     /// Boots a cluster and waits until its node is ready and Services answer.
     ///
-    /// The operator gets no rights (`manifests/rbac.yaml`): it is to be installed.
+    /// The operator gets no rights: it is to be installed.
     ///
     /// # Errors
     /// [`Unavailable`] if the machine lacks something; otherwise, if a process ends or is not ready in time: the error
     /// then shows its log.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let binaries = options.binaries.clone().unwrap_or_else(default_binaries);
+        let binaries = options.binaries.clone().unwrap_or_else(paths::binaries);
         preconditions::check(&binaries)?;
         let directory = match &options.directory {
             Some(path) => {
                 stop_leftovers(path).await?;
-                RunDirectory::at(path, LAST_RITES)?
+                RunDirectory::at(path, CLEANUP_SCRIPT)?
             }
-            None => RunDirectory::temporary(LAST_RITES)?,
+            None => RunDirectory::temporary(CLEANUP_SCRIPT)?,
         };
         let directory = Arc::new(directory);
         let started = Self::start_in(directory.clone(), binaries, options).await;
@@ -115,7 +116,7 @@ impl RealCluster {
     ) -> anyhow::Result<Self> {
         let node = RunningNode::make(directory.clone(), binaries).await?;
         let server = node.forwarder.forward(&format!("{}:{}", network::NODE, network::PORTS[2]))?;
-        let place = Place::Node { entry: node.namespaces.entry().clone(), outer_port: server.port() };
+        let place = place(node.namespaces.entry(), server.port());
         let control_plane = ControlPlane::start_at(place, network::PORTS, directory, options, false);
         let (control_plane, prepared) = tokio::join!(control_plane, node.start_containerd(true));
         prepared?;
@@ -179,7 +180,7 @@ impl RealCluster {
     /// Kills a process of the node, as a crash would. Containers run on.
     pub async fn kill(&self, part: NodePart) -> anyhow::Result<()> {
         match self.node.take(part) {
-            Some(mut inmate) => inmate.kill().await,
+            Some(mut process) => process.kill().await,
             None => Ok(()),
         }
     }
@@ -282,12 +283,12 @@ impl RunningNode {
         Ok(Self { parts, forwarder, namespaces, programs, _directory: directory })
     }
 
-    fn slot(&self, part: NodePart) -> &Mutex<Option<Inmate>> {
+    fn slot(&self, part: NodePart) -> &Mutex<Option<NodeProcess>> {
         let index = NodePart::ALL.iter().position(|other| *other == part).unwrap_or_default();
         &self.parts[index].1
     }
 
-    fn take(&self, part: NodePart) -> Option<Inmate> {
+    fn take(&self, part: NodePart) -> Option<NodeProcess> {
         self.slot(part).lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -308,16 +309,32 @@ impl RunningNode {
     /// An error with the end of the log of a process that ended by itself.
     fn ensure_running(&self) -> anyhow::Result<()> {
         for (_, slot) in &self.parts {
-            if let Some(inmate) = &mut *slot.lock().unwrap_or_else(PoisonError::into_inner) {
-                inmate.process.ensure_running()?;
+            if let Some(process) = &mut *slot.lock().unwrap_or_else(PoisonError::into_inner) {
+                process.inner.ensure_running()?;
             }
         }
         Ok(())
     }
 }
 
+/// The node's network, where others must be able to reach the API server.
+fn place(entry: &Entry, outer_port: u16) -> Place {
+    Place {
+        enter: entry.to_network(),
+        address: network::NODE,
+        certificate_addresses: vec![network::NODE, network::KUBERNETES_SERVICE],
+        outer_port: Some(outer_port),
+        api_server_args: vec![
+            "--bind-address=0.0.0.0".to_owned(),
+            format!("--advertise-address={}", network::NODE),
+            format!("--service-cluster-ip-range={}", network::SERVICES),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        ],
+    }
+}
+
 /// What the node's processes find programs by: they start some that lie where `PATH` may not lead.
 fn path() -> (&'static str, String) {
     let ours = std::env::var("PATH").unwrap_or_default();
-    ("PATH", format!("{ours}:{}", preconditions::SYSTEM_FOLDERS))
+    ("PATH", format!("{ours}:{}", paths::SYSTEM_FOLDERS))
 }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{kernel, network, preconditions::find};
+use super::{kernel, network};
 use crate::{
+    paths::find,
     process::Process,
     tool::Tool,
     wait::{eventually, give_up},
@@ -27,7 +28,7 @@ pub(super) struct Namespaces {
 
 /// The way into the namespaces of a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(super) struct Entry {
     nsenter: PathBuf,
     /// The process that is number 1 there, by its number here.
     init: u32,
@@ -81,14 +82,17 @@ impl Drop for Namespaces {
 }
 
 impl Entry {
-    /// How to start a program that sees the node's network, but our files and processes.
-    pub(crate) fn to_network(&self, program: &Path, args: Vec<OsString>) -> (PathBuf, Vec<OsString>) {
-        self.command(&["net"], program, args)
+    /// What starts programs that see the node's network, but our files and processes.
+    pub(super) fn to_network(&self) -> Vec<OsString> {
+        self.enter(&["net"])
     }
 
     /// How to start a program on the node. It is a child of the process that is started here.
     pub(super) fn to_node(&self, program: &Path, args: Vec<OsString>) -> (PathBuf, Vec<OsString>) {
-        self.command(&["net", "mnt", "pid"], program, args)
+        let mut command = self.enter(&["net", "mnt", "pid"]).into_iter().skip(1).collect::<Vec<_>>();
+        command.push(program.into());
+        command.extend(args);
+        (self.nsenter.clone(), command)
     }
 
     /// A command-line tool on the node, with its first arguments.
@@ -102,13 +106,12 @@ impl Entry {
         kernel::enter_network(Path::new(&self.namespace("net")))
     }
 
-    fn command(&self, kinds: &[&str], program: &Path, args: Vec<OsString>) -> (PathBuf, Vec<OsString>) {
+    fn enter(&self, kinds: &[&str]) -> Vec<OsString> {
         let options = kinds.iter().map(|kind| {
             let option = if *kind == "mnt" { "mount" } else { kind };
             OsString::from(format!("--{option}={}", self.namespace(kind)))
         });
-        let args = options.chain(["--".into(), program.into()]).chain(args).collect();
-        (self.nsenter.clone(), args)
+        [OsString::from(&self.nsenter)].into_iter().chain(options).chain(["--".into()]).collect()
     }
 
     fn namespace(&self, kind: &str) -> String {

@@ -1,21 +1,19 @@
 //! What a node needs of the machine.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt, path::Path, process::Command};
 
 use anyhow::Context as _;
 
-/// Where programs are looked for after `PATH`, which often lacks these even for root.
-pub(super) const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+use crate::{
+    image::BUSYBOX,
+    paths::{self, find},
+};
+
 const PROGRAMS: [&str; 10] =
     ["containerd", "ctr", "runc", "iptables", "nft", "conntrack", "ip", "unshare", "nsenter", "tar"];
 const PLUGINS: [&str; 4] = ["ptp", "host-local", "portmap", "loopback"];
 const PLUGIN_FOLDER: &str = "/usr/lib/cni";
 const NODE_BINARIES: [&str; 4] = ["kubelet", "kube-proxy", "kube-scheduler", "coredns"];
-pub(super) const BUSYBOX: &str = "/bin/busybox";
 
 /// Why there can be no [`crate::RealCluster`] on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl std::error::Error for Unavailable {}
 /// # Errors
 /// All that is missing.
 pub fn available() -> Result<(), Unavailable> {
-    check(&crate::control_plane::default_binaries())
+    check(&paths::binaries())
 }
 
 pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
@@ -45,7 +43,7 @@ pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
         // Nothing else would make sense.
         return Err(Unavailable { reasons: vec!["this is not Linux".to_owned()] });
     }
-    if !rustix::process::geteuid().is_root() && binaries == crate::control_plane::default_binaries() {
+    if !rustix::process::geteuid().is_root() && binaries == paths::binaries() {
         // What root has built is missing for others only.
         return Err(Unavailable { reasons: vec!["it takes root".to_owned()] });
     }
@@ -67,17 +65,6 @@ pub(super) fn check(binaries: &Path) -> Result<(), Unavailable> {
         reasons.push(format!("{error:#}"));
     }
     if reasons.is_empty() { Ok(()) } else { Err(Unavailable { reasons }) }
-}
-
-/// The program called `name`.
-pub(super) fn find(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':')
-        .chain(SYSTEM_FOLDERS.split(':'))
-        .filter(|folder| folder.starts_with('/'))
-        .map(|folder| Path::new(folder).join(name))
-        .find(|candidate| candidate.is_file())
-        .with_context(|| format!("there is no {name} (run e2e/node/packages.sh)"))
 }
 
 /// Being root does not mean much in a container.

@@ -9,15 +9,15 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 use super::{
-    image::Image,
     namespaces::{Entry, child_in_other_namespace},
     network,
-    preconditions::find,
 };
 use crate::{
-    User,
+    image::Image,
+    paths::find,
     process::{Process, send_signal},
     tool::Tool,
+    user::User,
     wait::{eventually, give_up},
 };
 
@@ -92,7 +92,7 @@ impl Programs {
         Ok(())
     }
 
-    pub(super) fn spawn(&self, part: NodePart) -> anyhow::Result<Inmate> {
+    pub(super) fn spawn(&self, part: NodePart) -> anyhow::Result<NodeProcess> {
         let name = part.name();
         let (program, args) = match part {
             NodePart::Containerd => (find(name)?, vec![format!("--config={}", self.path("containerd.toml"))]),
@@ -122,7 +122,7 @@ impl Programs {
         };
         let (program, args) = self.entry.to_node(&program, args.into_iter().map(OsString::from).collect());
         let log = self.directory.join(format!("{name}.log"));
-        Ok(Inmate { process: Process::spawn(name, &program, args, [super::path()], &log)? })
+        Ok(NodeProcess { inner: Process::spawn(name, &program, args, [super::path()], &log)? })
     }
 
     /// Gives containerd the image of which it makes each pod's sandbox.
@@ -179,14 +179,14 @@ impl Programs {
 
 /// A process on the node, with the one here that has started it and ends as it does.
 #[derive(Debug)]
-pub(super) struct Inmate {
-    pub(super) process: Process,
+pub(super) struct NodeProcess {
+    pub(super) inner: Process,
 }
 
-impl Inmate {
+impl NodeProcess {
     /// Kills it (SIGKILL) and waits for its end. It may have ended before.
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
-        let what = format!("{} to end", self.process.name());
+        let what = format!("{} to end", self.inner.name());
         eventually(what, DEADLINE, || {
             let killed = self.kill_once();
             async move {
@@ -199,10 +199,10 @@ impl Inmate {
 
     /// Whether it has ended.
     fn kill_once(&mut self) -> anyhow::Result<bool> {
-        if self.process.exited()?.is_some() {
+        if self.inner.exited()?.is_some() {
             return Ok(true);
         }
-        if let Some(id) = child_in_other_namespace(self.process.id()) {
+        if let Some(id) = child_in_other_namespace(self.inner.id()) {
             // It may end at the same moment.
             let _ = send_signal(id, "KILL");
         }

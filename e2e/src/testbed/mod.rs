@@ -4,17 +4,17 @@
 //! at, they see through the API server, as a user would, so that they need not know which it is.
 //!
 //! ```text
-//! Testbed::shared ──> scenario() ──> Space      a namespace for each; many at once
+//! Testbed::shared ──> scenario() ──> Scenario   a namespace for each; many at once
 //!                └──> operation() ──> Turn      the operator and the node; nobody else meanwhile
 //! ```
 
-mod pods;
-mod space;
+mod scenario;
 mod writes;
 
 use std::{
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -25,15 +25,13 @@ use kube::{
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use self::{
-    pods::SeenPod,
-    space::{PATIENCE, Space},
+    scenario::Scenario,
     writes::{Writes, under_writes},
 };
 use crate::{
     Helm, Kubectl, Options, RealCluster, Registry, User,
-    control_plane::default_binaries,
-    installation::{self, Installation, image_archive, operator_image, publish_chart, root},
-    node,
+    installation::{self, Installation, image_archive, operator_image, publish_chart},
+    node, paths,
 };
 
 /// Names the kubeconfig of a cluster to use instead of one of our own.
@@ -46,6 +44,9 @@ const EXAMPLE_IMAGES: &str = "localhost/pod-reloader-e2e/";
 
 /// Nodes have it from an archive, under the name that it would have in Docker's own registry.
 const PRELOADED_OPERATOR: &str = "--set=image.repository=docker.io/library/pod-reloader";
+
+/// For what takes seconds on a quiet machine: images are there, but pods have to start and to become ready.
+pub const ROLLOUT_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// One cluster for all tests of a binary.
 static SHARED: OnceCell<Option<Testbed>> = OnceCell::const_new();
@@ -142,7 +143,7 @@ impl Testbed {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = kubeconfig.canonicalize().with_context(|| format!("no {}", kubeconfig.display()))?;
         let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let kubectl = Kubectl::new(&default_binaries().join("kubectl"), &kubeconfig, directory.path());
+        let kubectl = Kubectl::new(&paths::binaries().join("kubectl"), &kubeconfig, directory.path());
         let (registry, chart, mut values, images) = if let Some(address) = variable(REGISTRY) {
             let address = address.trim_end_matches('/').to_owned();
             (None, format!("oci://{address}/{}", installation::NAME), vec![], format!("{address}/"))
@@ -175,10 +176,10 @@ impl Testbed {
     }
 
     /// A namespace for a scenario, beside others. `None` if there is no cluster.
-    pub async fn scenario(name: &str) -> anyhow::Result<Option<Space>> {
+    pub async fn scenario(name: &str) -> anyhow::Result<Option<Scenario>> {
         let Some(bed) = Self::shared().await? else { return Ok(None) };
         let guard: RwLockReadGuard<'static, ()> = bed.turns.read().await;
-        Space::make(bed, name, Some(guard)).await.map(Some)
+        Scenario::make(bed, name, Some(guard)).await.map(Some)
     }
 
     /// Waits until no scenario runs, and keeps it so. `None` if there is no cluster.
@@ -233,8 +234,8 @@ impl Testbed {
 
 impl Turn {
     /// A namespace meanwhile.
-    pub async fn space(&self, name: &str) -> anyhow::Result<Space> {
-        Space::make(self.bed, name, None).await
+    pub async fn space(&self, name: &str) -> anyhow::Result<Scenario> {
+        Scenario::make(self.bed, name, None).await
     }
 }
 
@@ -250,7 +251,7 @@ pub fn postgres_image() -> anyhow::Result<PathBuf> {
 
 /// The manifests of an example: a file or a folder in `docs/examples`.
 fn example(path: &str) -> anyhow::Result<String> {
-    let path = root().join("docs/examples").join(path);
+    let path = paths::root().join("docs/examples").join(path);
     if path.is_file() {
         return std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
     }

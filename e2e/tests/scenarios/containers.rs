@@ -1,7 +1,7 @@
 //! docs/examples/containers.md: containers of one pod that see different ConfigMaps and Secrets, in different ways.
 
 use anyhow::{Context as _, ensure};
-use pod_reloader_e2e::{Space, Testbed};
+use pod_reloader_e2e::{Scenario, Testbed};
 use serde_json::{Value, json};
 
 const APP: &str = "deployment/app";
@@ -99,7 +99,7 @@ async fn all_references_changed_at_once_make_one_revision() -> anyhow::Result<()
 }
 
 /// What each container of a pod saw at its start.
-async fn seen(space: &Space, pod: &str) -> anyhow::Result<Value> {
+async fn seen(space: &Scenario, pod: &str) -> anyhow::Result<Value> {
     let app = space.get_from_pod(&format!("{pod}:8080"), "/").await?;
     let proxy = space.get_from_pod(&format!("{pod}:8081"), "/").await?;
     let mut app = app["at_start"].clone();

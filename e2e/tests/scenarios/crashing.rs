@@ -1,7 +1,7 @@
 //! docs/examples/crashing.md: an application that runs with the right secret only.
 
 use anyhow::ensure;
-use pod_reloader_e2e::{SeenPod, Space, Testbed, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{Scenario, SeenPod, Testbed, eventually, testbed::ROLLOUT_TIMEOUT};
 
 const OPTED_IN: [&str; 3] = ["app", "app-file", "app-argument"];
 
@@ -10,7 +10,7 @@ async fn fixing_the_secret_heals_all_three_variants() -> anyhow::Result<()> {
     let Some(space) = Testbed::scenario("crashing").await? else { return Ok(()) };
     space.apply("crashing").await?;
     // From the third restart on, the kubelet waits 40 seconds and more: a rollout takes a few.
-    let broken = eventually("the third restart to fail", PATIENCE, || async {
+    let broken = eventually("the third restart to fail", ROLLOUT_TIMEOUT, || async {
         let pods = space.pods("app-plain").await?;
         ensure!(pods.len() == 1 && pods[0].restarts >= 3 && pods[0].started == [None], "{pods:?}");
         Ok(pods)
@@ -73,7 +73,7 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
 
     space.set("secret/pin", "PIN", "1111").await?;
     space.hash_changes("deployment/app", &hash).await?;
-    eventually("a pod that fails with the wrong secret", PATIENCE, || async {
+    eventually("a pod that fails with the wrong secret", ROLLOUT_TIMEOUT, || async {
         let pods = space.pods("app").await?;
         ensure!(pods.iter().any(|pod| pod.restarts > 0), "{pods:?}");
         Ok(())
@@ -92,7 +92,7 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
     ensure!(space.config_hash("deployment/app").await? == wrong && space.pods("app").await?.len() == 3);
 
     space.set("secret/pin", "PIN", "4321").await?;
-    eventually("the hash to return", PATIENCE, || async {
+    eventually("the hash to return", ROLLOUT_TIMEOUT, || async {
         ensure!(space.config_hash("deployment/app").await? == hash);
         Ok(())
     })
@@ -116,8 +116,8 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
 }
 
 /// The only pod of `app`, once it is ready.
-async fn becomes_ready(space: &Space, app: &str) -> anyhow::Result<SeenPod> {
-    eventually(format!("{app} to be ready"), PATIENCE, || async {
+async fn becomes_ready(space: &Scenario, app: &str) -> anyhow::Result<SeenPod> {
+    eventually(format!("{app} to be ready"), ROLLOUT_TIMEOUT, || async {
         let mut pods = space.pods(app).await?;
         ensure!(pods.len() == 1 && pods[0].ready, "{pods:?}");
         Ok(pods.remove(0))

@@ -1,7 +1,7 @@
 //! docs/examples/csi.md: a Secret that a controller makes, owns and rotates, as the Secrets Store CSI driver does.
 
 use anyhow::ensure;
-use pod_reloader_e2e::{Space, Testbed, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{Scenario, Testbed, eventually, testbed::ROLLOUT_TIMEOUT};
 use serde_json::{Value, json};
 
 const APP: &str = "deployment/app";
@@ -10,7 +10,7 @@ const APP: &str = "deployment/app";
 async fn a_synced_secret_reloads_when_it_is_rotated_and_only_then() -> anyhow::Result<()> {
     let Some(space) = Testbed::scenario("csi").await? else { return Ok(()) };
     space.apply("csi/1-app.yaml").await?;
-    eventually("the pod to wait for the Secret", PATIENCE, || async {
+    eventually("the pod to wait for the Secret", ROLLOUT_TIMEOUT, || async {
         let path = ".items[*].status.containerStatuses[*].state.waiting.reason";
         let output = format!("jsonpath={{{path}}}");
         let reason = space.kubectl(&["get", "pods", "--selector=app=app", "--output", &output]).await?;
@@ -60,7 +60,7 @@ async fn a_synced_secret_reloads_when_it_is_rotated_and_only_then() -> anyhow::R
 }
 
 /// Writes the Secret as its driver. It is an error if that is no write.
-async fn rewrite(space: &Space, change: &Value) -> anyhow::Result<()> {
+async fn rewrite(space: &Scenario, change: &Value) -> anyhow::Result<()> {
     let version = ".metadata.resourceVersion";
     let before = space.field("secret/database", version).await?;
     let manager = "--field-manager=secrets-store-csi-driver";
@@ -71,7 +71,7 @@ async fn rewrite(space: &Space, change: &Value) -> anyhow::Result<()> {
 }
 
 /// What makes the `ReplicaSets` owners of the Secret.
-async fn owner_references(space: &Space) -> anyhow::Result<Vec<Value>> {
+async fn owner_references(space: &Scenario) -> anyhow::Result<Vec<Value>> {
     let sets = space.kubectl(&["get", "replicasets", "--selector=app=app", "--output=json"]).await?;
     let sets: Value = serde_json::from_str(&sets)?;
     let reference = |set: &Value| {
@@ -81,7 +81,7 @@ async fn owner_references(space: &Space) -> anyhow::Result<Vec<Value>> {
     Ok(sets["items"].as_array().into_iter().flatten().map(reference).collect())
 }
 
-async fn shows(space: &Space, password: &str) -> anyhow::Result<()> {
+async fn shows(space: &Scenario, password: &str) -> anyhow::Result<()> {
     let seen = |answer: &Value| answer["at_start"]["env"]["PASSWORD"] == password;
     space.get_until("app", "/", &format!("the {password} password"), seen).await?;
     Ok(())

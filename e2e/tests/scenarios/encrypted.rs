@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
-use pod_reloader_e2e::{RealCluster, Space, Testbed};
+use pod_reloader_e2e::{RealCluster, Scenario, Testbed};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -45,7 +45,7 @@ struct Place {
 }
 
 /// What can be seen through the API server.
-async fn places(space: &Space) -> anyhow::Result<Vec<Place>> {
+async fn places(space: &Scenario) -> anyhow::Result<Vec<Place>> {
     let mut places = Vec::new();
     let mut add = |name: &str, text: String, control: &str| {
         places.push(Place { name: name.to_owned(), text, control: control.to_owned() });
@@ -68,7 +68,7 @@ async fn places(space: &Space) -> anyhow::Result<Vec<Place>> {
 }
 
 /// What lies on the disk of a control plane.
-async fn files(space: &Space, cluster: &RealCluster, forms: &[String], note: &str) -> anyhow::Result<()> {
+async fn files(space: &Scenario, cluster: &RealCluster, forms: &[String], note: &str) -> anyhow::Result<()> {
     let etcd = vec![cluster.directory().join("etcd")];
     let folder = std::fs::read_dir(cluster.directory()).context("cannot list the cluster's folder")?;
     let mut logs: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();

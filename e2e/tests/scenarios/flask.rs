@@ -1,7 +1,7 @@
 //! docs/examples/flask.md: opting in a Deployment that runs.
 
 use anyhow::ensure;
-use pod_reloader_e2e::{Space, Testbed, eventually};
+use pod_reloader_e2e::{Scenario, Testbed, eventually};
 
 const VARIABLE: &str = "RANDOM_ENV_SECRET";
 const FILE: &str = "/secrets/RANDOM_ENV_SECRET";
@@ -44,9 +44,11 @@ async fn a_running_deployment_opts_in_by_an_annotation() -> anyhow::Result<()> {
 }
 
 /// Waits until both pods that answer started with `value`, in the variable and in the file.
-async fn sees(space: &Space, value: &str) -> anyhow::Result<()> {
-    for pod in
-        eventually(format!("two pods that see {value}"), pod_reloader_e2e::testbed::PATIENCE, || async {
+async fn sees(space: &Scenario, value: &str) -> anyhow::Result<()> {
+    for pod in eventually(
+        format!("two pods that see {value}"),
+        pod_reloader_e2e::testbed::ROLLOUT_TIMEOUT,
+        || async {
             let pods = space.pods("app").await?;
             ensure!(pods.len() == 2 && pods.iter().all(|pod| pod.ready), "{pods:?}");
             for pod in &pods {
@@ -54,8 +56,9 @@ async fn sees(space: &Space, value: &str) -> anyhow::Result<()> {
                 ensure!(answer["at_start"]["env"][VARIABLE] == value, "{answer}");
             }
             Ok(pods)
-        })
-        .await?
+        },
+    )
+    .await?
     {
         let answer = space.get_from_pod(&format!("{}:8080", pod.name), "/").await?;
         ensure!(answer["at_start"]["files"][FILE] == value, "{answer}");
@@ -64,7 +67,7 @@ async fn sees(space: &Space, value: &str) -> anyhow::Result<()> {
 }
 
 /// What an operator of the cluster reads afterwards: which workload, why, and no values.
-async fn log_tells_the_story(space: &Space) -> anyhow::Result<()> {
+async fn log_tells_the_story(space: &Scenario) -> anyhow::Result<()> {
     let logs = space.bed.installation().logs().await?;
     let ours: Vec<_> = logs.lines().filter(|line| line.contains(&space.name)).collect();
     let hash = space.config_hash("deployment/app").await?;

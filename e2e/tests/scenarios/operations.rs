@@ -1,13 +1,13 @@
 //! The operator's own troubles: what its absence, upgrades and rotations, and those of the node, do to workloads.
 
 use anyhow::{Context as _, ensure};
-use pod_reloader_e2e::testbed::{PATIENCE, Turn, under_writes};
-use pod_reloader_e2e::{NodePart, SeenPod, Space, Testbed, eventually};
+use pod_reloader_e2e::testbed::{ROLLOUT_TIMEOUT, Turn, under_writes};
+use pod_reloader_e2e::{NodePart, Scenario, SeenPod, Testbed, eventually};
 
 const SECRETS: &str = "pod-reloader.cs.sap.com/secrets=random-env-secret";
 
 /// An application that has opted in, and its pods.
-async fn application(turn: &Turn, name: &str) -> anyhow::Result<(Space, Vec<SeenPod>)> {
+async fn application(turn: &Turn, name: &str) -> anyhow::Result<(Scenario, Vec<SeenPod>)> {
     let space = turn.space(name).await?;
     space.apply("flask/1-app.yaml").await?;
     space.kubectl(&["annotate", "deployment/app", SECRETS]).await?;
@@ -20,11 +20,11 @@ async fn application(turn: &Turn, name: &str) -> anyhow::Result<(Space, Vec<Seen
 
 /// Acts while somebody writes the application, of which nothing may be lost and nothing restarted.
 async fn harms_nobody(
-    space: &Space,
+    space: &Scenario,
     pods: &[SeenPod],
     act: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let ((), writes) = under_writes(space.client(), &space.name, "app", act).await?;
+    let ((), writes) = under_writes(space.client.clone(), &space.name, "app", act).await?;
     println!("{} writes, none refused", writes.stored);
     space.settle().await?;
     ensure!(space.pods("app").await? == pods, "the application was restarted");
@@ -32,7 +32,7 @@ async fn harms_nobody(
 }
 
 /// Changes the Secret and sees that this restarts all pods once.
-async fn still_reloads(space: &Space, pods: &[SeenPod]) -> anyhow::Result<()> {
+async fn still_reloads(space: &Scenario, pods: &[SeenPod]) -> anyhow::Result<()> {
     let revisions = space.revisions("deployment/app").await?;
     let before = space.config_hash("deployment/app").await?;
     space.set("secret/random-env-secret", "RANDOM_ENV_SECRET", &format!("after {before}")).await?;
@@ -104,7 +104,7 @@ async fn c4_7_a_rotation_of_the_certificates_refuses_no_write() -> anyhow::Resul
         operator.kubectl(&["annotate", secret, "pod-reloader.cs.sap.com/renew=now"]).await?;
         eventually(
             "both replicas to serve another certificate, and the bundle to have another CA",
-            PATIENCE,
+            ROLLOUT_TIMEOUT,
             || async {
                 ensure!(bundle().await? != old_bundle, "still the old bundle");
                 for (name, old) in names.iter().zip(&old) {
@@ -153,7 +153,7 @@ async fn c5_7_without_the_operator_only_opted_in_workloads_wait_and_nothing_is_m
     operator.is_ready().await?;
     let replaced = outcome?;
 
-    eventually("the change to be caught up with", PATIENCE, || async {
+    eventually("the change to be caught up with", ROLLOUT_TIMEOUT, || async {
         let answer = space.get("app", "/").await?;
         ensure!(answer["at_start"]["env"]["RANDOM_ENV_SECRET"] == "changed meanwhile", "{answer}");
         Ok(())
@@ -169,15 +169,19 @@ async fn c5_7_without_the_operator_only_opted_in_workloads_wait_and_nothing_is_m
 }
 
 /// Gives the application's pods, one of which was replaced meanwhile.
-async fn without_the_operator(turn: &Turn, space: &Space, pods: &[SeenPod]) -> anyhow::Result<Vec<SeenPod>> {
-    eventually("the operator to be gone", PATIENCE, || async {
+async fn without_the_operator(
+    turn: &Turn,
+    space: &Scenario,
+    pods: &[SeenPod],
+) -> anyhow::Result<Vec<SeenPod>> {
+    eventually("the operator to be gone", ROLLOUT_TIMEOUT, || async {
         let left = turn.bed.installation().kubectl(&["get", "pods", "--output=name"]).await?;
         ensure!(!left.contains("pod-reloader-"), "{left}");
         Ok(())
     })
     .await?;
     let write = ["label", "deployment/app", "written=meanwhile", "--dry-run=server"];
-    let answer = eventually("a write of an opted-in workload to be refused", PATIENCE, || async {
+    let answer = eventually("a write of an opted-in workload to be refused", ROLLOUT_TIMEOUT, || async {
         match space.kubectl(&write).await {
             Ok(_) => Err(anyhow::anyhow!("it was let through")),
             Err(error) => Ok(format!("{error:#}")),
@@ -189,7 +193,7 @@ async fn without_the_operator(turn: &Turn, space: &Space, pods: &[SeenPod]) -> a
     space.kubectl(&["label", "deployment/app-plain", "written=meanwhile"]).await?;
     space.kubectl(&["delete", "pod", &pods[0].name]).await?;
     space.set("secret/random-env-secret", "RANDOM_ENV_SECRET", "changed meanwhile").await?;
-    let replaced = eventually("another pod in its place", PATIENCE, || async {
+    let replaced = eventually("another pod in its place", ROLLOUT_TIMEOUT, || async {
         let now = space.pods("app").await?;
         ensure!(now.len() == 2 && now.iter().all(|pod| pod.ready && pod.name != pods[0].name), "{now:?}");
         Ok(now)

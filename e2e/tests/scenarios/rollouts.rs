@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use anyhow::ensure;
-use pod_reloader_e2e::{SeenPod, Space, Testbed, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{Scenario, SeenPod, Testbed, eventually, testbed::ROLLOUT_TIMEOUT};
 
 const APP: &str = "deployment/app";
 const REVISION: &str = r".metadata.annotations.deployment\.kubernetes\.io/revision";
@@ -29,11 +29,11 @@ async fn a_reload_keeps_to_the_settings_of_the_rolling_update() -> anyhow::Resul
 
 /// Changes the colour, and tells how many pods there were at most, and how many were ready at least, until all
 /// three are new.
-async fn follow(space: &Space, color: &str) -> anyhow::Result<(usize, usize)> {
+async fn follow(space: &Scenario, color: &str) -> anyhow::Result<(usize, usize)> {
     let before = space.pods("app").await?;
     let seen = RefCell::new((0, usize::MAX));
     space.set("configmap/settings", "COLOR", color).await?;
-    eventually(format!("three new pods with {color}"), PATIENCE, || async {
+    eventually(format!("three new pods with {color}"), ROLLOUT_TIMEOUT, || async {
         let pods = space.pods("app").await?;
         let ready = pods.iter().filter(|pod| pod.ready).count();
         seen.replace_with(|(most, least)| (pods.len().max(*most), ready.min(*least)));
@@ -148,7 +148,7 @@ async fn reloads_of_a_paused_deployment_wait_until_it_is_resumed() -> anyhow::Re
     let refusal = refusal.err().map(|error| error.to_string()).unwrap_or_default();
     ensure!(refusal.contains("cannot rollback a paused deployment"), "{refusal}");
     space.set("configmap/settings", "COLOR", "blue").await?;
-    eventually("the hash to return", PATIENCE, || async {
+    eventually("the hash to return", ROLLOUT_TIMEOUT, || async {
         ensure!(space.config_hash(APP).await? == blue);
         Ok(())
     })
@@ -166,7 +166,7 @@ async fn reloads_of_a_paused_deployment_wait_until_it_is_resumed() -> anyhow::Re
 }
 
 /// The first revision, with two pods.
-async fn deploy(space: &Space) -> anyhow::Result<()> {
+async fn deploy(space: &Scenario) -> anyhow::Result<()> {
     space.apply("rollouts/1-config.yaml").await?;
     space.apply("rollouts/2-rolling-update.yaml").await?;
     space.kubectl(&["scale", APP, "--replicas=2"]).await?;
@@ -175,20 +175,20 @@ async fn deploy(space: &Space) -> anyhow::Result<()> {
 }
 
 /// Changes the colour, and waits for the rollout.
-async fn reload(space: &Space, color: &str) -> anyhow::Result<()> {
+async fn reload(space: &Scenario, color: &str) -> anyhow::Result<()> {
     let before = space.config_hash(APP).await?;
     space.set("configmap/settings", "COLOR", color).await?;
     space.hash_changes(APP, &before).await?;
     space.rolled_out(APP).await
 }
 
-async fn undo(space: &Space, revision: &str) -> anyhow::Result<()> {
+async fn undo(space: &Scenario, revision: &str) -> anyhow::Result<()> {
     let said = space.kubectl(&["rollout", "undo", APP, &format!("--to-revision={revision}")]).await?;
     println!("undo to revision {revision}: {said}");
     space.rolled_out(APP).await
 }
 
-async fn shows(space: &Space, version: &str, color: &str) -> anyhow::Result<()> {
+async fn shows(space: &Scenario, version: &str, color: &str) -> anyhow::Result<()> {
     let what = format!("version {version} in {color}");
     space
         .get_until("app", "/", &what, |answer| {

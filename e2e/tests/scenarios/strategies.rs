@@ -5,7 +5,7 @@ use std::cell::Cell;
 use anyhow::ensure;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt, api::ListParams};
-use pod_reloader_e2e::{Space, Testbed, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{Scenario, Testbed, eventually, testbed::ROLLOUT_TIMEOUT};
 
 #[tokio::test]
 async fn recreate_ends_all_old_pods_before_it_starts_new_ones() -> anyhow::Result<()> {
@@ -18,8 +18,8 @@ async fn recreate_ends_all_old_pods_before_it_starts_new_ones() -> anyhow::Resul
     space.set("configmap/settings", "COLOR", "green").await?;
     let together = Cell::new(0);
     let gone = Cell::new(false);
-    let pods = Api::<Pod>::namespaced(space.client(), &space.name);
-    eventually("new pods only", PATIENCE, || async {
+    let pods = Api::<Pod>::namespaced(space.client.clone(), &space.name);
+    eventually("new pods only", ROLLOUT_TIMEOUT, || async {
         // Those that are going still run, until all their containers have ended.
         let mut pods = pods.list(&ListParams::default().labels("app=app-recreate")).await?.items;
         pods.retain(|pod| !has_ended(pod));
@@ -98,7 +98,7 @@ async fn a_partition_holds_back_the_pods_below_it() -> anyhow::Result<()> {
     partition(&space, 1).await?;
 
     space.set("configmap/settings", "COLOR", "green").await?;
-    eventually("the second pod in green", PATIENCE, || async {
+    eventually("the second pod in green", ROLLOUT_TIMEOUT, || async {
         ensure!(color(&space, "app-stateful-1").await? == "green");
         Ok(())
     })
@@ -119,7 +119,7 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-async fn partition(space: &Space, below: usize) -> anyhow::Result<()> {
+async fn partition(space: &Scenario, below: usize) -> anyhow::Result<()> {
     let strategy = serde_json::json!({"type": "RollingUpdate", "rollingUpdate": {"partition": below}});
     let patch = serde_json::json!({"spec": {"updateStrategy": strategy}}).to_string();
     space.kubectl(&["patch", "statefulset/app-stateful", "--patch", &patch]).await?;
@@ -127,9 +127,9 @@ async fn partition(space: &Space, below: usize) -> anyhow::Result<()> {
 }
 
 /// `kubectl rollout status` says nothing of workloads whose pods are not updated by themselves.
-async fn all_ready(space: &Space, app: &str) -> anyhow::Result<()> {
+async fn all_ready(space: &Scenario, app: &str) -> anyhow::Result<()> {
     let wanted = if app == "app-stateful" { 2 } else { 1 };
-    eventually(format!("the pods of {app} to be ready"), PATIENCE, || async {
+    eventually(format!("the pods of {app} to be ready"), ROLLOUT_TIMEOUT, || async {
         let pods = space.pods(app).await?;
         ensure!(pods.len() == wanted && pods.iter().all(|pod| pod.ready), "{pods:?}");
         Ok(())
@@ -138,7 +138,7 @@ async fn all_ready(space: &Space, app: &str) -> anyhow::Result<()> {
 }
 
 /// The colour that a pod saw at its start.
-async fn color(space: &Space, pod: &str) -> anyhow::Result<String> {
+async fn color(space: &Scenario, pod: &str) -> anyhow::Result<String> {
     let answer = space.get_from_pod(&format!("{pod}:8080"), "/").await?;
     Ok(answer["at_start"]["env"]["COLOR"].as_str().unwrap_or_default().to_owned())
 }

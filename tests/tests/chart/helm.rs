@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use pod_reloader_e2e::paths;
 use serde_json::Value;
 
 /// Values to render with, and the name of the release.
@@ -49,20 +50,13 @@ pub fn chart() -> PathBuf {
     root().join("charts/pod-reloader")
 }
 
-/// A tool of `e2e/bin`.
-pub fn tool(name: &str) -> PathBuf {
-    let path = pod_reloader_e2e::control_plane::default_binaries().join(name);
-    assert!(path.exists(), "{} is missing: run e2e/tools/build.sh", path.display());
-    path
-}
-
 /// Both majors of Helm that are supported.
 pub const HELMS: [&str; 2] = ["helm", "helm3"];
 
 /// Runs it with nothing of the person's who runs the tests.
 pub fn run(tool_name: &str, args: &[String]) -> Output {
     let home = tempfile::tempdir().unwrap();
-    Command::new(tool(tool_name))
+    Command::new(paths::tool(tool_name).unwrap())
         .args(args)
         .env_remove("KUBECONFIG")
         .env("HOME", home.path())

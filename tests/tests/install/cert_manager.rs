@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use pod_reloader_e2e::process::Process;
-use pod_reloader_e2e::{Helm, Operator, User, eventually};
+use pod_reloader_e2e::{Helm, Operator, User, chart, eventually};
 use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, upgrade};
+use pod_reloader_tests::release::{self, NAME};
 use pod_reloader_tests::{PATIENCE, Release, Space, World};
 use serde_json::json;
 
@@ -103,12 +103,12 @@ async fn any_issuer_and_a_certificate_of_ones_own_making_do_as_well() -> anyhow:
     ];
     apply_example(&world, &examples.join("certificate.yaml"), &places).await?;
     let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
-    let chart = release::chart();
+    let chart = chart::folder();
     let own = [
         "--set=webhook.existingSecret=webhook-certificate",
         r"--set=webhook.annotations.cert-manager\.io/inject-ca-from=operators/webhook-certificate",
     ];
-    upgrade(&helm, chart.to_str().context("a path that is no UTF-8")?, NAMESPACE, &own).await?;
+    helm.upgrade(NAME, chart.to_str().context("a path that is no UTF-8")?, NAMESPACE, &own).await?;
     let mut release_of_own = Release::installed(&world, NAMESPACE).await?;
     let replica = release_of_own.start_replica(&world, "by-certificate").await?;
     release.route_to(&world, &[&replica]).await
@@ -197,7 +197,7 @@ fn bundle(configuration: &serde_json::Value) -> Option<String> {
 
 /// cert-manager's own controllers and CA injector, beside the control plane.
 async fn start(world: &World) -> anyhow::Result<Process> {
-    let bin = pod_reloader_e2e::control_plane::default_binaries();
+    let bin = pod_reloader_e2e::paths::binaries();
     let crds = bin.join("cert-manager-crds.yaml");
     ensure!(crds.exists(), "{} is missing: run e2e/tools/build.sh", crds.display());
     let crds = crds.to_str().context("a path that is no UTF-8")?;

@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
-use pod_reloader_e2e::{Helm, Registry, Tool, User};
+use pod_reloader_e2e::{Helm, Registry, Tool, User, chart};
 use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, NAME, upgrade};
+use pod_reloader_tests::release::{self, NAME};
 use pod_reloader_tests::{Release, Space, World};
 
 const NAMESPACE: &str = "operators";
@@ -36,7 +36,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     let chart = format!("oci://{repository}/pod-reloader");
     let quick = "--set=settleWindow=300ms";
 
-    let notes = upgrade(&helm, &chart, NAMESPACE, &["--plain-http", quick]).await?;
+    let notes = helm.upgrade(NAME, &chart, NAMESPACE, &["--plain-http", quick]).await?;
     assert!(notes.contains("rollout status") && !notes.contains("has no registry"), "{notes}");
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let mut replicas = vec![release.start_replica(&world, "replica-1").await?];
@@ -53,12 +53,12 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     // Two upgrades without a change: nothing is written but Helm's own records, certificates least of all.
     let before = Snapshot::take(&world, &space).await?;
     for _ in 0..2 {
-        upgrade(&helm, &chart, NAMESPACE, &["--plain-http", quick]).await?;
+        helm.upgrade(NAME, &chart, NAMESPACE, &["--plain-http", quick]).await?;
         assert_eq!(Snapshot::take(&world, &space).await?, before);
     }
 
     // One with a change, and back.
-    upgrade(&helm, &chart, NAMESPACE, &["--plain-http", "--set=settleWindow=7s"]).await?;
+    helm.upgrade(NAME, &chart, NAMESPACE, &["--plain-http", "--set=settleWindow=7s"]).await?;
     let args = "{.spec.template.spec.containers[0].args}";
     assert!(kubectl_get(&world, args).await?.contains("--settle-window=7s"));
     helm.run(["rollback", NAME, "1", "--namespace", NAMESPACE]).await?;
@@ -92,7 +92,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     space.expect_revisions(DEPLOYMENT, APP, 2).await?;
 
     // A later installation knows everything again.
-    upgrade(&helm, &chart, NAMESPACE, &["--plain-http", quick]).await?;
+    helm.upgrade(NAME, &chart, NAMESPACE, &["--plain-http", quick]).await?;
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let replica = release.start_replica(&world, "replica-2").await?;
     release.route_to(&world, &[&replica]).await?;
@@ -101,7 +101,7 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
 
 /// `make publish`, but for the image.
 async fn publish(directory: &Path, repository: &str) -> anyhow::Result<()> {
-    let root = release::chart().join("../..");
+    let root = chart::folder().join("../..");
     let script = root.join("charts/package.sh");
     let package = Tool::new(&script, &root)
         .env("REGISTRY", repository)
@@ -115,7 +115,7 @@ async fn publish(directory: &Path, repository: &str) -> anyhow::Result<()> {
 }
 
 fn chart_app_version() -> anyhow::Result<String> {
-    let chart = std::fs::read_to_string(release::chart().join("Chart.yaml"))?;
+    let chart = std::fs::read_to_string(chart::folder().join("Chart.yaml"))?;
     let line = chart.lines().find_map(|line| line.strip_prefix("appVersion: ")).context("no appVersion")?;
     Ok(line.trim_matches('"').to_owned())
 }

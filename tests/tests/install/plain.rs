@@ -1,14 +1,14 @@
 //! Without Helm: the rendered manifests and the Kustomize base, as the API server sees them.
 
 use anyhow::ensure;
-use pod_reloader_e2e::Tool;
-use pod_reloader_tests::{World, release};
+use pod_reloader_e2e::{Tool, chart};
+use pod_reloader_tests::World;
 
 #[tokio::test]
 async fn plain_manifests_and_the_kustomize_base_are_valid_and_the_same() -> anyhow::Result<()> {
     let world = World::without_operator().await?;
     let out = world.directory().join("manifests");
-    let root = release::chart().join("../..");
+    let root = chart::folder().join("../..");
     let image = "registry.example.com:5000/team/pod-reloader:v9";
     let render = Tool::new(&root.join("charts/manifests.sh"), &root).env("OUT", &out).env("IMAGE", image);
     render.run([""; 0]).await?;

@@ -1,9 +1,9 @@
 //! Installations of a part of the cluster: who may install them, and which may not be beside each other.
 
 use anyhow::{Context, ensure};
-use pod_reloader_e2e::{Helm, Mark, User, eventually};
+use pod_reloader_e2e::{Helm, Mark, User, chart, eventually};
 use pod_reloader_tests::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, SECRETS, apps};
-use pod_reloader_tests::{PATIENCE, Release, Space, World, release};
+use pod_reloader_tests::{PATIENCE, Release, Space, World};
 use serde_json::json;
 
 /// Every kind of the cluster that the chart has anywhere.
@@ -11,7 +11,7 @@ const OF_THE_CLUSTER: &str = "clusterroles,clusterrolebindings,mutatingwebhookco
                               validatingadmissionpolicies,validatingadmissionpolicybindings,flowschemas";
 
 fn chart() -> String {
-    release::chart().to_string_lossy().into_owned()
+    chart::folder().to_string_lossy().into_owned()
 }
 
 /// `helm upgrade --install`, as a user.

@@ -8,9 +8,9 @@ use kube::{Api, ResourceExt};
 use pod_reloader_core::config_hash::ConfigHash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
-use pod_reloader_e2e::{Helm, User, eventually};
+use pod_reloader_e2e::{Helm, User, chart, eventually};
 use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, NAME, upgrade};
+use pod_reloader_tests::release::{self, NAME};
 use pod_reloader_tests::{PATIENCE, Release, Space};
 use serde_json::json;
 
@@ -49,16 +49,16 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let predecessor = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/predecessor");
     let values = format!("--values={predecessor}/saps-values.yaml");
     let ca = format!("--set=caBundle={}", world.authority.pem());
-    upgrade(&before, predecessor, NAMESPACE, &[&values, &ca]).await?;
+    before.upgrade(NAME, predecessor, NAMESPACE, &[&values, &ca]).await?;
     let client = world.admin().await?;
     let fullname = format!("{NAME}-pod-reloader");
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let uid = deployments.get(&fullname).await?.uid();
 
-    let chart = release::chart();
+    let chart = chart::folder();
     let chart = chart.to_str().context("a path that is no UTF-8")?;
     let helm = Helm::new(helm, &kubeconfig, world.directory())?;
-    let notes = upgrade(&helm, chart, NAMESPACE, &[&values, "--set=settleWindow=300ms"]).await?;
+    let notes = helm.upgrade(NAME, chart, NAMESPACE, &[&values, "--set=settleWindow=300ms"]).await?;
     assert!(notes.contains("SAP's image"), "{notes}");
     let deployment = deployments.get(&fullname).await?;
     assert_eq!(deployment.uid(), uid, "it was replaced");

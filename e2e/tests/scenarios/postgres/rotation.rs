@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use pod_reloader_e2e::{SeenPod, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{SeenPod, eventually, testbed::ROLLOUT_TIMEOUT};
 use serde_json::{Value, json};
 
 use super::shop::{API, Shop, WRITES, is_rewritten};
@@ -71,7 +71,7 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
 async fn the_secret_first(shop: &Shop) -> anyhow::Result<()> {
     let before = shop.snapshot().await?;
     shop.seal("third-password").await?;
-    eventually("a new pod that is not let in", PATIENCE, || async {
+    eventually("a new pod that is not let in", ROLLOUT_TIMEOUT, || async {
         let pods = shop.space.pods("api").await?;
         ensure!(before.api.pods.iter().all(|pod| pods.contains(pod)), "an old one is gone: {pods:#?}");
         ensure!(pods.iter().any(|pod| !pod.ready && pod.restarts > 0), "{pods:#?}");
@@ -97,7 +97,7 @@ impl Shop {
     }
 
     async fn slow_requests_are_under_way(&self) -> anyhow::Result<()> {
-        eventually("both slow requests to reach the database", PATIENCE, || async {
+        eventually("both slow requests to reach the database", ROLLOUT_TIMEOUT, || async {
             let query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
             let count = self.sql(query).await?;
             ensure!(count == "2", "{count} of 2");
@@ -108,7 +108,7 @@ impl Shop {
 
     /// Waits until a pod has got its SIGTERM.
     async fn was_asked_to_end(&self, pod: &SeenPod) -> anyhow::Result<()> {
-        eventually(format!("{} to be asked to end", pod.name), PATIENCE, || async {
+        eventually(format!("{} to be asked to end", pod.name), ROLLOUT_TIMEOUT, || async {
             let logs = self.space.kubectl(&["logs", &pod.name]).await?;
             ensure!(logs.contains("asked to end"), "{logs}");
             Ok(())

@@ -1,7 +1,7 @@
 //! A controller that owns the Secret and writes it all the time.
 
 use anyhow::{Context as _, ensure};
-use pod_reloader_e2e::{Testbed, eventually, testbed::PATIENCE};
+use pod_reloader_e2e::{Testbed, eventually, testbed::ROLLOUT_TIMEOUT};
 
 use super::shop::{API, SECRET, Shop, WRITES, is_rewritten, make_sealer};
 
@@ -18,7 +18,7 @@ async fn a_controller_that_rewrites_its_secret_all_the_time_causes_nothing() -> 
 
     // What it owns goes with its owner. Running pods have what they need; new ones could not start.
     space.kubectl(&["delete", "sealedsecret/database"]).await?;
-    eventually("the Secret to go with its owner", PATIENCE, || async {
+    eventually("the Secret to go with its owner", ROLLOUT_TIMEOUT, || async {
         let left = space.kubectl(&["get", SECRET, "--ignore-not-found", "--output=name"]).await?;
         ensure!(left.is_empty(), "{left} is there");
         Ok(())
@@ -57,7 +57,7 @@ async fn the_sealer_writes_secrets_of_its_namespace_and_reads_none() -> anyhow::
 
     // It can do no more than it was given.
     space.kubectl(&["delete", "rolebinding/sealer"]).await?;
-    eventually("the sealer to say what it lacks", PATIENCE, || async {
+    eventually("the sealer to say what it lacks", ROLLOUT_TIMEOUT, || async {
         let logs = space.kubectl(&["logs", "deployment/sealer", "--tail=1"]).await?;
         ensure!(logs.contains("forbidden"), "{logs}");
         Ok(())

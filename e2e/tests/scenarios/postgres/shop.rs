@@ -4,8 +4,8 @@ use std::{fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use pod_reloader_e2e::{
-    SeenPod, Space, Testbed, eventually,
-    testbed::{PATIENCE, postgres_image},
+    Scenario, SeenPod, Testbed, eventually,
+    testbed::{ROLLOUT_TIMEOUT, postgres_image},
 };
 use serde_json::json;
 
@@ -25,7 +25,7 @@ const BYSTANDERS: [(&str, &str); 3] = [
 
 /// A namespace with the applications in it.
 pub(super) struct Shop {
-    pub(super) space: Space,
+    pub(super) space: Scenario,
 }
 
 /// Pods and revisions at some time.
@@ -81,7 +81,7 @@ impl Shop {
         self.space.rolled_out(workload).await?;
         // Pods that an update has left behind may not have been told to go yet.
         let replicas: usize = self.space.field(workload, ".spec.replicas").await?.parse()?;
-        let pods = eventually(format!("{replicas} pods of {app}"), PATIENCE, || async {
+        let pods = eventually(format!("{replicas} pods of {app}"), ROLLOUT_TIMEOUT, || async {
             let pods = self.space.pods(app).await?;
             ensure!(pods.len() == replicas && pods.iter().all(|pod| pod.ready), "{pods:?}");
             Ok(pods)
@@ -119,7 +119,7 @@ impl Shop {
 }
 
 /// The kind `SealedSecret` and its controller.
-pub(super) async fn make_sealer(space: &Space) -> anyhow::Result<()> {
+pub(super) async fn make_sealer(space: &Scenario) -> anyhow::Result<()> {
     // The kind belongs to the whole cluster, and other tests apply it at the same time: one of them makes it, the others
     // are told that somebody else has, and try again.
     let deadline = Duration::from_secs(30);
@@ -131,11 +131,11 @@ pub(super) async fn make_sealer(space: &Space) -> anyhow::Result<()> {
 }
 
 /// Waits until the Secret was written so many times more.
-pub(super) async fn is_rewritten(space: &Space, times: usize) -> anyhow::Result<()> {
+pub(super) async fn is_rewritten(space: &Scenario, times: usize) -> anyhow::Result<()> {
     let mut last = String::new();
     // The first look only tells what to compare with.
     for time in 0..=times {
-        last = eventually(format!("write {time} of {SECRET}"), PATIENCE, || async {
+        last = eventually(format!("write {time} of {SECRET}"), ROLLOUT_TIMEOUT, || async {
             let path = r".metadata.annotations.seal\.example\.com/written";
             let written = space.field(SECRET, path).await?;
             ensure!(!written.is_empty() && written != last, "written at {written}");

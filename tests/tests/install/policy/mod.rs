@@ -138,7 +138,7 @@ async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget
 #[tokio::test]
 async fn c5_5_the_policies_are_sound_to_the_api_server() -> anyhow::Result<()> {
     let world = World::without_operator().await?;
-    let policies = policy::render(world.directory(), &[]).await?;
+    let policies = policy::render(&[]).await?;
     world.kubectl().run_with_input(["apply", "--validate=strict", "-f", "-"], &policies).await?;
     let api = Api::<ValidatingAdmissionPolicy>::all(world.admin().await?);
     eventually("the policies to be checked", PATIENCE, || async {

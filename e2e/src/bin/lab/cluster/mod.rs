@@ -1,65 +1,43 @@
-//! Clusters to play with: `make cluster` is a control plane without a node, `make real-up` one on which pods run and
-//! pod-reloader is installed.
+//! `lab up` and `lab down`: clusters to try things on, a control plane without a node, or one on which pods run.
 
 mod background;
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
-use clap::Parser;
 use pod_reloader_e2e::{
     ControlPlane, Options, RealCluster, Testbed, User,
     claim::{Claim, interrupted},
-    control_plane::default_binaries,
-    node,
+    node, paths,
 };
 
-use crate::background::Background;
+use self::background::Background;
 
 /// Boots a Kubernetes control plane on the loopback interface, until Ctrl-C.
-#[derive(Debug, Parser)]
-#[allow(clippy::struct_excessive_bools)] // flags
-struct Args {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
     /// A whole cluster with one node, on which pods run. Takes root and what e2e/node/packages.sh installs.
     #[arg(long)]
-    real: bool,
+    node: bool,
     /// An OCI or Docker archive for that node; may be given several times.
-    #[arg(long, value_name = "FILE", requires = "real")]
+    #[arg(long, value_name = "FILE", requires = "node")]
     image: Vec<PathBuf>,
     /// Install pod-reloader there, and bring the images of the examples.
-    #[arg(long, requires = "real")]
+    #[arg(long, requires = "node")]
     install: bool,
     /// Leave it running in the background once it is up. If one runs already, say so and leave it.
-    #[arg(long, conflicts_with_all = ["stop", "check"])]
-    background: bool,
-    /// Stop the one that runs, in the background or elsewhere, and remove all that is left of it.
-    #[arg(long, conflicts_with = "check")]
-    stop: bool,
-    /// Only say whether a cluster with a node can run here, and why not.
     #[arg(long)]
-    check: bool,
+    background: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+/// Stops the cluster that runs, in the background or elsewhere, and removes all that is left of it.
+pub(crate) async fn down() -> anyhow::Result<()> {
+    Background::new()?.stop().await
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
-    if args.check {
-        return Ok(node::available()?);
-    }
+pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     let background = Background::new()?;
-    if args.stop {
-        return background.stop().await;
-    }
     if args.background {
-        if args.real {
+        if args.node {
             // Said here, where it is read.
             node::available()?;
         }
@@ -73,9 +51,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     let options = Options { directory: Some(claim.directory().to_owned()), ..Options::default() };
     let serve = async {
-        match (args.real, args.install) {
+        match (args.node, args.install) {
             (false, _) => serve_control_plane(options, &background).await,
-            (true, false) => serve_real(options, &args.image, &background).await,
+            (true, false) => serve_node(options, &args.image, &background).await,
             (true, true) => serve_testbed(options, &args.image, &background).await,
         }
     };
@@ -105,7 +83,7 @@ async fn serve_control_plane(options: Options, background: &Background) -> anyho
     wait_for_ctrl_c(&text, background).await
 }
 
-async fn serve_real(options: Options, images: &[PathBuf], background: &Background) -> anyhow::Result<()> {
+async fn serve_node(options: Options, images: &[PathBuf], background: &Background) -> anyhow::Result<()> {
     let started = Instant::now();
     let cluster = RealCluster::start(options).await?;
     for image in images {
@@ -144,7 +122,7 @@ fn access(control_plane: &ControlPlane) -> String {
     format!(
         "  export KUBECONFIG={}\n  export PATH=$PATH:{}   # kubectl, helm",
         control_plane.kubeconfig(User::Admin).display(),
-        default_binaries().display()
+        paths::binaries().display()
     )
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn convert(bill: &Value, name: &str, created: &str) -> anyhow::Result
         creators.push(json!(format!("Tool: {}-{}", string(tool, "name")?, string(tool, "version")?)));
     }
     let content = json!([packages, relationships, creators, created]);
-    let digest = crate::sha256(content.to_string().as_bytes());
+    let digest = super::sha256(content.to_string().as_bytes());
     Ok(json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -105,8 +105,8 @@ fn package(component: &Value, purpose: &str) -> anyhow::Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cyclonedx::tests::completed;
     use super::*;
-    use crate::cyclonedx::tests::completed;
 
     const CREATED: &str = "2026-01-31T00:00:00Z";
 

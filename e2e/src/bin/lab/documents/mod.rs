@@ -1,7 +1,5 @@
-//! Writes the documents that go with an image, for `e2e/image/build.sh`: what is in the binary, and what it was built
+//! `lab documents`: what goes with an image, for `e2e/image/build.sh`: what is in the binary, and what it was built
 //! from. The same input gives the same bytes: there are no times but the given one, and no random identifiers.
-
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic"))]
 
 mod cyclonedx;
 mod provenance;
@@ -12,17 +10,16 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Subcommand;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Documents that go with an image.
-#[derive(Debug, Parser)]
-enum Args {
+/// Writes documents that go with an image.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
     /// The bill of materials, in `CycloneDX` (PREFIX.cdx.json) and SPDX (PREFIX.spdx.json).
     Materials(Materials),
     /// Where the image comes from: an in-toto statement with SLSA's provenance as predicate, on stdout.
@@ -30,7 +27,7 @@ enum Args {
 }
 
 #[derive(Debug, clap::Args)]
-struct Materials {
+pub(crate) struct Materials {
     /// What cargo-cyclonedx wrote.
     #[arg(long)]
     from: PathBuf,
@@ -53,17 +50,10 @@ struct Materials {
     prefix: PathBuf,
 }
 
-fn main() -> ExitCode {
-    let done = match Args::parse() {
-        Args::Materials(args) => materials(&args),
-        Args::Provenance(args) => args.statement().and_then(|statement| print(&statement)),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Materials(args) => materials(args),
+        Command::Provenance(args) => args.statement().and_then(|statement| print(&statement)),
     }
 }
 

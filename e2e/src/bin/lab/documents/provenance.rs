@@ -70,7 +70,7 @@ impl Args {
         let subjects: Vec<_> = self.subjects.iter().map(|one| descriptor("name", one)).collect();
         let predicate = json!({"buildDefinition": self.definition(), "runDetails": self.run()});
         if let Some(file) = &self.predicate {
-            crate::write(file, &predicate)?;
+            super::write(file, &predicate)?;
         }
         Ok(json!({
             "_type": "https://in-toto.io/Statement/v1",

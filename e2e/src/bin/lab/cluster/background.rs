@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use pod_reloader_e2e::{
     claim::{Claim, InUse},
-    eventually, give_up,
+    eventually, give_up, paths,
 };
 
 /// Images are imported and pods started, on slow machines too.
@@ -37,7 +37,7 @@ pub(crate) struct Background {
 
 impl Background {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("run");
+        let runs = paths::runs();
         fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
         let file = |name: &str| runs.join(name);
         Ok(Self { id: file("cluster.pid"), up: file("cluster.up"), log: file("cluster.log") })

@@ -1,51 +1,51 @@
-//! What the audience reads.
+//! What the demo prints.
 
 use std::time::Instant;
 
 use pod_reloader_e2e::Kubectl;
 
-/// Prints the story and keeps count of what came true.
+/// Prints the demo and keeps count of the expectations that were met.
 #[derive(Debug)]
-pub(crate) struct Narrator {
+pub(super) struct Output {
     started: Instant,
     met: usize,
     missed: Vec<String>,
 }
 
-impl Narrator {
-    pub(crate) fn new() -> Self {
+impl Output {
+    pub(super) fn new() -> Self {
         Self { started: Instant::now(), met: 0, missed: Vec::new() }
     }
 
-    /// Opens a chapter.
-    pub(crate) fn chapter(title: &str) {
+    /// Begins a step.
+    pub(super) fn step(title: &str) {
         println!("\n{title}");
     }
 
     /// An explanation.
-    pub(crate) fn note(text: &str) {
+    pub(super) fn note(text: &str) {
         println!("  {text}");
     }
 
     /// An expectation that was met.
-    pub(crate) fn met(&mut self, text: &str) {
+    pub(super) fn met(&mut self, text: &str) {
         println!("  ✓ {text}");
         self.met += 1;
     }
 
-    /// An expectation that was not met; the story goes on if it can.
-    pub(crate) fn missed(&mut self, text: &str) {
+    /// An expectation that was not met; the demo goes on if it can.
+    pub(super) fn missed(&mut self, text: &str) {
         println!("  ✗ {text}");
         self.missed.push(text.to_owned());
     }
 
     /// One or the other.
-    pub(crate) fn expect(&mut self, holds: bool, met: &str, missed: &str) {
+    pub(super) fn expect(&mut self, holds: bool, met: &str, missed: &str) {
         if holds { self.met(met) } else { self.missed(missed) }
     }
 
-    /// Runs a command as the audience could, and shows it with what it printed.
-    pub(crate) async fn run(kubectl: &Kubectl, args: &[&str]) -> anyhow::Result<()> {
+    /// Runs a command as a user could, and shows it with what it printed.
+    pub(super) async fn run(kubectl: &Kubectl, args: &[&str]) -> anyhow::Result<()> {
         let shown: Vec<_> = args.iter().map(|arg| quote(arg)).collect();
         println!("  $ kubectl {}", shown.join(" "));
         for line in kubectl.run(args).await?.lines().filter(|line| !line.is_empty()) {
@@ -54,8 +54,8 @@ impl Narrator {
         Ok(())
     }
 
-    /// Sums up; whether everything came true.
-    pub(crate) fn summary(&self) -> bool {
+    /// Sums up; whether all expectations were met.
+    pub(super) fn summary(&self) -> bool {
         let elapsed = self.started.elapsed().as_secs_f64();
         println!();
         if self.missed.is_empty() {

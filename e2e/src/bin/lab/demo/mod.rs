@@ -1,27 +1,26 @@
-//! `make demo`: what pod-reloader does, shown on a real control plane with real `kubectl` commands.
+//! `lab demo`: what pod-reloader does, shown on a real control plane with real `kubectl` commands.
 
-mod audience;
-mod narrator;
-mod stage;
-mod story;
+mod client;
+mod environment;
+mod output;
+mod steps;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::ensure;
-use clap::Parser;
 use pod_reloader_e2e::claim::{Claim, interrupted};
 
-use crate::{narrator::Narrator, stage::Stage};
+use self::{environment::Environment, output::Output};
 
 /// Shows what pod-reloader does, on a control plane of its own on the loopback interface.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// The built operator.
     #[arg(long, value_name = "FILE", default_value = "target/release/pod-reloader")]
     operator: PathBuf,
     /// On a cluster with a node, on which pods run. Takes root and what e2e/node/packages.sh installs.
     #[arg(long)]
-    real: bool,
+    node: bool,
     /// Leave the cluster and the operator running in the background.
     #[arg(long)]
     keep: bool,
@@ -30,18 +29,7 @@ struct Args {
     stop: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let claim = Claim::take("demo")?;
     let leftovers = claim.stop_leftovers().await?;
     if args.stop {
@@ -52,11 +40,11 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(
-        !(args.real && args.keep),
+        !(args.node && args.keep),
         "a node cannot be left running by the demo: `make real-up` starts a cluster with a node that stays"
     );
     ensure!(
-        args.real || args.operator.is_file(),
+        args.node || args.operator.is_file(),
         "there is no operator at {}: build it first (cargo build --release -p pod-reloader)",
         args.operator.display()
     );
@@ -79,32 +67,32 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn perform(args: &Args, claim: &Claim) -> anyhow::Result<ExitCode> {
     let logs = format!("logs: {}", claim.directory().display());
-    let mut narrator = Narrator::new();
-    let built = if args.real {
-        Stage::build_real(claim.directory(), &mut narrator).await
+    let mut output = Output::new();
+    let started = if args.node {
+        Environment::with_node(claim.directory(), &mut output).await
     } else {
-        Stage::build(&args.operator, claim.directory(), &mut narrator).await
+        Environment::without_node(&args.operator, claim.directory(), &mut output).await
     };
-    let stage = match built {
-        Ok(stage) => stage,
-        Err(error) => return Err(error.context(format!("the stage could not be set ({logs})"))),
+    let environment = match started {
+        Ok(environment) => environment,
+        Err(error) => return Err(error.context(format!("the cluster could not be prepared ({logs})"))),
     };
-    if let Err(error) = story::tell(&stage, &mut narrator).await {
-        narrator.missed(&format!("{error:#}"));
+    if let Err(error) = steps::run(&environment, &mut output).await {
+        output.missed(&format!("{error:#}"));
     }
     if args.keep {
-        let kubeconfig = stage.detach();
-        let success = narrator.summary();
+        let kubeconfig = environment.detach();
+        let success = output.summary();
         println!("\nEverything is left running in the background ({logs}). To look around and to stop it:");
         println!("  export KUBECONFIG={}", kubeconfig.display());
         println!("  make demo-stop");
         return Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    Narrator::chapter("Clearing up");
-    if let Err(error) = stage.strike(&mut narrator).await {
-        narrator.missed(&format!("{error:#}"));
+    Output::step("Cleaning up");
+    if let Err(error) = environment.stop(&mut output).await {
+        output.missed(&format!("{error:#}"));
     }
-    if narrator.summary() {
+    if output.summary() {
         claim.remove_directory()?;
         Ok(ExitCode::SUCCESS)
     } else {

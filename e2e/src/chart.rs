@@ -1,0 +1,55 @@
+//! The chart of this repository, rendered without a cluster: what runs on the lab's control planes has the rights and
+//! the webhook registration that users get.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::{helm::Helm, paths};
+
+/// The release that is rendered, and its namespace: its account is [`crate::User::Operator`].
+pub const RELEASE: &str = "pod-reloader";
+
+/// The chart's folder.
+pub fn folder() -> PathBuf {
+    paths::root().join("charts/pod-reloader")
+}
+
+/// Renders some of its templates (`rbac.yaml`), with further arguments for Helm (`--set=...`).
+///
+/// # Errors
+/// If Helm has not been built, or does not like the values.
+pub async fn render(templates: &[&str], values: &[&str]) -> anyhow::Result<String> {
+    let home = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let helm = Helm::new("helm", Path::new("/dev/null"), home.path())?;
+    let chart = folder().display().to_string();
+    let fixed = ["template", RELEASE, &chart, "--namespace", RELEASE].map(ToOwned::to_owned);
+    let shown = templates.iter().map(|template| format!("--show-only=templates/{template}"));
+    let values = values.iter().map(|value| (*value).to_owned());
+    helm.run(fixed.into_iter().chain(shown).chain(values)).await.context("the chart cannot be rendered")
+}
+
+/// The operator's namespace and account, with the rights that the chart grants by default. Rendered once per process.
+pub(crate) async fn rights() -> anyhow::Result<&'static str> {
+    static RIGHTS: OnceCell<String> = OnceCell::const_new();
+    let render = || async {
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": RELEASE } }).to_string();
+        let rendered = render(&["serviceaccount.yaml", "rbac.yaml"], &[]).await?;
+        anyhow::Ok(format!("{namespace}\n{rendered}"))
+    };
+    RIGHTS.get_or_try_init(render).await.map(String::as_str)
+}
+
+/// The `MutatingWebhookConfiguration` that the chart makes by default. Rendered once per process.
+pub(crate) async fn webhook() -> anyhow::Result<&'static Value> {
+    static WEBHOOK: OnceCell<Value> = OnceCell::const_new();
+    let render = || async {
+        let rendered = render(&["webhook.yaml"], &[]).await?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered).context("Helm printed no YAML")?;
+        documents.into_iter().find(|document| !document.is_null()).context("the chart registers no webhook")
+    };
+    WEBHOOK.get_or_try_init(render).await
+}
