@@ -63,6 +63,13 @@ for ((i = ${#maps[@]} - 1; i >= 0; i--)); do
     cflags+=" -ffile-prefix-map=${maps[i]}"
 done
 
+# Half a megabyte of relocations becomes a few kilobytes. The C library's start code has to know that form, or the
+# binary would crash before its main; a linker that does not know it says so and goes on without.
+glibc=$(glibc_version "$architecture")
+if printf '2.36\n%s\n' "$glibc" | sort --check=quiet --version-sort; then
+    rustflags+=" --codegen=link-arg=-Wl,-z,pack-relative-relocs"
+fi
+
 # The wrapper is named without its folder, which Cargo would make part of the names of symbols; `cargo auditable` would
 # name it in full. The arguments are those that concern it.
 environment=(
