@@ -46,7 +46,9 @@ impl Reconciler {
         let (target, left_out) = target.fitted_to(&view.workload);
         let written = self.writer.write(view, &target, guarding).await;
         if !matches!(written, Written::Conflict | Written::Gone) {
-            left_out.into_iter().for_each(|no_room| self.publish(view, &Fact::NoRoom(no_room)));
+            for no_room in left_out {
+                self.publish(view, &Fact::NoRoom(no_room));
+            }
         }
         let reload = || (!causes.is_empty()).then(|| reload(view, snapshot, &target, causes));
         let failed = |failure| {

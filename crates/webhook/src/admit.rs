@@ -101,8 +101,8 @@ impl Admitter {
             warnings.extend(warning::secrets(&new.references, self.scope.secrets));
         }
         warnings.extend(left_out.into_iter().map(warning::no_room));
-        if let Some(new_hash) = &target.hash {
-            NewHash { open, new_hash, causes: &answer.causes }.publish(&self.metrics);
+        if let Some(hash) = &target.hash {
+            NewHash { open, hash, causes: &answer.causes }.publish(&self.metrics);
         }
         (Response { patch: target.admission_patch(open.kind, new), warnings }, answer.outcome)
     }

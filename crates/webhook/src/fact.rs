@@ -13,7 +13,7 @@ pub(crate) struct NewHash<'a> {
     /// The request.
     pub(crate) open: &'a Open,
     /// The hash after it.
-    pub(crate) new_hash: &'a str,
+    pub(crate) hash: &'a str,
     /// Why; the first is counted.
     pub(crate) causes: &'a [Cause],
 }
@@ -21,14 +21,14 @@ pub(crate) struct NewHash<'a> {
 impl NewHash<'_> {
     /// Logs and counts it. A dry run, which changes nothing, is not counted.
     pub(crate) fn publish(&self, metrics: &Metrics) {
-        let Self { open, new_hash, causes } = self;
+        let Self { open, hash, causes } = self;
         let Some(cause) = causes.first() else { return };
         let names: Vec<String> = causes.iter().take(MAX_LOGGED).map(ToString::to_string).collect();
         let name = open.name.as_deref().unwrap_or("(to be generated)");
         let old = open.old.as_ref();
         let old_hash = old.and_then(|old| old.template.config_hash.as_deref()).unwrap_or("none");
         tracing::info!(
-            kind = open.kind.as_str(), namespace = open.namespace, name, old_hash, %new_hash,
+            kind = open.kind.as_str(), namespace = open.namespace, name, old_hash, new_hash = %hash,
             dry_run = open.dry_run, causes = names.join(", "), "the webhook set the config hash"
         );
         if !open.dry_run {

@@ -100,7 +100,9 @@ mod tests {
         let workload = WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: "web".into() };
         let subject = Subject { workload, uid: None, resource_version: None };
         let facts = [Fact::LeftOut, Fact::LeftOut, Fact::Recorded, Fact::Recorded, Fact::LeftOut];
-        facts.iter().for_each(|fact| publisher.publish(&subject, fact));
+        for fact in &facts {
+            publisher.publish(&subject, fact);
+        }
         publisher.resolve(&subject.workload, &[Condition::TooManyReferences]);
         publisher.publish(&subject, &Fact::LeftOut);
         for sink in heard {
