@@ -205,7 +205,8 @@ impl Writer {
 
     async fn send_patch(&self, view: &View, request: http::Request<Vec<u8>>, room: Room) -> Written {
         let request = self.request(&view.workload_ref.namespace, request, room);
-        match self.call("patch_workload", request).await.and_then(|text| parse(view.workload_ref.kind, &text)) {
+        match self.call("patch_workload", request).await.and_then(|text| parse(view.workload_ref.kind, &text))
+        {
             Ok(object) => Written::Done(Box::new(object)),
             // Whether it is gone or a policy answers so is found out by reading it.
             Err(WriteError::Api(kube::Error::Api(status)))

@@ -18,5 +18,6 @@ mod secrets_off;
 mod streams;
 mod support;
 mod table;
+mod upgrade;
 mod webhookless;
 mod writes;
