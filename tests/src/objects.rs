@@ -2,9 +2,8 @@
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-pub use pod_reloader_core::annotation::{
-    CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS,
-};
+pub use pod_reloader_core::annotation::{CONFIG_HASH, OBSERVED_CONFIG};
+pub use pod_reloader_core::dialect::sap::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
 pub use pod_reloader_core::kind::{BUILT_IN, KindRef, apps};
 use serde_json::{Value, json};
 

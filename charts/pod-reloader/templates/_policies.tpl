@@ -55,10 +55,7 @@ variables:
       (request.resource.resource == 'daemonsets' ? ['deprecated.daemonset.template.generation'] : [])
 - name: isManaged
   expression: |-
-    {{ include "pod-reloader.listsInCel" $root }}.exists(key,
-      variables.oldAnnotations[?key].orValue('').matches('[^\\s,]')) &&
-    ['pod-reloader.cs.sap.com/ignored', 'pod-reloader.cs.sap.com/disabled'].all(key,
-      variables.oldLabels[?key].orValue('') != 'true')
+    {{- include "pod-reloader.isManagedInCel" $root | nindent 4 }}
 - name: keepsHash
   expression: |-
     variables.podAnnotations[?'pod-reloader.cs.sap.com/config-hash'] ==

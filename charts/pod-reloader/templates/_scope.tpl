@@ -19,15 +19,6 @@ namespaces that are named. */}}
 {{- if and (ne (toString .Values.admissionPolicy.enabled) "false") (not (include "pod-reloader.isNamespaced" .)) }}true{{ end }}
 {{- end }}
 
-{{/* The annotations with the names of what a workload refers to, as a list in CEL. */}}
-{{- define "pod-reloader.listsInCel" -}}
-{{- if include "pod-reloader.hasSecrets" . -}}
-['pod-reloader.cs.sap.com/configmaps', 'pod-reloader.cs.sap.com/secrets']
-{{- else -}}
-['pod-reloader.cs.sap.com/configmaps']
-{{- end }}
-{{- end }}
-
 {{/* Whether one of the values' selectors (the argument) selects anything less than all. */}}
 {{- define "pod-reloader.selects" -}}
 {{- if or .matchLabels .matchExpressions }}true{{ end }}

@@ -59,7 +59,7 @@ pub fn classify<'a>(
         (false, true) if new.is_ignored => Admission::LeaveAlone,
         // Opting out restarts nothing.
         (true, false) => Admission::Restore(Baseline { observed: None, ..before }),
-        (_, true) if lists_differ(mode, old, new) || template_changed() => {
+        (_, true) if references_differ(mode, old, new) || template_changed() => {
             Admission::Decide(before, Context::Rollout)
         }
         // Reloading is the reconciler's business, after the settle window.
@@ -67,10 +67,10 @@ pub fn classify<'a>(
     }
 }
 
-fn lists_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
+fn references_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
     match mode {
         HashMode::Content => old.references.objects() != new.references.objects(),
-        // Order and repetition are part of SAP's hash.
+        // Order and repetition are part of that hash.
         HashMode::Version => old.references.listed().ne(new.references.listed()),
     }
 }

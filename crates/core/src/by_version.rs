@@ -1,8 +1,8 @@
 //! The decision by SAP's rules, for `--hash=version` (2.4).
 
 use crate::compare::Facts;
-use crate::config_hash::ConfigHash;
 use crate::decide::{Cause, Context, Input, Verdict};
+use crate::dialect::sap;
 use crate::lookup::Lookups;
 use crate::observed::{Observed, Seen};
 
@@ -14,7 +14,7 @@ pub(crate) fn by_version(
     observed: Option<&Observed>,
 ) -> Verdict {
     let Input { namespace, references, .. } = input;
-    let Some(hash) = ConfigHash::of_versions(namespace, references.listed(), known) else {
+    let Some(hash) = sap::version_hash(namespace, references.listed(), known) else {
         return Verdict::Undecided(references.listed().cloned().collect());
     };
     let observed = observed.filter(|observed| observed.is_comparable(input.key));
@@ -52,6 +52,5 @@ pub(crate) fn by_version(
 /// Whether SAP's pod-reloader set that hash over an untidy list. It stays until the next change or rollout: taking
 /// over restarts nothing (2.5).
 fn is_as_written(input: &Input<'_>, known: &Lookups, hash: &str) -> bool {
-    ConfigHash::of_versions_as_written(input.namespace, input.references, known)
-        .is_some_and(|saps| saps == *hash)
+    sap::version_hash_as_written(input.namespace, input.references, known).is_some_and(|saps| saps == *hash)
 }

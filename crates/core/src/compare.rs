@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cause::{Cause, Missing};
-use crate::config_hash::ConfigHash;
 use crate::decide::{Input, OrLacking, Verdict};
+use crate::dialect;
 use crate::digest::Digest;
 use crate::lookup::{Depth, Lookup, Lookups, Query};
 use crate::name::ConfigRef;
@@ -144,13 +144,10 @@ impl<'a> Facts<'a> {
         self.digest(&reference.object, &reference.keys).map_or(Seen::Uncompared, Seen::Digest)
     }
 
-    /// Whether that is the hash that SAP's pod-reloader would have set for what is there now: it takes the lists as they
-    /// are written, we leave out what is no name (2.4).
-    pub(crate) fn is_saps(&self, hash: &str) -> bool {
+    /// Whether that is the hash that a dialect's tool would have set for what is there now (2.4).
+    pub(crate) fn is_left_behind(&self, hash: &str) -> bool {
         let Input { namespace, references, .. } = self.input;
-        ConfigHash::of_versions(namespace, references.listed(), self.known).is_some_and(|saps| saps == *hash)
-            || ConfigHash::of_versions_as_written(namespace, references, self.known)
-                .is_some_and(|saps| saps == *hash)
+        dialect::ALL.iter().any(|dialect| dialect.left_behind(hash, namespace, references, self.known))
     }
 
     /// Whether no reference is on a list.

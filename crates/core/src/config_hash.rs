@@ -1,14 +1,11 @@
-//! The config hash: one value over all references, in our form (2.1) and in SAP's (2.4).
+//! The config hash: one value over all references, in our form (2.1). SAP's (2.4) is in `dialect/sap.rs`.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::digest::DigestKey;
-use crate::lookup::{Lookup, Lookups};
-use crate::name::{ConfigKind, ConfigRef, is_valid_name};
+use crate::name::ConfigRef;
 use crate::observed::{Records, Seen};
-use crate::reference::References;
-use crate::sha::Sha256;
 
 /// How the config hash is made (`--hash`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,33 +50,9 @@ impl ConfigHash {
         Self(hex(&sum.finish()))
     }
 
-    /// SAP's hash over the objects as listed; `None` while one could not be looked up.
-    pub fn of_versions<'l>(
-        namespace: &str,
-        listed: impl IntoIterator<Item = &'l ConfigRef>,
-        known: &Lookups,
-    ) -> Option<Self> {
-        let mut sum = VersionSum::new(namespace);
-        for object in listed {
-            sum.line(object.kind, &object.name, Some(known.get(object)?))?;
-        }
-        Some(sum.finish())
-    }
-
-    /// The hash that SAP's pod-reloader makes of lists that are not tidy: it splits at commas and takes what it gets,
-    /// blanks and all. What is no name, it does not find. `None` where the lists are tidy, or too long to have been
-    /// kept, or while an object could not be looked up.
-    pub fn of_versions_as_written(namespace: &str, references: &References, known: &Lookups) -> Option<Self> {
-        let mut sum = VersionSum::new(namespace);
-        for (kind, entry) in references.as_written()? {
-            let lookup = if is_valid_name(entry) {
-                Some(known.get(&ConfigRef::new(kind, namespace, entry))?)
-            } else {
-                None
-            };
-            sum.line(kind, entry, lookup)?;
-        }
-        Some(sum.finish())
+    /// A hash that a dialect makes.
+    pub(crate) fn of_sum(sum: &[u8]) -> Self {
+        Self(hex(sum))
     }
 }
 
@@ -89,35 +62,6 @@ pub(crate) fn name_beside<'o>(namespace: &str, object: &'o ConfigRef) -> Cow<'o,
         Cow::Borrowed(&object.name)
     } else {
         Cow::Owned(format!("{}/{}", object.namespace, object.name))
-    }
-}
-
-/// SHA-256 over one line per entry of the lists.
-struct VersionSum<'a> {
-    sum: Sha256,
-    namespace: &'a str,
-}
-
-impl<'a> VersionSum<'a> {
-    fn new(namespace: &'a str) -> Self {
-        Self { sum: Sha256::new(), namespace }
-    }
-
-    /// `None` for what could not be asked for; what is no name cannot be there.
-    fn line(&mut self, kind: ConfigKind, name: &str, lookup: Option<&Lookup>) -> Option<()> {
-        let version = match lookup {
-            Some(Lookup::Unknown | Lookup::Unfollowed) => return None,
-            Some(Lookup::Absent) | None => String::new(),
-            Some(Lookup::Found(found)) => {
-                format!("{}.{}", found.version.uid, found.version.resource_version)
-            }
-        };
-        self.sum.update(format!("{}/{}/{name}/{version}\n", kind.singular(), self.namespace));
-        Some(())
-    }
-
-    fn finish(self) -> ConfigHash {
-        ConfigHash(hex(&self.sum.finish()))
     }
 }
 

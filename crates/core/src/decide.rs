@@ -258,7 +258,7 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
     }
     // What is not followed may be part of what the hash stands for: then that cannot be told, and turning the
     // following off must not restart anything.
-    match (input.context, facts.is_saps(hash) || facts.has_unfollowed()) {
+    match (input.context, facts.is_left_behind(hash) || facts.has_unfollowed()) {
         (Context::Steady, true) => Ok(observe(input, Some(hash), records)),
         (Context::Rollout, true) => reload(input, facts, records, vec![Cause::Adopted]),
         (_, false) => reload(input, facts, records, vec![Cause::Unwatched]),

@@ -6,7 +6,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::annotation::{CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS};
+use crate::annotation::{CONFIG_HASH, OBSERVED_CONFIG};
+use crate::dialect::{self, Place};
 use crate::kind::KindRef;
 use crate::object::{Text, WorkloadParts};
 
@@ -18,12 +19,12 @@ use crate::object::{Text, WorkloadParts};
 pub struct Guard<'a> {
     kind: KindRef,
     uid: Option<&'a RawValue>,
-    labels: Picked<'a, 2>,
+    labels: Picked<'a>,
     /// All of them, and whether they matter.
     all_labels: (Option<&'a RawValue>, bool),
-    annotations: Picked<'a, 4>,
+    annotations: Picked<'a>,
     has_template_metadata: bool,
-    template_annotations: Picked<'a, 1>,
+    template_annotations: Picked<'a>,
     pod_spec: Option<&'a RawValue>,
 }
 
@@ -39,11 +40,11 @@ impl<'a> Guard<'a> {
         Ok(Self {
             kind,
             uid: metadata.uid,
-            labels: Picked::read(LABELS, metadata.labels)?,
+            labels: Picked::read(Place::Label, &[], metadata.labels)?,
             all_labels: (metadata.labels, false),
-            annotations: Picked::read(ON_WORKLOAD, metadata.annotations)?,
+            annotations: Picked::read(Place::Annotation, &OWN_ON_WORKLOAD, metadata.annotations)?,
             has_template_metadata,
-            template_annotations: Picked::read(ON_TEMPLATE, on_template)?,
+            template_annotations: Picked::read(Place::TemplateAnnotation, &OWN_ON_TEMPLATE, on_template)?,
             pod_spec: template.spec,
         })
     }
@@ -79,10 +80,9 @@ impl<'a> Guard<'a> {
     }
 }
 
-/// The annotations of the workload itself that a decision reads.
-const ON_WORKLOAD: [&str; 4] = [CONFIGMAPS, SECRETS, OBSERVED_CONFIG, CONFIG_HASH];
-const LABELS: [&str; 2] = [IGNORED, DISABLED];
-const ON_TEMPLATE: [&str; 1] = [CONFIG_HASH];
+/// Our own annotations of the workload itself that a decision reads, beside those of dialects.
+const OWN_ON_WORKLOAD: [&str; 2] = [OBSERVED_CONFIG, CONFIG_HASH];
+const OWN_ON_TEMPLATE: [&str; 1] = [CONFIG_HASH];
 
 /// One operation. The API server takes a missing member for `null`, but not one whose parent is missing.
 fn test(path: &str, value: Option<&RawValue>) -> String {
@@ -91,20 +91,31 @@ fn test(path: &str, value: Option<&RawValue>) -> String {
 }
 
 /// Some members of a map.
-#[derive(Clone, Copy, Debug)]
-struct Picked<'a, const N: usize> {
+#[derive(Clone, Debug)]
+struct Picked<'a> {
     is_present: bool,
-    keys: [&'static str; N],
-    values: [Option<&'a RawValue>; N],
+    members: Vec<(&'static str, Option<&'a RawValue>)>,
 }
 
-impl<'a, const N: usize> Picked<'a, N> {
-    fn missing(keys: [&'static str; N]) -> Self {
-        Self { is_present: false, keys, values: [None; N] }
+impl<'a> Picked<'a> {
+    /// What dialects read there, and these.
+    fn missing(place: Place, own: &[&'static str]) -> Self {
+        let mut members: Vec<(&str, _)> = vec![];
+        for name in dialect::keys_at(place).map(|key| key.name).chain(own.iter().copied()) {
+            // Two dialects may read the same.
+            if members.iter().all(|(known, _)| *known != name) {
+                members.push((name, None));
+            }
+        }
+        Self { is_present: false, members }
     }
 
-    fn read(keys: [&'static str; N], map: Option<&'a RawValue>) -> Result<Self, serde_json::Error> {
-        let picked = Self::missing(keys);
+    fn read(
+        place: Place,
+        own: &[&'static str],
+        map: Option<&'a RawValue>,
+    ) -> Result<Self, serde_json::Error> {
+        let picked = Self::missing(place, own);
         match map {
             Some(map) => serde_json::Deserializer::from_str(map.get()).deserialize_option(picked),
             None => Ok(picked),
@@ -115,13 +126,13 @@ impl<'a, const N: usize> Picked<'a, N> {
         if !self.is_present {
             return tests.push(test(map, None));
         }
-        for (key, value) in self.keys.iter().zip(self.values) {
-            tests.push(test(&format!("{map}/{}", key.replace('~', "~0").replace('/', "~1")), value));
+        for (key, value) in &self.members {
+            tests.push(test(&format!("{map}/{}", key.replace('~', "~0").replace('/', "~1")), *value));
         }
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for Picked<'de, N> {
+impl<'de> Visitor<'de> for Picked<'de> {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,8 +150,8 @@ impl<'de, const N: usize> Visitor<'de> for Picked<'de, N> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
         self.is_present = true;
         while let Some(key) = map.next_key::<Text<'de>>()? {
-            match self.keys.iter().position(|picked| *picked == key.0) {
-                Some(at) => self.values[at] = Some(map.next_value()?),
+            match self.members.iter_mut().find(|(picked, _)| *picked == key.0) {
+                Some((_, value)) => *value = Some(map.next_value()?),
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -6,7 +6,7 @@
 //! they cannot disagree.
 //!
 //! ```text
-//! annotations --reference--> References --+
+//! annotations --dialect----> References --+
 //! pod template ---template--> TemplateUses +--decide--> Decision --patch--> JSON Patch | merge patch
 //! config objects --digest--> Lookups ------+
 //! ```
@@ -21,8 +21,10 @@ mod compare;
 pub mod config_hash;
 pub mod content;
 pub mod decide;
+pub mod dialect;
 pub mod digest;
 pub mod duration;
+mod entries;
 mod fold;
 pub mod guard;
 mod json_text;

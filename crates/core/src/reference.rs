@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::entries::Entries;
 use crate::kind::KindRef;
-use crate::name::is_valid_name;
 pub use crate::name::{ConfigKind, ConfigRef, is_valid_namespace};
 use crate::template::{Need, TemplateUses};
 
@@ -26,7 +26,7 @@ pub struct Reference {
 /// reload. What is followed for any other reason comes and goes silently (section 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// One of the two lists names it (1.2).
+    /// Its owner lists it by name (1.2).
     #[default]
     Listed,
     /// Anything else: what the pod template uses, a mark on the object, another tool's words.
@@ -48,6 +48,16 @@ impl Keys {
     pub fn only<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
         let keys: BTreeSet<Box<str>> = keys.into_iter().map(Box::from).collect();
         Self::Only(keys.into_iter().collect())
+    }
+
+    /// Has those count as well.
+    fn add(&mut self, other: &Self) {
+        *self = match (&*self, other) {
+            (Self::Only(present), Self::Only(added)) => {
+                Self::only(present.iter().chain(&**added).map(|key| &**key))
+            }
+            _ => Self::All,
+        };
     }
 }
 
@@ -106,18 +116,13 @@ impl fmt::Display for BadName {
     }
 }
 
-/// So many entries of one workload's lists count; what is listed beyond is left out, and reported. It bounds the memory
-/// and the reads that one workload can ask for.
+/// So many entries of one workload count, whichever dialects contribute them; what it names beyond is left out, and
+/// reported. It bounds the memory and the reads that one workload can ask for.
 pub const MAX_REFERENCES: usize = 1_000;
 /// Bad names kept for the report; more are counted only.
-const MAX_BAD_NAMES: usize = 20;
-/// Untidy lists are kept as they were written up to this length, to recognise what SAP's pod-reloader made of them.
-const MAX_AS_WRITTEN_BYTES: usize = 32 * 1024;
+pub(crate) const MAX_BAD_NAMES: usize = 20;
 
-/// The lists of `ConfigMap`s and of Secrets, unparsed.
-type AsWritten = [(ConfigKind, Box<str>); 2];
-
-/// What one workload follows, and what is wrong with the way it says so.
+/// What one workload follows, and what is wrong with the way it says so: the union of what dialects contribute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
     /// The listed ones first, in their order and with repetitions.
@@ -125,57 +130,74 @@ pub struct References {
     left_out: usize,
     bad: Vec<BadName>,
     bad_count: usize,
-    as_written: Option<Box<AsWritten>>,
+    kept: Option<Box<Entries>>,
 }
 
 impl References {
-    /// Parses the values of the two annotations of a workload in that namespace (1.2). Never fails: a bad name is left out
-    /// and kept for the report, and so is counted what goes past [`MAX_REFERENCES`].
-    pub fn parse(namespace: &str, configmaps: Option<&str>, secrets: Option<&str>) -> Self {
-        let lists = [(ConfigKind::ConfigMap, configmaps), (ConfigKind::Secret, secrets)]
-            .map(|(kind, list)| (kind, list.unwrap_or_default()));
-        let mut references = Self::default();
-        let mut is_tidy = true;
-        let namespace: Arc<str> = namespace.into();
-        for (kind, list) in lists {
-            for entry in entries(list) {
-                let name = entry.trim();
-                is_tidy &= name.len() == entry.len() && !name.is_empty();
-                if name.is_empty() {
-                    continue;
-                }
-                if !is_valid_name(name) {
-                    is_tidy = false;
-                    references.bad_count += 1;
-                    if references.bad.len() < MAX_BAD_NAMES {
-                        references.bad.push(BadName::new(kind, name));
-                    }
-                } else if references.entries.len() < MAX_REFERENCES {
-                    let object = ConfigRef::new(kind, namespace.clone(), name);
-                    let (keys, origin) = (Keys::All, Origin::Listed);
-                    references.entries.push(Reference { object, keys, origin, need: None });
-                } else {
-                    references.left_out += 1;
-                }
-            }
-        }
-        let bytes: usize = lists.iter().map(|(_, list)| list.len()).sum();
-        if !is_tidy && references.opted_in() && references.left_out == 0 && bytes <= MAX_AS_WRITTEN_BYTES {
-            references.as_written = Some(Box::new(lists.map(|(kind, list)| (kind, list.into()))));
-        }
-        references
+    /// Adds an object that is listed, repetitions included. Nothing may have been added yet that is followed without.
+    pub fn list(&mut self, object: ConfigRef) {
+        self.push(Reference { object, keys: Keys::All, origin: Origin::Listed, need: None });
     }
 
-    /// Adds what is followed without being listed. What is listed as well stays listed, with all of its keys.
+    /// Adds a name that Kubernetes would refuse: it is left out, and kept for the report.
+    pub fn refuse(&mut self, kind: ConfigKind, name: &str) {
+        self.bad_count += 1;
+        if self.bad.len() < MAX_BAD_NAMES {
+            self.bad.push(BadName::new(kind, name));
+        }
+    }
+
+    /// Keeps entries for as long as the references, where a dialect cannot tell from these alone what its tool left
+    /// behind.
+    pub fn keep(&mut self, entries: Entries) {
+        self.kept.get_or_insert_default().append(entries);
+    }
+
+    /// Adds what is followed without being listed. What is listed as well stays listed, with all of its keys; of what is
+    /// followed more than once, all keys count that one of them names.
     #[must_use]
     pub fn following(mut self, followed: impl IntoIterator<Item = (ConfigRef, Keys)>) -> Self {
-        let mut known: BTreeSet<ConfigRef> = self.listed().cloned().collect();
+        let objects = self.entries.iter().map(|reference| reference.object.clone());
+        let mut known: BTreeMap<ConfigRef, usize> = objects.zip(0..).collect();
         for (object, keys) in followed {
-            if known.insert(object.clone()) {
-                self.entries.push(Reference { object, keys, origin: Origin::Followed, need: None });
+            match known.get(&object).map(|at| self.entries.get_mut(*at)) {
+                Some(Some(present)) if present.origin == Origin::Followed => present.keys.add(&keys),
+                // Listed, or left out before.
+                Some(_) => {}
+                None => {
+                    known.insert(object.clone(), self.entries.len());
+                    self.push(Reference { object, keys, origin: Origin::Followed, need: None });
+                }
             }
         }
         self
+    }
+
+    /// Both.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        let is_listed = |reference: &Reference| reference.origin == Origin::Listed;
+        let (listed, also_followed): (Vec<_>, Vec<_>) = other.entries.into_iter().partition(is_listed);
+        let followed = self.entries.split_off(self.entries.partition_point(is_listed));
+        self.left_out += other.left_out;
+        self.bad_count += other.bad_count;
+        self.bad.extend(other.bad);
+        self.bad.truncate(MAX_BAD_NAMES);
+        if let Some(kept) = other.kept {
+            self.keep(*kept);
+        }
+        for reference in listed {
+            self.push(reference);
+        }
+        self.following(followed.into_iter().chain(also_followed).map(|it| (it.object, it.keys)))
+    }
+
+    fn push(&mut self, reference: Reference) {
+        if self.entries.len() < MAX_REFERENCES {
+            self.entries.push(reference);
+        } else {
+            self.left_out += 1;
+        }
     }
 
     /// The same, each with the need that the pod template has of it.
@@ -197,13 +219,12 @@ impl References {
         self
     }
 
-    /// Whether the workload opted in: at least one entry that is not blank, valid or not, or something that is followed.
+    /// Whether the workload opted in: it names at least one object, by a valid name or not, or follows one.
     pub fn opted_in(&self) -> bool {
         !self.entries.is_empty() || self.bad_count > 0
     }
 
-    /// The objects that are listed: `ConfigMap`s first, in order and with repetitions, as SAP hashes them; the first
-    /// [`MAX_REFERENCES`] of them.
+    /// The objects that are listed, in order and with repetitions; the first [`MAX_REFERENCES`] of them.
     pub fn listed(&self) -> impl Iterator<Item = &ConfigRef> + Clone {
         self.entries
             .iter()
@@ -243,17 +264,10 @@ impl References {
         self.bad_count
     }
 
-    /// The entries as SAP's pod-reloader takes them, with blanks, empty ones and bad names; `None` if they are the same
-    /// as [`Self::listed`], or too long to have been kept.
-    pub(crate) fn as_written(&self) -> Option<impl Iterator<Item = (ConfigKind, &str)>> {
-        let lists = self.as_written.as_deref()?.iter();
-        Some(lists.flat_map(|(kind, list)| entries(list).map(|entry| (*kind, entry))))
+    /// The entries that dialects keep.
+    pub(crate) fn kept(&self) -> Option<&Entries> {
+        self.kept.as_deref()
     }
-}
-
-/// An empty list has no entry, any other one more than it has commas.
-fn entries(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').take(if list.is_empty() { 0 } else { usize::MAX })
 }
 
 #[cfg(test)]
@@ -261,100 +275,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c1_2_blanks_empty_entries_order_and_repetition_make_no_difference() {
-        let tidy = References::parse("shop", Some("a,b"), Some("c"));
-        let untidy = References::parse("shop", Some(" ,b , a,,\ta\n,"), Some("c,, c"));
-        assert_eq!(tidy.objects(), untidy.objects());
-        assert!(untidy.bad_names().is_empty());
-    }
-
-    #[test]
-    fn c1_2_opted_in_means_one_entry_that_is_not_blank() {
-        for (configmaps, secrets, expected) in [
-            (None, None, false),
-            (Some(""), None, false),
-            (Some(" , ,"), Some("\n"), false),
-            (Some("a"), None, true),
-            (None, Some(" a "), true),
-            (Some("Not_Valid"), None, true),
-        ] {
-            assert_eq!(
-                References::parse("shop", configmaps, secrets).opted_in(),
-                expected,
-                "{configmaps:?} {secrets:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn c1_2_a_name_that_kubernetes_would_refuse_is_reported_and_left_out() {
-        let long = "a".repeat(254);
-        let list = format!("good,Upper,under_score,-x,x-,a..b,.a,ns/name,{long},also.good-1");
-        let references = References::parse("shop", Some(&list), None);
-        let names: Vec<_> = references.listed().map(|object| &*object.name).collect();
-        assert_eq!(names, ["good", "also.good-1"]);
-        assert_eq!(references.bad_names().len(), 8);
-        assert_eq!(references.bad_names()[0].to_string(), "configmap \"Upper\"");
-        assert!(references.bad_names()[7].to_string().len() < 60);
-    }
-
-    #[test]
-    fn a_bad_name_is_shown_without_control_characters() {
-        let references = References::parse("shop", None, Some("a\u{1b}[31m\u{e9}"));
-        assert_eq!(references.bad_names()[0].to_string(), "secret \"a?[31m?\"");
-    }
-
-    #[test]
-    fn c1_2_the_first_thousand_entries_count_and_the_rest_is_told() {
-        let names: Vec<_> = (0..700).map(|n| format!("n{n}")).collect();
-        let list = names.join(",");
-        let references = References::parse("shop", Some(&list), Some(&list));
-        assert_eq!((references.listed().count(), references.left_out()), (MAX_REFERENCES, 400));
-        assert_eq!(references.listed().last(), Some(&ConfigRef::secret("shop", "n299")));
-
-        let exactly = References::parse("shop", Some(&list), Some(&names[..300].join(" , ")));
-        assert_eq!((exactly.listed().count(), exactly.left_out()), (1_000, 0));
-    }
-
-    #[test]
-    fn c1_2_of_many_bad_names_some_are_kept_and_all_are_counted() {
-        let references = References::parse("shop", Some(&"A,".repeat(120_000)), Some("B"));
-        assert_eq!((references.bad_names().len(), references.bad_count()), (MAX_BAD_NAMES, 120_001));
-        assert!(references.opted_in() && references.left_out() == 0);
-        assert_eq!(references.as_written().map(Iterator::count), None, "too long to be kept");
-    }
-
-    #[test]
-    fn c1_2_one_name_per_line_is_said_to_be_what_it_is() {
-        for (list, shown) in [
-            ("a\nb", "configmap \"a b\" (names are separated by commas)"),
-            ("a b", "configmap \"a b\" (names are separated by commas)"),
-            ("A_b", "configmap \"A_b\""),
-        ] {
-            let references = References::parse("shop", Some(list), None);
-            assert_eq!(references.bad_names()[0].to_string(), shown);
-        }
-        let long = References::parse("shop", None, Some(&"a ".repeat(100)));
-        assert!(long.bad_names()[0].to_string().len() < 70, "{}", long.bad_names()[0]);
-    }
-
-    #[test]
-    fn c2_5_lists_are_kept_as_written_only_where_they_are_untidy() {
-        for tidy in [(None, None), (Some("a,b,a"), Some("c")), (Some(""), Some("c")), (Some(" ,"), None)] {
-            assert!(References::parse("shop", tidy.0, tidy.1).as_written().is_none(), "{tidy:?}");
-        }
-        let untidy = References::parse("shop", Some("a, b,"), Some("c"));
-        let entries: Vec<_> = untidy.as_written().unwrap().map(|(_, entry)| entry).collect();
-        assert_eq!(entries, ["a", " b", "", "c"]);
-    }
-
-    #[test]
     fn c2_3_what_is_listed_and_followed_is_listed_and_each_reference_carries_its_need() {
         let (a, b) = (ConfigRef::configmap("shop", "a"), ConfigRef::secret("other", "b"));
         let followed = [(a.clone(), Keys::only(["k"])), (b.clone(), Keys::only(["y", "x", "y"]))];
         let mut uses = TemplateUses::default();
         uses.add(a.clone(), Need::Required);
-        let references = References::parse("shop", Some("a,a"), None).following(followed).needed_by(&uses);
+        let references = [&a, &a]
+            .into_iter()
+            .fold(References::default(), |mut it, object| {
+                it.list(object.clone());
+                it
+            })
+            .following(followed)
+            .needed_by(&uses);
         let all: Vec<_> = references.all().into_values().cloned().collect();
         assert_eq!(
             all,

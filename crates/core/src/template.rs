@@ -39,6 +39,11 @@ impl TemplateUses {
         self.uses.get(name).copied()
     }
 
+    /// All that the template names.
+    pub fn objects(&self) -> impl Iterator<Item = &ConfigRef> {
+        self.uses.keys()
+    }
+
     /// All that the template cannot do without.
     pub fn required(&self) -> impl Iterator<Item = &ConfigRef> {
         self.uses.iter().filter(|(_, need)| **need == Need::Required).map(|(name, _)| name)

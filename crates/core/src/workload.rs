@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::annotation;
+use crate::dialect::{self, Entries, Place, Selection};
 use crate::duration;
 use crate::kind::KindRef;
 use crate::object::{self, Text, WorkloadParts, WorkloadPartsSeed};
@@ -30,7 +32,7 @@ pub struct Workload {
     pub is_ignored: bool,
     /// It has a deletion timestamp (1.5).
     pub is_deleting: bool,
-    /// What the two lists refer to (1.2).
+    /// What it follows (1.2).
     pub references: References,
     /// The annotation observed-config, unparsed (2.3).
     pub observed: Option<String>,
@@ -141,7 +143,7 @@ struct WireMetadata {
     #[serde(default)]
     labels: OptionalMap<Labels>,
     #[serde(default)]
-    annotations: OptionalMap<Annotations>,
+    annotations: OptionalMap<Annotations<OnWorkload>>,
 }
 
 #[derive(Deserialize)]
@@ -153,7 +155,7 @@ struct WireTemplate {
 #[derive(Deserialize)]
 struct WireTemplateMetadata {
     #[serde(default)]
-    annotations: OptionalMap<Annotations>,
+    annotations: OptionalMap<Annotations<OnTemplate>>,
 }
 
 impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
@@ -161,16 +163,19 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
         let metadata = wire.metadata.unwrap_or_default();
         let annotations = metadata.annotations.0.unwrap_or_default();
         let namespace: Arc<str> = metadata.namespace.as_deref().unwrap_or_default().into();
-        let template =
+        let (template, on_template) =
             wire.template.map(|template| PodTemplate::read(template, &namespace)).unwrap_or_default();
-        let (configmaps, secrets) = (annotations.configmaps.as_deref(), annotations.secrets.as_deref());
-        let references = References::parse(&namespace, configmaps, secrets).needed_by(&template.uses);
+        let mut entries = annotations.entries;
+        entries.append(metadata.labels.0.unwrap_or_default().entries);
+        entries.append(on_template);
+        let Selection { references, is_left_alone } =
+            dialect::select(dialect::ALL, &entries, &template.uses, &namespace);
         Self {
             namespace: metadata.namespace.filter(|namespace| !namespace.is_empty()),
             name: metadata.name.filter(|name| !name.is_empty()),
             uid: metadata.uid,
             resource_version: metadata.resource_version,
-            is_ignored: metadata.labels.0.is_some_and(|labels| labels.is_ignored),
+            is_ignored: is_left_alone,
             is_deleting: metadata.deletion_timestamp.is_some(),
             references,
             observed: annotations.observed,
@@ -183,15 +188,17 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
 }
 
 impl PodTemplate {
-    fn read(wire: WireTemplate, namespace: &Arc<str>) -> Self {
+    /// The template, and what it has of the keys that dialects read.
+    fn read(wire: WireTemplate, namespace: &Arc<str>) -> (Self, Entries) {
         let has_metadata = wire.metadata.is_some();
         let annotations = wire.metadata.and_then(|metadata| metadata.annotations.0).unwrap_or_default();
-        Self {
+        let template = Self {
             has_metadata,
             config_hash: annotations.config_hash,
             annotations: annotations.room,
             uses: wire.spec.map(|spec| TemplateUses::from(spec).in_namespace(namespace)).unwrap_or_default(),
-        }
+        };
+        (template, annotations.entries)
     }
 }
 
@@ -210,45 +217,65 @@ trait FoldEntry: Default {
 
 #[derive(Default)]
 struct Labels {
-    is_ignored: bool,
+    entries: Entries,
 }
 
 impl FoldEntry for Labels {
     fn entry(&mut self, key: &str, value: Cow<'_, str>) {
-        self.is_ignored |= (key == annotation::IGNORED || key == annotation::DISABLED) && value == "true";
+        if let Some(key) = dialect::key(Place::Label, key) {
+            self.entries.add(key, value);
+        }
     }
+}
+
+/// Where annotations are.
+trait On: Default {
+    const PLACE: Place;
 }
 
 #[derive(Default)]
-struct Annotations {
+struct OnWorkload;
+
+impl On for OnWorkload {
+    const PLACE: Place = Place::Annotation;
+}
+
+#[derive(Default)]
+struct OnTemplate;
+
+impl On for OnTemplate {
+    const PLACE: Place = Place::TemplateAnnotation;
+}
+
+#[derive(Default)]
+struct Annotations<O> {
     room: AnnotationRoom,
-    configmaps: Option<String>,
-    secrets: Option<String>,
     config_hash: Option<String>,
     observed: Option<String>,
     settle_window: SettleWindow,
+    /// What dialects read.
+    entries: Entries,
+    on: PhantomData<O>,
 }
 
-impl FoldEntry for Annotations {
+impl<O: On> FoldEntry for Annotations<O> {
     fn entry(&mut self, key: &str, value: Cow<'_, str>) {
         self.room.bytes += key.len() + value.len();
-        let slot = match key {
-            annotation::CONFIGMAPS => &mut self.configmaps,
-            annotation::SECRETS => &mut self.secrets,
-            annotation::CONFIG_HASH => &mut self.config_hash,
-            annotation::OBSERVED_CONFIG => &mut self.observed,
-            annotation::SETTLE_WINDOW => {
-                self.settle_window = SettleWindow::parse(&value);
-                return;
-            }
+        match key {
+            annotation::CONFIG_HASH => self.config_hash = Some(value.into_owned()),
+            annotation::OBSERVED_CONFIG => self.observed = Some(value.into_owned()),
+            annotation::SETTLE_WINDOW => self.settle_window = SettleWindow::parse(&value),
             // Others, last-applied among them, may hold whole Secrets: only their size is of interest.
-            _ => return,
-        };
-        *slot = Some(value.into_owned());
+            _ => {
+                if let Some(key) = dialect::key(O::PLACE, key) {
+                    self.entries.add(key, value);
+                }
+            }
+        }
     }
 }
 
-struct MapVisitor<T>(std::marker::PhantomData<T>);
+struct MapVisitor<T>(PhantomData<T>);
 
 impl<'de, T: FoldEntry> Visitor<'de> for MapVisitor<T> {
     type Value = T;
@@ -270,13 +297,13 @@ impl<'de, T: FoldEntry> Visitor<'de> for MapVisitor<T> {
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MapVisitor(std::marker::PhantomData))
+        deserializer.deserialize_map(MapVisitor(PhantomData))
     }
 }
 
-impl<'de> Deserialize<'de> for Annotations {
+impl<'de, O: On> Deserialize<'de> for Annotations<O> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut annotations: Self = deserializer.deserialize_map(MapVisitor(std::marker::PhantomData))?;
+        let mut annotations: Self = deserializer.deserialize_map(MapVisitor(PhantomData))?;
         annotations.room.is_present = true;
         Ok(annotations)
     }
@@ -291,6 +318,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OptionalMap<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::sap;
     use crate::kind::apps::DEPLOYMENT;
     use serde_json::json;
 
@@ -305,8 +333,8 @@ mod tests {
             "apiVersion": "apps/v1", "kind": "Deployment", "status": {"replicas": 1},
             "metadata": {
                 "name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7",
-                "labels": {"a": "b", annotation::DISABLED: "true"},
-                "annotations": {annotation::SECRETS: "s", annotation::CONFIG_HASH: "t", "other": "\u{e9}\n"}
+                "labels": {"a": "b", sap::DISABLED: "true"},
+                "annotations": {sap::SECRETS: "s", annotation::CONFIG_HASH: "t", "other": "\u{e9}\n"}
             },
             "spec": {"template": {
                 "metadata": {"annotations": {annotation::CONFIG_HASH: "h"}},
@@ -316,7 +344,7 @@ mod tests {
         assert!(workload.is_ignored && !workload.is_deleting && workload.references.opted_in());
         assert_eq!(workload.template.config_hash.as_deref(), Some("h"));
         assert_eq!(workload.trigger.as_deref(), Some("t"));
-        let expected = annotation::SECRETS.len() + 1 + annotation::CONFIG_HASH.len() + 1 + "other".len() + 3;
+        let expected = sap::SECRETS.len() + 1 + annotation::CONFIG_HASH.len() + 1 + "other".len() + 3;
         assert_eq!(workload.annotations, AnnotationRoom { is_present: true, bytes: expected });
     }
 
@@ -337,7 +365,7 @@ mod tests {
     #[test]
     fn labels_count_only_when_true() {
         for (value, expected) in [("true", true), ("false", false), ("True", false), ("", false)] {
-            let workload = read(&json!({"metadata": {"labels": {annotation::IGNORED: value}}}));
+            let workload = read(&json!({"metadata": {"labels": {sap::IGNORED: value}}}));
             assert_eq!(workload.is_ignored, expected, "{value}");
         }
     }

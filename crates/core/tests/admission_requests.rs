@@ -4,9 +4,9 @@ mod support;
 
 use pod_reloader_core::admission::Admission::{self, Decide, LeaveAlone, Restore};
 use pod_reloader_core::admission::{Baseline, classify};
-use pod_reloader_core::annotation::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::decide::Context::Rollout;
+use pod_reloader_core::dialect::sap::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::workload::Workload;

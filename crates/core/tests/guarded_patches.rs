@@ -2,7 +2,8 @@
 
 mod support;
 
-use pod_reloader_core::annotation::{CONFIG_HASH, CONFIGMAPS, DISABLED, IGNORED, OBSERVED_CONFIG, SECRETS};
+use pod_reloader_core::annotation::{CONFIG_HASH, OBSERVED_CONFIG};
+use pod_reloader_core::dialect::sap::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::patch::Target;

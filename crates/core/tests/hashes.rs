@@ -8,10 +8,11 @@ mod support;
 use pod_reloader_core::config_hash::ConfigHash;
 use pod_reloader_core::content::{ContentSum, ContentSummary};
 use pod_reloader_core::decide::{ConfigVersion, Found, Lookup, Lookups};
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::observed::{Record, Records, Seen};
-use pod_reloader_core::reference::{Keys, References};
+use pod_reloader_core::reference::Keys;
 use serde_json::json;
 use support::{NAMESPACE, another_key, cm, content, key, secret};
 
@@ -178,7 +179,7 @@ fn c5_8_neither_key_nor_content_shows_in_debug_output() {
 }
 
 fn saps(configmaps: &str, secrets: &str, existing: &[ConfigRef]) -> String {
-    let references = References::parse("test", Some(configmaps), Some(secrets));
+    let references = sap::references("test", Some(configmaps), Some(secrets));
     let lookups: Lookups = references
         .objects()
         .into_iter()
@@ -190,7 +191,7 @@ fn saps(configmaps: &str, secrets: &str, existing: &[ConfigRef]) -> String {
             (name.clone(), lookup)
         })
         .collect();
-    ConfigHash::of_versions("test", references.listed(), &lookups).expect("all known").to_string()
+    sap::version_hash("test", references.listed(), &lookups).expect("all known").to_string()
 }
 
 /// From SAP/pod-reloader, `internal/reloader/suite_test.go`.
@@ -225,8 +226,8 @@ fn c2_4_order_and_repetition_count_and_blanks_do_not() {
 
 #[test]
 fn c2_4_could_not_ask_gives_no_hash() {
-    let references = References::parse(NAMESPACE, Some("a"), None);
+    let references = sap::references(NAMESPACE, Some("a"), None);
     for lookups in [Lookups::new(), [(cm("a"), Lookup::Unknown)].into()] {
-        assert_eq!(ConfigHash::of_versions("test", references.listed(), &lookups), None);
+        assert_eq!(sap::version_hash("test", references.listed(), &lookups), None);
     }
 }

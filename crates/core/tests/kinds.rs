@@ -3,7 +3,8 @@
 
 mod support;
 
-use pod_reloader_core::annotation::{CONFIG_HASH, CONFIGMAPS};
+use pod_reloader_core::annotation::CONFIG_HASH;
+use pod_reloader_core::dialect::sap::CONFIGMAPS;
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::kind::{BUILT_IN, KindRef};
 use pod_reloader_core::patch::Target;

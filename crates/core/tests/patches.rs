@@ -2,9 +2,8 @@
 
 mod support;
 
-use pod_reloader_core::annotation::{
-    CONFIG_HASH, CONFIGMAPS, HEADROOM_BYTES, MAX_TOTAL_BYTES, OBSERVED_CONFIG,
-};
+use pod_reloader_core::annotation::{CONFIG_HASH, HEADROOM_BYTES, MAX_TOTAL_BYTES, OBSERVED_CONFIG};
+use pod_reloader_core::dialect::sap::CONFIGMAPS;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::patch::{NoRoom, Target};
 use serde_json::{Value, json};

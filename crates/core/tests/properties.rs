@@ -5,13 +5,14 @@ mod support;
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::ContentSummary;
 use pod_reloader_core::decide::{Cause, Context, Lookup, Verdict};
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::observed::{Observed, Seen};
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::reference::{Keys, References};
+use pod_reloader_core::reference::Keys;
 use pod_reloader_core::workload::Workload;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -50,7 +51,7 @@ proptest! {
         };
         let (configmaps, secrets) = (list(ConfigKind::ConfigMap), list(ConfigKind::Secret));
         let other = State {
-            references: References::parse(NAMESPACE, Some(&configmaps), Some(&secrets)), ..state.clone()
+            references: sap::references(NAMESPACE, Some(&configmaps), Some(&secrets)), ..state.clone()
         };
         // In SAP's hash they do (2.4), and so they do to whoever recognises it.
         prop_assume!(!state.is_saps() && !other.is_saps());

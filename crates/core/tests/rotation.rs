@@ -8,9 +8,10 @@ use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::decide::{
     ConfigVersion, Context, Decision, FirstSeen, Found, Input, KnownDigest, Lookup, Lookups, Verdict,
 };
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::observed::{Observed, Record, Records, Seen};
-use pod_reloader_core::reference::{Keys, References};
+use pod_reloader_core::reference::Keys;
 use pod_reloader_core::template::TemplateUses;
 use support::{NAMESPACE, another_key, cm, decided, digest, key};
 
@@ -53,7 +54,7 @@ fn ask(
     observed: Option<&str>,
 ) -> Decision {
     let list = contents.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
-    let references = References::parse(NAMESPACE, Some(&list), None);
+    let references = sap::references(NAMESPACE, Some(&list), None);
     let input = Input {
         mode: HashMode::Content,
         key,
@@ -118,7 +119,7 @@ fn c2_2_what_is_gone_stays_comparable_while_the_former_key_is_kept() {
 fn c2_2_what_cannot_be_read_stays_comparable_across_a_reload_during_a_rotation() {
     let before = recorded(&key(), &[("a", Some("1")), ("b", Some("1"))]);
     for present in [key(), rotated()] {
-        let references = References::parse(NAMESPACE, Some("a,b"), None);
+        let references = sap::references(NAMESPACE, Some("a,b"), None);
         let mut known = lookups(&present, &[("a", Some("2"))]);
         known.insert(cm("b"), Lookup::Unknown);
         let input = Input {

@@ -126,6 +126,7 @@ fn short(object: &ConfigRef) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pod_reloader_core::dialect::sap;
     use pod_reloader_core::template::{Need, TemplateUses};
     use pod_reloader_k8s::reader::Unreadable;
 
@@ -133,7 +134,7 @@ mod tests {
     fn c4_2_warnings_are_few_and_short() {
         let long = |i: usize| format!("{i}{}", "x".repeat(250));
         let list: Vec<_> = (0..20).map(long).chain((0..20).map(|i| format!("No{}", long(i)))).collect();
-        let references = References::parse("shop", None, Some(&list.join(",")));
+        let references = sap::references("shop", None, Some(&list.join(",")));
         let known: Lookups =
             references.objects().into_iter().map(|object| (object.clone(), Lookup::Absent)).collect();
         let mut reads = Reads::default();
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn c4_2_a_name_that_the_template_uses_or_that_exists_is_not_warned_of() {
-        let references = References::parse("shop", Some("used,typo,unknown"), None);
+        let references = sap::references("shop", Some("used,typo,unknown"), None);
         let mut uses = TemplateUses::default();
         uses.add(ConfigRef::configmap("shop", "used"), Need::Optional);
         let known = [

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use pod_reloader_core::dialect::{ALL, Dialect, Effect, Key, Place};
+use pod_reloader_core::name::ConfigKind;
 use pod_reloader_tests::objects::BUILT_IN;
 use pod_reloader_tests::world::operator_binary;
 use serde_json::{Value, json};
 
-use crate::helm::{CASES, Case, NAMESPACE, parse, render, template};
+use crate::helm::{CASES, Case, NAMESPACE, chart, parse, render, template};
 use crate::objects::{kind, list, name, named, of_kind, pods, selects, text, the};
 
 /// The operator's container and the labels of its pods.
@@ -295,5 +297,64 @@ fn the_operator_understands_its_arguments() {
     }
     for bad in ["--settle-windows=2s", "--settle-window=2", "--log-format=xml"] {
         assert!(understands(&[bad.to_owned()]).is_err(), "{bad} is not noticed");
+    }
+}
+
+/// The keys that the chart's list has, each as the list writes it.
+fn keys_of_the_chart() -> Vec<Value> {
+    let helpers = std::fs::read_to_string(chart().join("templates/_dialects.tpl")).unwrap();
+    let (_, list) = helpers.split_once("define \"pod-reloader.dialectKeys\" -}}").unwrap();
+    let (list, _) = list.split_once("{{- end }}").unwrap();
+    parse(list).unwrap().remove(0).as_array().unwrap().clone()
+}
+
+fn as_in_the_chart(dialect: &dyn Dialect, key: &Key) -> Option<Value> {
+    let place = match key.place {
+        Place::Annotation => "annotation",
+        Place::Label => "label",
+        // No condition looks there yet: one that opts in there would never be sent to the webhook.
+        Place::TemplateAnnotation => {
+            assert!(!matches!(key.effect, Effect::OptsIn(_)), "{key:?}");
+            return None;
+        }
+        Place::ConfigAnnotation | Place::NamespaceLabel => return None,
+    };
+    let mut line = json!({"dialect": dialect.name(), "key": key.name, "place": place});
+    match key.effect {
+        Effect::OptsIn(kinds) => {
+            line["effect"] = "optsIn".into();
+            line["kinds"] = kinds.iter().map(|kind| kind.as_str()).collect();
+        }
+        Effect::LeavesAlone => line["effect"] = "leavesAlone".into(),
+        Effect::Refines => line["effect"] = "refines".into(),
+    }
+    Some(line)
+}
+
+#[test]
+fn the_chart_knows_the_keys_that_dialects_read() {
+    let keys = ALL.iter().flat_map(|dialect| dialect.keys().iter().map(move |key| (*dialect, key)));
+    let expected: Vec<_> = keys.clone().filter_map(|(dialect, key)| as_in_the_chart(dialect, key)).collect();
+    assert_eq!(keys_of_the_chart(), expected);
+
+    for follows_secrets in [true, false] {
+        let args = [format!("--set=secrets.enabled={follows_secrets},admissionPolicy.enabled=true")];
+        let objects = parse(&template("helm", "reloader", &args).unwrap()).unwrap();
+        let webhook = &the(&objects, "MutatingWebhookConfiguration")["webhooks"][0]["matchConditions"];
+        let managed = of_kind(&objects, "ValidatingAdmissionPolicy")
+            .into_iter()
+            .find_map(|policy| named(&policy["spec"]["variables"], "isManaged"))
+            .unwrap();
+        for (_, key) in keys.clone().filter(|(dialect, key)| as_in_the_chart(*dialect, key).is_some()) {
+            let (condition, is_there) = match key.effect {
+                Effect::OptsIn(kinds) => ("opted-in", follows_secrets || kinds != [ConfigKind::Secret]),
+                Effect::LeavesAlone => ("not-ignored", true),
+                Effect::Refines => continue,
+            };
+            for condition in [named(webhook, condition).unwrap(), managed] {
+                let names_it = text(&condition["expression"]).contains(&format!("'{}'", key.name));
+                assert_eq!(names_it, is_there, "{key:?}, with Secrets: {follows_secrets}: {condition}");
+            }
+        }
     }
 }

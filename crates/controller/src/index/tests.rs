@@ -1,5 +1,6 @@
 use super::*;
-use pod_reloader_core::annotation::{CONFIGMAPS, IGNORED, SETTLE_WINDOW};
+use pod_reloader_core::annotation::SETTLE_WINDOW;
+use pod_reloader_core::dialect::sap::{CONFIGMAPS, IGNORED};
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 

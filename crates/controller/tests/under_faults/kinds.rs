@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pod_reloader_core::annotation::{CONFIG_HASH, CONFIGMAPS};
+use pod_reloader_core::annotation::CONFIG_HASH;
+use pod_reloader_core::dialect::sap::CONFIGMAPS;
 use pod_reloader_core::kind::{BUILT_IN, KindRef};
 use pod_reloader_stub_api::{StubApi, objects};
 use serde_json::Value;

@@ -6,6 +6,7 @@ use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::KeyNames;
 use pod_reloader_core::decide::{Context, Decision, Found, Input, Lookup, Lookups, Verdict};
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::observed::{Observed, Record, Records, Seen};
@@ -96,7 +97,7 @@ impl State {
 
     /// Whether the hash is the one that SAP's pod-reloader would have set.
     pub fn is_saps(&self) -> bool {
-        let saps = ConfigHash::of_versions(NAMESPACE, self.references.listed(), &self.known);
+        let saps = sap::version_hash(NAMESPACE, self.references.listed(), &self.known);
         saps.map(|saps| saps.to_string()) == self.hash
     }
 
@@ -138,7 +139,7 @@ fn lists(listed: &[ConfigRef]) -> References {
         let names = listed.iter().filter(|name| name.kind == kind).map(|name| &*name.name);
         names.collect::<Vec<_>>().join(",")
     };
-    References::parse(NAMESPACE, Some(&of(ConfigKind::ConfigMap)), Some(&of(ConfigKind::Secret)))
+    sap::references(NAMESPACE, Some(&of(ConfigKind::ConfigMap)), Some(&of(ConfigKind::Secret)))
 }
 
 prop_compose! {
@@ -189,7 +190,7 @@ prop_compose! {
         let hash = match beside {
             Hash::None => None,
             Hash::Ours => Some(ours),
-            Hash::Saps => ConfigHash::of_versions(NAMESPACE, references.listed(), &known).map(|h| h.to_string()),
+            Hash::Saps => sap::version_hash(NAMESPACE, references.listed(), &known).map(|h| h.to_string()),
             Hash::Other => Some("other".to_owned()),
         };
         let names_hash = if named { hash.clone() } else { Some("yet another".to_owned()) };

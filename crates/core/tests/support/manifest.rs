@@ -1,6 +1,7 @@
 //! Workloads as JSON.
 
 use pod_reloader_core::annotation;
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::workload::Workload;
 use serde_json::{Map, Value, json};
@@ -24,7 +25,7 @@ impl Manifest {
 
     /// Opted in by that list of `ConfigMap`s.
     pub fn listing(configmaps: &str) -> Self {
-        Self::new().annotated(annotation::CONFIGMAPS, configmaps)
+        Self::new().annotated(sap::CONFIGMAPS, configmaps)
     }
 
     pub fn annotated(mut self, key: &str, value: &str) -> Self {

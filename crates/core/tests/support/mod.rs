@@ -13,6 +13,7 @@ use pod_reloader_core::decide::{
     Answer, Cause, ConfigVersion, Context, Decision, FirstSeen, Found, Input, KnownDigest, Lookup, Lookups,
     Missing, Verdict, decide,
 };
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::observed::{Observed, Records, Seen};
@@ -120,7 +121,7 @@ impl World {
         Self {
             mode: HashMode::Content,
             key: key(),
-            references: References::parse(NAMESPACE, Some(configmaps), None),
+            references: sap::references(NAMESPACE, Some(configmaps), None),
             uses: TemplateUses::default(),
             hash: None,
             observed: None,
@@ -204,7 +205,7 @@ impl World {
     }
 
     pub fn list(&mut self, configmaps: &str, secrets: &str) {
-        self.references = References::parse(NAMESPACE, Some(configmaps), Some(secrets));
+        self.references = sap::references(NAMESPACE, Some(configmaps), Some(secrets));
     }
 
     pub fn name_in_template(&mut self, uses: &[(&ConfigRef, Need)]) {
@@ -279,7 +280,7 @@ impl World {
 
     /// The hash in SAP's form for what is there now.
     pub fn saps_hash(&self) -> String {
-        ConfigHash::of_versions(NAMESPACE, self.references.listed(), &self.lookups())
+        sap::version_hash(NAMESPACE, self.references.listed(), &self.lookups())
             .expect("all can be asked for")
             .as_str()
             .to_owned()

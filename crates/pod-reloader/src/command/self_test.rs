@@ -11,6 +11,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use pod_reloader_core::annotation;
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
 use pod_reloader_core::selector::Selector;
 use serde_json::json;
@@ -201,7 +202,7 @@ impl Test {
         let deployment = json!({
             "apiVersion": DEPLOYMENT.api_version(), "kind": DEPLOYMENT.kind,
             "metadata": {
-                "name": self.name, "labels": self.labels, "annotations": {(annotation::CONFIGMAPS): self.name},
+                "name": self.name, "labels": self.labels, "annotations": {(sap::CONFIGMAPS): self.name},
             },
             "spec": {
                 "replicas": 0,
