@@ -7,11 +7,11 @@ CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 
 .PHONY: help
-help: ## what can be made
+help: ## list targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: tools
-tools: ## check that what is needed is installed
+tools: ## check that the build tools are installed
 	@for tool in $(CARGO) cc; do \
 	  command -v $$tool >/dev/null || { echo "error: '$$tool' is missing. Needed: Rust 1.95 or newer (https://rustup.rs), a C linker (apt-get install build-essential), and Go 1.26 or newer (https://go.dev/dl) unless KUBEBUILDER_ASSETS holds a control plane"; exit 1; }; \
 	done
@@ -35,7 +35,7 @@ node: ## also kubelet, kube-proxy, kube-scheduler and CoreDNS, in e2e/bin
 	@e2e/tools/build.sh helm coredns
 
 .PHONY: chart-tools
-chart-tools: ## helm, a registry, cert-manager and what else the chart and its tests need, in e2e/bin
+chart-tools: ## helm, a registry, cert-manager and the other tools of the chart and its tests, in e2e/bin
 	@e2e/tools/build.sh
 
 .PHONY: chart
@@ -97,7 +97,7 @@ demo: $(if $(REAL),real-ready,control-plane build lab) ## show what pod-reloader
 	@$(LAB) demo $(if $(REAL),--node,--operator target/release/pod-reloader) $(if $(KEEP),--keep)
 
 .PHONY: demo-stop
-demo-stop: lab ## end what `make demo KEEP=1` left running
+demo-stop: lab ## stop what `make demo KEEP=1` left running
 	@$(LAB) demo --stop
 
 .PHONY: cluster
@@ -108,7 +108,7 @@ cluster: control-plane tools lab ## boot only the control plane, until Ctrl-C
 e2e-images: tools ## the images of the examples' applications, in target/image, without a container engine
 	@e2e/apps/build.sh
 
-# Debian's packages are installed if that is possible; what is still missing is said.
+# Debian's packages are installed if that is possible; what is still missing is printed.
 .PHONY: node-packages
 node-packages:
 	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || e2e/node/packages.sh
@@ -124,10 +124,10 @@ real-up: real-ready ## boot a cluster with a node and pod-reloader, in the backg
 	@$(LAB) up --node --install --background
 
 .PHONY: real-down
-real-down: lab ## stop that cluster, and remove what is left of it
+real-down: lab ## stop that cluster, and delete it
 	@$(LAB) down
 
-# Only what is said on the command line: the KUBECONFIG of somebody's shell is somebody's cluster.
+# Only from the command line: the KUBECONFIG of a shell may be a production cluster.
 GIVEN := $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(abspath $(KUBECONFIG)))
 .PHONY: e2e
 ifeq ($(GIVEN),)
@@ -157,7 +157,7 @@ fmt: ## format the code
 	$(CARGO) fmt --all
 
 .PHONY: fmt-check
-fmt-check: ## is the code formatted?
+fmt-check: ## check that the code is formatted
 	$(CARGO) fmt --all --check
 
 .PHONY: lint
@@ -165,12 +165,12 @@ lint: core-check serving-check provider-check ## clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: core-check
-core-check: ## the core knows no async runtime and no Kubernetes client
+core-check: ## check that core has no async runtime and no Kubernetes client
 	@! $(CARGO) tree --locked -p pod-reloader-core -e normal --prefix none | grep -E '^(tokio|hyper|kube|k8s-openapi|axum|tracing) ' \
 	  || { echo "error: pod-reloader-core must not depend on the above"; exit 1; }
 
 .PHONY: serving-check
-serving-check: ## serving knows no Kubernetes client and none of what is served
+serving-check: ## check that serving has no Kubernetes client, and knows nothing of what is served
 	@! $(CARGO) tree --locked -p pod-reloader-serving -e normal --prefix none \
 	  | grep -E '^(kube|kube-[a-z]+|k8s-openapi|json-patch|rcgen|pod-reloader-(certs|controller|core|k8s|webhook)) ' \
 	  || { echo "error: pod-reloader-serving must not depend on the above"; exit 1; }
@@ -179,13 +179,13 @@ serving-check: ## serving knows no Kubernetes client and none of what is served
 PROVIDERS = $(CARGO) tree --locked -p pod-reloader -e normal,build --prefix none
 FIPS := --no-default-features --features fips
 .PHONY: provider-check
-provider-check: ## one provider of cryptography in each build
+provider-check: ## check that each build has one provider of cryptography
 	@! $(PROVIDERS) | grep -E '^aws-lc' || { echo "error: only the build for FIPS may have aws-lc-rs"; exit 1; }
 	@! $(PROVIDERS) $(FIPS) | grep -E '^ring ' || { echo "error: the build for FIPS must not have ring"; exit 1; }
 
 # In a folder of its own: other features would have everything else built anew.
 .PHONY: fips-check
-fips-check: tools provider-check ## the build for FIPS: that it serves, with the validated module (some minutes at first)
+fips-check: tools provider-check ## check that the FIPS build serves, with the validated module (some minutes at first)
 	@for tool in cmake go; do \
 	  command -v $$tool >/dev/null || { echo "error: '$$tool' is missing, which builds AWS-LC (apt-get install cmake; https://go.dev/dl)"; exit 1; }; \
 	done
@@ -221,6 +221,6 @@ bench: control-plane build ## measure fan-out and memory on a control plane of i
 	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader $(CARGO) run --release --locked -p pod-reloader-tests --bin bench
 
 .PHONY: bench-memory
-bench-memory: control-plane build ## the most memory it takes under a limit of 128 MiB, whatever tenants do (SCENARIOS=...; 30 minutes)
+bench-memory: control-plane build ## measure peak memory under a limit of 128 MiB, whatever tenants do (SCENARIOS=...; 30 minutes)
 	$(CARGO) build --locked -p pod-reloader-tests --bin memory
 	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader target/debug/memory $(SCENARIOS)

@@ -1,4 +1,4 @@
-//! The API server's audit log: who did what, and that nobody did more.
+//! The API server's audit log: which account did what, and that none did more.
 
 use std::{
     collections::BTreeMap,
@@ -186,7 +186,7 @@ impl Audit {
     }
 }
 
-/// `audit.k8s.io/v1` `Event`, as far as we look at it.
+/// `audit.k8s.io/v1` `Event`, as far as it is read here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{ports, process::Process, wait::eventually, wait::give_up};
 
-/// How often to start over when somebody takes a port before the operator does.
+/// How often to start over when another process takes a port first.
 const ATTEMPTS: usize = 5;
 const READY_DEADLINE: Duration = Duration::from_mins(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ impl OperatorOptions {
         }
     }
 
-    /// Another name, to tell replicas apart.
+    /// Another name, to distinguish replicas.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();

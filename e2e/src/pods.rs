@@ -1,4 +1,4 @@
-//! What of a pod tells whether it was restarted.
+//! What of a pod shows whether it was restarted.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;

@@ -8,13 +8,12 @@ use anyhow::Context as _;
 const USUAL_EPHEMERAL_START: u16 = 32768;
 const LOWEST: u16 = 12000;
 
-/// Picks `N` different ports that nobody listens on now.
+/// Picks `N` different ports that no process listens on now.
 ///
 /// They lie below the range from which the system takes the ports of outgoing connections. A port from that range
 /// (which binding port 0 would give) can be taken by any connection while a server is stopped for a moment; a client
-/// that tries to reach the stopped server can even be connected to itself.
-///
-/// Another process can still be faster: whoever starts a server on such a port tries again with others if it is taken.
+/// that tries to reach the stopped server can even be connected to itself. Another process can still be faster: start
+/// the server again on other ports if one of these is taken.
 pub fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
     let range = LOWEST..ephemeral_start();
     // All are held until the last is found, so that they differ.

@@ -218,9 +218,8 @@ pub(crate) fn after_our_end(script: &str, args: &[&OsStr]) -> anyhow::Result<(Ch
     Ok((child, lifeline))
 }
 
-/// Kills what an earlier run left running in `directory`, going by its `.pid` files, and gives the names.
-///
-/// A process id can belong to somebody else by now: only what runs in that folder is killed. The files are removed.
+/// Kills what an earlier run left running in `directory`, going by its `.pid` files, and gives the names. A process id
+/// can belong to another process by now: only what runs in that folder is killed. The files are removed.
 pub async fn stop_leftovers(directory: &Path) -> anyhow::Result<Vec<String>> {
     let mut stopped = Vec::new();
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(stopped) };
@@ -341,7 +340,7 @@ mod tests {
         // The guard had the time to read its dismissal when a later process has started and ended.
         sleeper(&dir.path().join("b.log")).kill().unwrap();
         assert!(runs(id));
-        // Somebody else's process id, as after a reboot.
+        // The process id of another process, as after a reboot.
         std::fs::write(dir.path().join("c.pid"), std::process::id().to_string()).unwrap();
         assert_eq!(stop_leftovers(dir.path()).await.unwrap(), ["a"]);
         assert!(!runs(id));

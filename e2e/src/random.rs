@@ -1,4 +1,4 @@
-//! Names that nobody else has.
+//! Names that are unique.
 
 use anyhow::Context as _;
 

@@ -28,7 +28,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// The name that the operator looks for by default.
+    /// The name that the operator uses by default.
     pub const DEFAULT_NAME: &str = "pod-reloader";
 
     /// One webhook entry per URL (`https://127.0.0.1:PORT/mutate`), failure policy `Fail`, 10 s for an answer.

@@ -90,7 +90,7 @@ impl Tool {
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let mut stdin = child.stdin.take().context("a child without its pipe")?;
         let feed = async move {
-            // It may end without reading all; its exit status tells.
+            // It may end without reading all; its exit status says so.
             let _ = stdin.write_all(input.as_bytes()).await;
         };
         let ((), output) = tokio::join!(feed, child.wait_with_output());

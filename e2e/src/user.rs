@@ -3,9 +3,9 @@
 /// A user that the API server knows by a static token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum User {
-    /// May do everything; the one for setting up and looking on.
+    /// May do everything; the one for setting up and observing.
     Admin,
-    /// May do everything; the one that plays the cluster's users, to tell the two apart in the audit log.
+    /// May do everything; the one that plays the cluster's users, to distinguish the two in the audit log.
     Editor,
     /// The operator's service account, with exactly the rights that the chart grants by default.
     Operator,

@@ -11,13 +11,13 @@ use anyhow::{Context as _, anyhow};
 /// How long to wait for what an API server, its controllers and the operator do within seconds on a quiet machine.
 pub const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long to pause between two looks.
+/// How long to pause between two polls.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits until `condition` gives `Ok`, looking every 50 ms, and returns what it gave.
+/// Waits until `condition` gives `Ok`, polling it every 50 ms, and returns what it gave.
 ///
 /// An `Err` of the condition means "not yet", and says what was seen instead; the last one becomes part of the error
-/// when `deadline` passes. A look that takes longer than what is left is cut off. See [`give_up`] for ending early.
+/// when `deadline` passes. A poll that takes longer than what is left is cut off. See [`give_up`] for ending early.
 ///
 /// ```no_run
 /// # async fn example(api: kube::Api<k8s_openapi::api::core::v1::ConfigMap>) -> anyhow::Result<()> {
@@ -51,7 +51,7 @@ where
             Ok(Err(error)) => last_seen = Some(error),
             Err(_) => {}
         }
-        // Asked here too: a look that answers at once is never cut off.
+        // Checked here too: a poll that answers at once is never cut off.
         let remaining = end.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
             let error = last_seen.unwrap_or_else(|| anyhow!("nothing: the first look got no answer"));

@@ -77,7 +77,7 @@ impl Trial {
         ensure!(greeting == "one", "{greeting}");
         let first = self.app_pods().await?;
 
-        // A label is none of the pods' business.
+        // A label on the Deployment does not reach the pods.
         self.kubectl.run(["label", "configmap", "greeting", "a=b"]).await?;
         self.kubectl.run(["patch", "configmap", "greeting", "-p", r#"{"data":{"GREETING":"two"}}"#]).await?;
         eventually("the pods to greet anew", DEADLINE, || async {
@@ -92,7 +92,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Twice without a change, and once with one, while somebody writes all the time.
+    /// Twice without a change, and once with one, while a client writes all the time.
     async fn is_upgraded_under_writes(&self) -> anyhow::Result<()> {
         let before = self.operator_state().await?;
         let pods = self.app_pods().await?;

@@ -126,7 +126,7 @@ async fn pods_run(cluster: &RealCluster) -> anyhow::Result<()> {
     let answer = kubectl.run(["exec", "deployment/web", "--", "sh", "-c", ask]).await?;
     ensure!(answer.contains("HTTP request to an HTTPS server"), "{answer}");
 
-    // The audit log tells the parts of the node apart.
+    // The audit log distinguishes the parts of the node.
     let entries = cluster.audit().since(pod_reloader_e2e::Mark::default()).await?;
     ensure!(entries.iter().any(|entry| entry.is_by(User::Kubelet)), "no request by the kubelet");
     ensure!(entries.iter().any(|entry| entry.is_by(User::Scheduler) && entry.subresource == "binding"));

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::lifetimes::Lifetimes;
 use crate::pair::{AuthorityError, Facts, Pair, is_trustworthy, make_ca, split_bundle};
 
-/// CAs that are trusted beside ours at most: whoever fills the configuration with more must not keep ours from being stored.
+/// CAs that are trusted beside ours at most: a configuration that is filled with more must not keep ours from being
+/// stored.
 const MAX_FORMER: usize = 20;
 
 /// A CA that does not sign (any more), and until when it is trusted.
@@ -51,9 +52,9 @@ pub(crate) enum Step {
 /// What a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// A new certificate now, and the next CA in order.
+    /// A new certificate now, and the next CA in its usual steps.
     Renew,
-    /// Somebody else has the CA's key: a new CA signs as soon as it is published, and the others are trusted for
+    /// An attacker has the CA's key: a new CA signs as soon as it is published, and the others are trusted for
     /// [`Lifetimes::former`] at most.
     Compromised,
     /// The others are trusted only until the new certificate is stored.

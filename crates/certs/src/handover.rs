@@ -1,9 +1,9 @@
 //! Whether an earlier release still keeps the certificates.
 //!
-//! It kept the CAs' keys beside the certificate, and takes a Secret without them for damaged: it puts back what it knew.
-//! While a rolling upgrade has replicas of both releases run, the new ones therefore leave the Secret to the old ones, as
-//! long as it holds such keys; after a while without old replicas they take over and remove the keys. If these come back,
-//! an old replica is still there, and the next attempt is made later.
+//! It kept the CAs' keys beside the certificate, and takes a Secret without them for corrupt: it puts back what it
+//! knew. While a rolling upgrade has replicas of both releases run, the new ones therefore leave the Secret to the old
+//! ones, as long as it holds such keys; after a while without old replicas they take over and remove the keys. If these
+//! come back, an old replica is still there, and the next attempt is made later.
 
 use std::time::Duration;
 

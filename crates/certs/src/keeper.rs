@@ -1,15 +1,15 @@
 //! The loop that keeps Secrets, configuration and what is served in line.
 //!
 //! Everything is decided from what is stored, one write at a time, and after each write all is read anew: whatever is
-//! interrupted between two writes is found and continued by the next replica that looks.
+//! interrupted between two writes is found and continued by the next pass of any replica.
 //!
 //! - The Secret with the CAs says what is to be trusted. It is written first.
 //! - The configuration and `ca.crt` follow it.
 //! - Only then the certificate is replaced, if the CA that signs is another one; until then the one that is served is of a
 //!   CA that is still trusted. Such a CA stays trusted until the certificate is replaced, whatever its time.
 //!
-//! The Secret with the CAs is read last: whoever writes the configuration or the certificate by an older state of it
-//! then also has an older version of those, and is refused.
+//! The Secret with the CAs is read last: a replica that writes the configuration or the certificate by an older state
+//! of it then also has an older version of those, and is refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::pace::Pace;
 use crate::pair::{AuthorityError, Pair, make_leaf};
 use crate::{registration, secret};
 
-/// Tells the time.
+/// The clock, which tests replace.
 pub(crate) type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// One pass takes few rounds, one for each write; more would be a bug, and must not become a storm of writes.
@@ -47,7 +47,7 @@ pub(crate) struct Keeper {
     pub(crate) clock: Clock,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) handover: Handover,
-    /// What this replica knew last: it can restore Secrets that somebody deleted.
+    /// What this replica knew last: it can restore Secrets that were deleted.
     pub(crate) held: Option<Authority>,
     pub(crate) held_leaf: Option<Pair>,
     /// The bundle that is in the configuration, and since when it is known to be.
@@ -56,7 +56,7 @@ pub(crate) struct Keeper {
     pub(crate) has_written: bool,
 }
 
-/// The versions that a pass saw, to be told when they change.
+/// The versions that a pass saw, to notice when they change.
 struct Seen {
     secret: String,
     ca: String,
@@ -82,14 +82,14 @@ impl Keeper {
             match self.pass().await {
                 Ok(seen) => {
                     if !last_error.is_empty() {
-                        tracing::info!("the self-made certificates are in order again");
+                        tracing::info!("the self-made certificates recovered");
                         last_error.clear();
                     }
                     conflicts = 0;
                     if let Some(seen) = seen {
-                        self.news(&seen).await;
+                        self.changed(&seen).await;
                     }
-                    sleep(pace.after_look(self.has_written)).await;
+                    sleep(pace.after_pass(self.has_written)).await;
                 }
                 Err(Error::Request(named::Error::Refused { .. })) if conflicts < MAX_CONFLICTS => {
                     conflicts += 1;
@@ -138,14 +138,14 @@ impl Keeper {
             return Ok(Round::Done(seen));
         }
         let leaf = leaf.unwrap_or_else(|error| {
-            tracing::error!(%error, "the Secret with the certificate is damaged and is mended");
+            tracing::error!(%error, "the Secret with the certificate is corrupt, repairing it");
             None
         });
 
         let authority = match (&ca, known) {
             (Some(_), Some(Ok(authority))) => authority,
             (Some(damaged), Some(Err(error))) => {
-                tracing::error!(%error, "the Secret with the CAs is damaged and is mended");
+                tracing::error!(%error, "the Secret with the CAs is corrupt, repairing it");
                 let authority =
                     self.restored(secret::signer(damaged), stored.as_ref(), configuration.as_ref())?;
                 return self.store(damaged, authority).await;
@@ -190,7 +190,7 @@ impl Keeper {
         Ok(Round::Done(seen))
     }
 
-    /// Before anything else is known to work: what is stored is served, if it is not somebody's own pair.
+    /// Before anything else is known to work: what is stored is served, unless it is a pair that a user put there.
     fn serve_early(&self, stored: &Secret, leaf: &Pair, ca: Option<&Secret>) -> Result<(), Error> {
         if self.certificates.is_loaded() {
             return Ok(());
@@ -268,7 +268,7 @@ impl Keeper {
         Ok(None)
     }
 
-    /// The CAs for a Secret that is gone or damaged, with as little change to what is trusted as can be.
+    /// The CAs for a Secret that is deleted or corrupt, with as little change to what is trusted as can be.
     fn restored(
         &self,
         signer: Option<Pair>,
@@ -384,8 +384,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Returns when one of the objects changed, or when it is time to look anyway.
-    async fn news(&self, seen: &Seen) {
+    /// Returns when one of the objects changed, or when it is time for a pass anyway.
+    async fn changed(&self, seen: &Seen) {
         tokio::select! {
             () = self.secret.changed(&seen.secret, |_| {}) => {}
             () = self.ca.changed(&seen.ca, |_| {}) => {}

@@ -9,14 +9,14 @@ pub struct Lifetimes {
     pub ca: Duration,
     /// Of a serving certificate; likewise.
     pub leaf: Duration,
-    /// How long the next CA is published before it signs: long enough for everybody to have heard of it.
+    /// How long the next CA is published before it signs: long enough for all API servers to have read it.
     pub overlap: Duration,
-    /// How long a CA that no longer signs, or that somebody else published, is trusted at most.
+    /// How long a CA that no longer signs, or that another installation published, is trusted at most.
     pub former: Duration,
     /// How long a CA has been published before it is relied on where there is no time for the overlap: API servers learn
     /// of it within a second.
     pub publication: Duration,
-    /// How often all is looked at, if nothing happens.
+    /// How often all is read anew, if no watch reports a change.
     pub check_every: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! How soon the next look follows.
+//! How soon the next pass follows.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The caBundle is to be right soon after the API server answers again.
-const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// For when somebody else keeps undoing what we write.
-const LONGEST_AFTER_WRITE: Duration = Duration::from_secs(5);
-/// After so long without a write of ours nobody undoes them.
+const MAX_PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Upper bound while another writer keeps reverting our changes.
+const MAX_PAUSE_AFTER_WRITE: Duration = Duration::from_secs(5);
+/// After so long without a write of ours no other writer reverts them.
 const CALM: Duration = Duration::from_secs(30);
 
 /// Slows down while things fail, or while writes follow upon each other.
@@ -25,20 +25,20 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The pause after a look and the news that ended it.
-    pub(crate) fn after_look(&mut self, has_written: bool) -> Duration {
+    /// The pause after a pass and the event that ended it.
+    pub(crate) fn after_pass(&mut self, has_written: bool) -> Duration {
         if has_written {
             self.last_write = Some(Instant::now());
-            self.pause = (self.pause * 2).min(LONGEST_AFTER_WRITE);
+            self.pause = (self.pause * 2).min(MAX_PAUSE_AFTER_WRITE);
         } else if self.last_write.is_none_or(|last| last.elapsed() >= CALM) {
             self.pause = SHORTEST;
         }
         self.pause
     }
 
-    /// The pause after a look that failed.
+    /// The pause after a pass that failed.
     pub(crate) fn after_failure(&mut self) -> Duration {
-        self.pause = (self.pause * 2).min(LONGEST_AFTER_FAILURE.max(self.pause));
+        self.pause = (self.pause * 2).min(MAX_PAUSE_AFTER_FAILURE.max(self.pause));
         self.pause
     }
 }
@@ -51,22 +51,22 @@ mod tests {
     async fn a_fight_over_an_object_slows_down_and_calms_again() {
         let mut pace = Pace::default();
         for _ in 0..10 {
-            let pause = pace.after_look(true);
-            assert!(pause <= LONGEST_AFTER_WRITE);
+            let pause = pace.after_pass(true);
+            assert!(pause <= MAX_PAUSE_AFTER_WRITE);
             // The other replica's write, or the echo of our own.
-            tokio::time::sleep(pace.after_look(false)).await;
+            tokio::time::sleep(pace.after_pass(false)).await;
         }
-        assert_eq!(pace.after_look(true), LONGEST_AFTER_WRITE);
+        assert_eq!(pace.after_pass(true), MAX_PAUSE_AFTER_WRITE);
         tokio::time::sleep(CALM).await;
-        assert_eq!(pace.after_look(false), SHORTEST);
+        assert_eq!(pace.after_pass(false), SHORTEST);
     }
 
     #[test]
     fn failures_are_retried_within_a_second() {
         let mut pace = Pace::default();
         for _ in 0..10 {
-            assert!(pace.after_failure() <= LONGEST_AFTER_FAILURE);
+            assert!(pace.after_failure() <= MAX_PAUSE_AFTER_FAILURE);
         }
-        assert_eq!(pace.after_look(false), SHORTEST);
+        assert_eq!(pace.after_pass(false), SHORTEST);
     }
 }

@@ -128,14 +128,14 @@ pub(crate) fn split_bundle(bundle: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether that certificate of a bundle is a CA's, is in order and has not ended.
+/// Whether that certificate of a bundle is a CA's, is valid and has not expired.
 pub(crate) fn is_trustworthy(pem: &str, now: SystemTime) -> bool {
     Facts::read(pem).is_ok_and(|facts| facts.is_ca && now < facts.not_after)
 }
 
 /// The one way to write that host: what is asked for must compare equal to what a certificate says. `None` if no
 /// certificate can be made for it.
-pub(crate) fn normal_host(host: &str) -> Option<String> {
+pub(crate) fn normalize_host(host: &str) -> Option<String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Some(address.to_string());
     }

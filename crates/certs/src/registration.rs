@@ -7,14 +7,14 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::json;
 
-use crate::pair::{normal_host, split_bundle};
+use crate::pair::{normalize_host, split_bundle};
 
 /// The hosts under which the webhooks are called.
 pub(crate) fn hosts(configuration: &MutatingWebhookConfiguration) -> BTreeSet<String> {
     let webhooks = configuration.webhooks.iter().flatten();
     webhooks
         .flat_map(|webhook| hosts_of(&webhook.client_config))
-        .filter_map(|host| normal_host(&host))
+        .filter_map(|host| normalize_host(&host))
         .collect()
 }
 
@@ -68,8 +68,8 @@ pub(crate) fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) 
 /// The patch by which we give up the ownership of what we wrote, guarded by the version that was read; `None` if we have
 /// none.
 ///
-/// Otherwise Helm 4, which applies on the server's side, could not have the webhook trust another CA when somebody changes
-/// over to a certificate of their own: that would be a conflict with us, in the middle of an upgrade.
+/// Otherwise Helm 4, which applies on the server's side, could not have the webhook trust another CA when a user
+/// changes over to a certificate of their own: that would be a conflict with us, in the middle of an upgrade.
 pub(crate) fn disown(
     configuration: &MutatingWebhookConfiguration,
     manager: &str,

@@ -20,7 +20,7 @@ const NEXT: (&str, &str) = ("ca-next.crt", "ca-next.key");
 /// CAs that do not sign, with their times.
 const FORMER: &str = "ca-former.json";
 const RENEWED: &str = "renewed";
-/// Where others look for what to trust.
+/// The key that holds the CA bundle, where other software reads it.
 const BUNDLE: &str = "ca.crt";
 /// Times that lie further ahead than they should by this much are of another clock.
 const SKEW: Duration = Duration::from_mins(1);
@@ -100,7 +100,7 @@ pub(crate) fn authority(
     let signer = pair(secret, SIGNER)?.ok_or(AuthorityError::Unusable("the signing CA is missing"))?;
     let mut authority = Authority { next: pair(secret, NEXT)?, ..Authority::of(signer) };
     authority.renewed = text(secret, RENEWED).map(str::to_owned);
-    // Damaged, it costs trust in CAs that are going anyway; all the rest is worth more.
+    // If it is corrupt, trust in CAs is lost that would end soon anyway; all the rest is worth more.
     let stored = text(secret, FORMER).and_then(|text| serde_json::from_str::<Vec<StoredFormer>>(text).ok());
     for StoredFormer { certificate, until } in stored.unwrap_or_default() {
         let known = authority.former.len();
@@ -138,7 +138,7 @@ pub(crate) fn has_ca_keys(secret: &Secret) -> bool {
     secret.data.as_ref().is_some_and(|data| keys.iter().any(|key| data.contains_key(*key)))
 }
 
-/// The CA that signs, if that part of a damaged Secret is in order: what it signed stays trusted.
+/// The CA that signs, if that part of a corrupt Secret is valid: what it signed stays trusted.
 pub(crate) fn signer(secret: &Secret) -> Option<Pair> {
     pair(secret, SIGNER).ok().flatten()
 }

@@ -1,4 +1,4 @@
-//! What the keeper of the certificates is told, and where it begins.
+//! The settings of the keeper of the certificates, and where it starts.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::handover::Handover;
 use crate::keeper::{Clock, Keeper};
 use crate::lifetimes::Lifetimes;
-use crate::pair::normal_host;
+use crate::pair::normalize_host;
 
 /// Without a watch, objects are read that often.
 const POLL: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ impl SelfMade {
             secret: Named::new(secrets.clone(), self.secret_name, POLL),
             ca: Named::new(secrets, self.ca_secret_name, POLL),
             configuration: Named::new(Api::all(self.client), self.webhook_configuration, POLL),
-            default_hosts: self.default_hosts.iter().filter_map(|host| normal_host(host)).collect(),
+            default_hosts: self.default_hosts.iter().filter_map(|host| normalize_host(host)).collect(),
             lifetimes: self.lifetimes,
             clock,
             certificates,

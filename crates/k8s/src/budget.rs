@@ -1,9 +1,9 @@
 //! A process-wide budget of bytes in flight: request bodies, lists and the content of config objects while they are
-//! read and parsed. What does not fit waits, so that nobody can have the process killed for its memory.
+//! read and parsed. What does not fit waits, so that no client can have the process killed for its memory.
 //!
 //! One half is for request bodies, the other for what is read from the API server, since an admission request reads
-//! while it holds what its body became: with one pool for both, all could hold a part and wait for ever. Whoever holds
-//! a part of the second half must not wait for more. Within each half small ones have a share of their own.
+//! while it holds what its body became: with one pool for both, all could hold a part and wait for ever. A caller that
+//! holds a part of the second half must not wait for more. Within each half small ones have a share of their own.
 
 use std::path::Path;
 use std::pin::pin;
@@ -26,8 +26,8 @@ const MIB: usize = 1024 * KIB;
 /// Requests up to this size have a share of their own, so that they never wait behind large ones.
 pub const SMALL_BYTES: usize = 256 * KIB;
 
-/// Bodies up to this size are read before they ask for room, and have half of the small ones' share: whoever sends a
-/// larger one slowly holds none of theirs.
+/// Bodies up to this size are read before they ask for room, and have half of the small ones' share: a client that
+/// sends a larger one slowly holds none of theirs.
 pub const EARLY_BYTES: usize = 16 * KIB;
 
 /// Where no limit is found: the limit that the chart sets.

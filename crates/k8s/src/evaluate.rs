@@ -22,7 +22,7 @@ pub trait Source {
 
 /// Reads live from the API server, for one request.
 pub struct Live<'a> {
-    /// Reads on behalf of whoever asks.
+    /// Reads on behalf of the caller.
     pub reader: &'a ConfigReader,
     /// When answers are no use any more.
     pub deadline: Instant,
@@ -39,7 +39,7 @@ impl Source for Live<'_> {
 pub enum Tolerance {
     /// They hold up the decision.
     None,
-    /// Those that stay unreadable until somebody does something about it do not.
+    /// Those that stay unreadable until an administrator acts do not.
     Lasting,
     /// None of them does: it was tried often enough.
     All,

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 pub struct Party<'a> {
     /// What has a share: a namespace.
     pub key: &'a str,
-    /// On whose behalf: the address of whoever sent a review, empty for ourselves. Anybody can send reviews, about
-    /// whatever namespaces, and is not to stand in the way of those who work there.
+    /// On whose behalf: the address of the client that sent a review, empty for ourselves. Any client can send reviews,
+    /// about whatever namespaces, and must not hold up the users who work there.
     pub caller: &'a str,
 }
 
@@ -29,11 +29,11 @@ impl<'a> From<&'a String> for Party<'a> {
     }
 }
 
-/// Hands out permits in turns over keys (a key is a namespace), first come first served within a key; and in rounds over
-/// callers, so that one who asks for many keys, or often for one, leaves every other turn to somebody else.
+/// Hands out permits in turns over keys (a key is a namespace), first come first served within a key; and in rounds
+/// over callers, so that one who asks for many keys, or often for one, leaves every other turn to another caller.
 ///
 /// - A request is granted whole or not at all, so that requests cannot block each other by holding parts.
-/// - The key whose turn it is waits until its request fits, and everybody after it with it: a large request does not
+/// - The key whose turn it is waits until its request fits, and all later ones with it: a large request does not
 ///   starve behind small ones.
 /// - A key that holds something is passed over while its next request would take it above three quarters of all
 ///   permits. What is left is for the others; a single request may be larger than that.
@@ -213,7 +213,7 @@ impl Shared {
     }
 }
 
-/// A grant that nobody waits for any more is dropped here, without the lock, and so given back.
+/// A grant whose waiter is gone is dropped here, without the lock, and so given back.
 fn send(grants: Grants) {
     for (sender, permit) in grants {
         drop(sender.send(permit));
@@ -232,7 +232,7 @@ impl State {
         (self.rounds.join(caller), self.next)
     }
 
-    /// Puts a waiter into its key's queue, and gives the key a turn: an earlier one, if it has one for somebody else.
+    /// Puts a waiter into its key's queue, and gives the key a turn: an earlier one, if it has one for another caller.
     fn join(&mut self, key: &Arc<str>, waiter: Waiter) -> Place {
         let caller = waiter.caller.clone();
         let is_new = self.queues.get(key).is_none_or(|queue| !queue.rounds.last.contains_key(&caller));
@@ -254,8 +254,8 @@ impl State {
         place
     }
 
-    /// Takes the first waiter of a key out of its queue; the key's next turn is in the next round of whoever is first
-    /// then.
+    /// Takes the first waiter of a key out of its queue; the key's next turn is in the next round of the caller that is
+    /// first then.
     fn next_turn(&mut self, key: &Arc<str>) -> Option<Waiter> {
         let queue = self.queues.get_mut(key)?;
         let ((round, _), waiter) = queue.waiters.pop_first()?;
@@ -295,7 +295,7 @@ impl Drop for Waiting {
             state.turns.remove(&turn);
             state.queues.remove(&self.key);
         }
-        // It may have been what everybody waited behind.
+        // It may have been what all others waited behind.
         let grants = self.shared.grant(&mut state);
         drop(state);
         send(grants);

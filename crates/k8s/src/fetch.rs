@@ -101,6 +101,7 @@ impl Fetch {
                 return Ok(Some(found));
             }
             let pages = list.remaining.unwrap_or(u64::from(PAGE)).div_ceil(u64::from(PAGE));
+            // Then single reads are cheaper for the API server than the rest of the list.
             if pages.saturating_mul(PAGE_COST) > wanted.len() as u64 {
                 return Ok(None);
             }
@@ -177,6 +178,7 @@ impl Fetch {
         let mut body = response.into_body();
         let mut json = Vec::with_capacity(length.unwrap_or_default());
         while let Some(data) = next_data(&mut body).await? {
+            // A chunked answer has no length, so what comes is counted, too.
             if json.len() + data.len() > room {
                 return Ok(Read::Longer(None));
             }

@@ -1,8 +1,8 @@
 //! The installation's digest key, kept in a Secret (2.2).
 //!
-//! Whichever replica comes first makes the key. A running replica puts the Secret back if somebody deletes or
-//! damages it. If the Secret holds another key than the replica does, the replica decides nothing ([`KeyReader::get`]
-//! is `None`) until the stored key has stood for [`ADOPTION_DELAY`], and then takes that one.
+//! The first replica makes the key. A running replica puts the Secret back if it is deleted or corrupted. If the Secret
+//! holds another key than the replica does, the replica decides nothing ([`KeyReader::get`] is `None`) until the stored
+//! key has stood for [`ADOPTION_DELAY`], and then takes that one.
 //!
 //! The Secret also says whether the whole installation stands down because another one writes the same workloads: all
 //! replicas have to know, also after a restart.
@@ -30,13 +30,13 @@ pub use crate::own_secret::RENEW;
 pub use secret::{FORMER_KEPT, SECRET_NAME, STAND_DOWN, STANDING_DOWN};
 use secret::{FormerKey, former, from_secret, is_rotation_asked, repaired, to_secret, with_former};
 
-/// How long another key must have been stored before a running replica takes it for its own. Long enough that a
-/// key that is put back at once, or a quarrel between two replicas, does not make workloads be recorded anew.
+/// How long another key must have been stored before a running replica takes it for its own. Long enough that a key
+/// that is put back at once, or two replicas that overwrite each other, do not cause workloads to be recorded anew.
 pub const ADOPTION_DELAY: Duration = Duration::from_secs(10);
 
 const RETRY: Duration = Duration::from_secs(1);
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(15);
-/// Without news from the watch, the Secret is read again after this long.
+/// Without an event from the watch, the Secret is read again after this long.
 const RECHECK: Duration = Duration::from_mins(1);
 /// The server ends the watch before that.
 const WATCH_SECONDS: u32 = 50;
@@ -103,7 +103,7 @@ impl KeyReader {
     /// Waits for the key to come, go or change.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
-            // The keeper is gone, which ends the process; until then there is no news.
+            // The keeper is gone, which ends the process; until then nothing changes.
             std::future::pending::<()>().await;
         }
     }
@@ -174,7 +174,7 @@ impl KeyKeeper {
         )
     }
 
-    /// Runs for ever.
+    /// Runs until cancelled.
     pub async fn run(mut self) {
         loop {
             let began = Instant::now();
@@ -183,7 +183,7 @@ impl KeyKeeper {
                     self.aligned.send_replace(Some(began));
                     let (stand_down, recheck) = (self.stand_down.clone(), self.recheck.clone());
                     tokio::select! {
-                        () = self.wait_for_news(seen) => {}
+                        () = self.wait_for_change(seen) => {}
                         () = recheck.notified() => {}
                         () = stand_down.notified() => self.announce_stand_down().await,
                     }
@@ -209,6 +209,7 @@ impl KeyKeeper {
                 Some(key) => (key, "restored the digest key: its Secret had been deleted"),
                 None => (Arc::new(new_key()?), "made a new digest key"),
             };
+            // With the former keys, so that what is recorded with them stays comparable.
             let secret = with_former(to_secret(&key), &self.former);
             return match self.secret.create(&secret).await {
                 Ok(_) => {
@@ -256,7 +257,7 @@ impl KeyKeeper {
         Ok(false)
     }
 
-    /// Puts the key that is held back into a Secret that was damaged.
+    /// Puts the key that is held back into a Secret that was corrupted.
     async fn repair(&mut self, stored: &Secret, held: Arc<DigestKey>) -> Result<(), KeyError> {
         let repaired = repaired(stored, &held, &self.former);
         self.secret.replace(&repaired).await?;
@@ -269,9 +270,9 @@ impl KeyKeeper {
         self.other = None;
         self.held = Some(key.clone());
         self.state.send_if_modified(|state| {
-            let is_news = state.in_force.as_ref() != Some(&key);
+            let has_changed = state.in_force.as_ref() != Some(&key);
             state.in_force = Some(key);
-            is_news
+            has_changed
         });
     }
 
@@ -294,6 +295,7 @@ impl KeyKeeper {
                     "the stored digest key is another one: nothing is decided until it has stood for {} s",
                     ADOPTION_DELAY.as_secs()
                 );
+                // Until it is clear which key stays, a digest of either might not be comparable later.
                 self.state.send_if_modified(|state| state.in_force.take().is_some());
                 self.other = Some((stored, Instant::now()));
             }
@@ -301,15 +303,15 @@ impl KeyKeeper {
     }
 
     /// Returns when the Secret may have changed.
-    async fn wait_for_news(&self, seen: Option<String>) {
+    async fn wait_for_change(&self, seen: Option<String>) {
         let Some(seen) = seen else { return };
-        let patience = match &self.other {
+        let limit = match &self.other {
             Some((_, since)) => (*since + ADOPTION_DELAY).saturating_duration_since(Instant::now()),
             None => RECHECK,
         };
         let changed = self.secret.changed(&seen, |error| self.metrics.count_error("digest_key", error));
-        // Running out of patience is no failure.
-        timeout(patience, changed).await.unwrap_or_default();
+        // That nothing changed in that time is no failure.
+        timeout(limit, changed).await.unwrap_or_default();
     }
 }
 

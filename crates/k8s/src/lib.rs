@@ -1,10 +1,10 @@
 //! What the admission webhook and the reconciler share about Kubernetes.
 //!
-//! Narrow object types that skip what does not concern us while they are parsed ([`objects`], [`scan`]), reading
-//! config objects as digests ([`reader`]) until a decision lacks nothing ([`evaluate`]), keeping an object of the
-//! operator's own ([`named`], [`own_secret`]), the installation's digest key and its Secret ([`key`]), who we are to the
-//! API server ([`identity`]), and how much may be in flight at once ([`budget`], [`fair`]). The one invariant: content of
-//! a config object lives only as long as it takes to sum it; what is kept, logged or returned are digests.
+//! Narrow object types that skip what does not concern us while they are parsed ([`objects`], [`scan`]), reading config
+//! objects as digests ([`reader`]) until a decision lacks nothing ([`evaluate`]), keeping an object of the operator's
+//! own ([`named`], [`own_secret`]), the installation's digest key and its Secret ([`key`]), the operator's own user
+//! name ([`identity`]), and how much may be in flight at once ([`budget`], [`fair`]). The one invariant: content of a
+//! config object lives only as long as it takes to sum it; what is kept, logged or returned are digests.
 
 pub mod budget;
 pub mod connect;
@@ -28,5 +28,5 @@ mod selected;
 pub mod transport;
 mod unreadable;
 
-/// The field manager of all our writes. With the authenticated user name it tells the webhook our own patches (4.3).
+/// The field manager of all our writes. Together with the authenticated user name it identifies our patches (4.3).
 pub const FIELD_MANAGER: &str = "pod-reloader";

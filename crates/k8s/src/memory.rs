@@ -67,6 +67,7 @@ impl Memory {
     }
 
     pub(crate) fn put(&mut self, key_id: &str, selection: &Selection, remembered: Remembered) {
+        // Digests of another key can be compared with nothing any more.
         if self.key_id != key_id {
             *self = Self { key_id: key_id.to_owned(), random: self.random, ..Self::new(self.max_bytes) };
         }
@@ -96,6 +97,7 @@ impl Memory {
         let (selection, remembered) = self.entries.swap_remove(at);
         self.bytes -= weight(&selection, &remembered);
         self.index.remove(&selection);
+        // `swap_remove` has put the last entry in its place.
         if let Some((moved, _)) = self.entries.get(at) {
             self.index.insert(moved.clone(), at);
         }

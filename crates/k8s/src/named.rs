@@ -143,7 +143,7 @@ impl<K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debu
     }
 
     /// Returns when it should be read again: at the first event of the object since then, or a moment after the watch
-    /// ended or failed. `on_failure` is told of a failure.
+    /// ended or failed. `on_failure` gets a failure.
     pub async fn changed(&self, since: &str, on_failure: impl Fn(&kube::Error)) {
         let events = match self.api.watch(&self.watch, since).await {
             Ok(events) => events,

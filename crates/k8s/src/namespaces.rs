@@ -12,7 +12,7 @@ use crate::unreadable::{Unreadable, attempts};
 
 /// What the metadata of most namespaces takes at most, and that of any: 256 KiB of annotations, and what was kept of its
 /// managers.
-const MOST_NAMESPACE_BYTES: usize = 32 << 10;
+const TYPICAL_NAMESPACE_BYTES: usize = 32 << 10;
 const MAX_NAMESPACE_BYTES: usize = 2 << 20;
 
 impl ConfigReader {
@@ -62,7 +62,7 @@ impl Fetch {
         let request = kube::core::Request::new(NamespaceMeta::url_path(&(), None))
             .get_metadata(namespace, &GetParams::default())
             .map_err(|_| Unreadable::Malformed)?;
-        for room in [MOST_NAMESPACE_BYTES, MAX_NAMESPACE_BYTES] {
+        for room in [TYPICAL_NAMESPACE_BYTES, MAX_NAMESPACE_BYTES] {
             let _reservation = self.room(namespace, room, deadline).await?;
             match attempts(deadline, || self.body(request.clone(), room)).await? {
                 Read::Absent => return Ok(false),

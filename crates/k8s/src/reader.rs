@@ -102,7 +102,8 @@ impl ConfigReader {
     /// Looks objects up in the API server, several at once, until the deadline. Each answer reflects every write that was
     /// acknowledged before this call (4.3).
     pub async fn look_up_all(&self, key: &DigestKey, queries: Vec<Query>, deadline: Instant) -> Reads {
-        // Also those of which nothing is remembered: whoever lists hundreds of which none exists causes one request.
+        // Also those of which nothing is remembered: a workload that lists hundreds of which none exists causes one
+        // request.
         let listed = self.list(queries.iter().map(|query| &query.object), deadline).await;
         let namespace = queries.first().map(|query| query.object.namespace.clone());
         let reads = queries.into_iter().map(|query| {
@@ -256,8 +257,8 @@ impl ConfigReader {
         Ok(found.remove(&*object.name))
     }
 
-    /// Looks up by lists of metadata what is more than a handful of one kind in one namespace. What they do not tell is
-    /// left out.
+    /// Looks up by lists of metadata what is more than a handful of one kind in one namespace. What they do not answer
+    /// is left out.
     async fn list(&self, objects: impl Iterator<Item = &ConfigRef>, deadline: Instant) -> Listed {
         let mut wanted = BTreeMap::<(ConfigKind, &Arc<str>), BTreeSet<&str>>::new();
         for object in objects.filter(|object| self.withheld(object).is_none()) {
@@ -308,7 +309,7 @@ impl ConfigReader {
     }
 }
 
-/// What is remembered, as a lookup tells it: with the digests of the key in force and of those that it replaced.
+/// What is remembered, as a lookup gives it: with the digests of the key in force and of those that it replaced.
 fn found(key: &DigestKey, keys: &Keys, remembered: &Remembered) -> Found {
     let of = |key_id: &Arc<str>, digest| KnownDigest { key_id: key_id.clone(), keys: keys.clone(), digest };
     let former = remembered.former.iter().map(|(id, digest)| of(id, *digest));

@@ -22,7 +22,7 @@ impl Reads {
         self.unreadable.iter().map(|(object, why)| (object, *why))
     }
 
-    /// Whether all that could not be read stays unreadable until somebody does something about it.
+    /// Whether all that could not be read stays unreadable until an administrator acts.
     pub fn only_lasting(&self) -> bool {
         self.unreadable.values().all(|why| why.is_lasting())
     }

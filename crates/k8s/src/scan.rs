@@ -9,7 +9,7 @@ const MAX_PATH: usize = 8;
 const MAX_KEY_BYTES: usize = 64;
 const MAX_VALUE_BYTES: usize = 2048;
 
-/// Is told what the scanner comes across.
+/// Receives what the scanner comes across.
 pub trait Visitor {
     /// A string, number, `true`, `false` or `null`. Long ones and deep ones are left out.
     fn scalar(&mut self, path: &Path, value: &Scalar<'_>);

@@ -2,7 +2,7 @@
 
 use pod_reloader_core::selector::Selector;
 
-/// Where an installation looks, and at what. The default is everything.
+/// Which namespaces and workloads an installation is for. The default is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// Only these namespaces (`--namespaces`), for which Roles are enough; `None` for all.
@@ -32,7 +32,7 @@ impl Scope {
         Self { namespaces: Some(namespaces), ..Self::default() }
     }
 
-    /// Whether objects of that namespace may be looked at, as far as its name says.
+    /// Whether objects of that namespace are in scope, as far as its name says.
     pub fn contains(&self, namespace: &str) -> bool {
         let is_named = |namespaces: &Vec<String>| namespaces.iter().any(|named| named == namespace);
         self.namespaces.as_ref().is_none_or(is_named)

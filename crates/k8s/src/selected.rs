@@ -13,7 +13,7 @@ use crate::unreadable::Unreadable;
 /// namespace that was labelled a moment ago gets its first workload.
 const YES_MAX_AGE: Duration = Duration::from_secs(5);
 const NO_MAX_AGE: Duration = Duration::from_secs(1);
-/// Whoever sends reviews chooses the names in them.
+/// A bound, since clients that send reviews choose the names in them.
 const MAX_KNOWN: usize = 1_000;
 const CONCURRENT_QUESTIONS: usize = 16;
 
@@ -56,6 +56,7 @@ impl Selected {
         }
         let turn = timeout_at(deadline, self.turns.acquire(caller, 1)).await;
         let turn = turn.map_err(|_| Unreadable::TimedOut)?;
+        // Another request may have asked while this one waited for its turn.
         if let Some(known) = self.recall(namespace) {
             return Ok(known);
         }
@@ -70,6 +71,7 @@ impl Selected {
         if known.len() >= MAX_KNOWN {
             known.retain(|_, known| known.is_selected);
         }
+        // The bound holds in any case; what is forgotten costs a question each.
         if known.len() >= MAX_KNOWN {
             known.clear();
         }

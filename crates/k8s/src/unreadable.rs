@@ -47,7 +47,7 @@ impl Unreadable {
         }
     }
 
-    /// Whether it stays so until somebody does something about it: a missing right, an object that is too large.
+    /// Whether it stays so until an administrator acts: a missing right, an object that is too large.
     pub const fn is_lasting(self) -> bool {
         !self.is_transient() && !matches!(self, Self::NoRoom)
     }

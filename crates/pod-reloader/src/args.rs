@@ -175,7 +175,7 @@ impl Args {
         Ok(())
     }
 
-    /// The operator's own Secrets, in its namespace: whoever lists one of them gets nothing of it.
+    /// The operator's own Secrets, in its namespace: a workload that lists one of them learns nothing of it.
     pub fn own_secrets(&self) -> impl Iterator<Item = String> {
         [key::SECRET_NAME.to_owned(), self.certificates_secret(), self.ca_secret()].into_iter()
     }

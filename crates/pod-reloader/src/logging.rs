@@ -1,4 +1,4 @@
-//! Log lines, which are short and not too many, whoever calls.
+//! Log lines, which stay short and few, whatever clients do.
 
 mod limit;
 mod short;

@@ -27,10 +27,10 @@ impl Tasks {
         }
     }
 
-    /// Waits for all to end by themselves, but not longer than that.
-    pub(crate) async fn wind_down(mut self, patience: Duration) {
+    /// Waits for all to end by themselves, but not longer than `limit`.
+    pub(crate) async fn shut_down(mut self, limit: Duration) {
         let all = async { while self.0.join_next().await.is_some() {} };
-        if tokio::time::timeout(patience, all).await.is_err() {
+        if tokio::time::timeout(limit, all).await.is_err() {
             tracing::warn!("some tasks did not stop in time and were aborted");
         }
     }

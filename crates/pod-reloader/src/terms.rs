@@ -33,7 +33,7 @@ pub(crate) async fn reconcile_while_leading(
         let term = CancellationToken::new();
         let mut reconciler = tokio::spawn(controller::run(settings.clone(), term.clone()));
         let end_of_term = async {
-            // Without an election nobody ever says otherwise.
+            // Without an election there is no sender, and this replica leads for ever.
             if leads.wait_for(|leads| !*leads).await.is_err() {
                 std::future::pending::<()>().await;
             }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Ends with its test.
 struct Process(Child);
@@ -86,7 +86,7 @@ impl Place {
                 sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(PATIENCE, answered).await.unwrap()
+        timeout(TIMEOUT, answered).await.unwrap()
     }
 }
 

@@ -25,7 +25,7 @@ pub enum CertificateError {
     #[error("tls.key holds no private key that can be read: {0}")]
     Key(String),
     /// The two do not belong together, or the key's kind is unknown.
-    #[error("tls.crt and tls.key do not fit together: {0}")]
+    #[error("tls.crt and tls.key do not match: {0}")]
     Mismatch(#[from] rustls::Error),
 }
 
@@ -88,8 +88,8 @@ impl Certificates {
         Arc::new(Self { current: ArcSwapOption::empty(), metrics })
     }
 
-    /// Serves that pair from now on, if it is in order; the old one stays if not. Returns whether it is another pair
-    /// than before.
+    /// Serves that pair from now on, if it is valid; the old one stays if not. Returns whether it is another pair than
+    /// before.
     ///
     /// # Errors
     /// If either does not parse, or if they do not belong together.
@@ -181,7 +181,7 @@ impl fmt::Debug for Certificates {
 fn describe(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no END line",
-        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is not in order",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed",
         pem::Error::Base64Decode(_) => "a section is not base64",
         pem::Error::NoItemsFound => "it is empty",
         _ => "it is not PEM",

@@ -65,7 +65,7 @@ pub struct ClientAuthority {
 struct Trusted {
     pem: Vec<u8>,
     verifier: Arc<dyn ClientCertVerifier>,
-    /// When the first of its CAs ends: one that has ended vouches for nobody.
+    /// When the first of its CAs ends: one that has ended vouches for no client.
     ends: SystemTime,
 }
 
@@ -110,7 +110,7 @@ impl ClientAuthority {
             };
             if reported.as_ref() != Some(&error) {
                 self.metrics.count_client_ca_reload(false);
-                tracing::error!(error, "the CA of clients is not in order; the one loaded before stays");
+                tracing::error!(error, "invalid CA of clients; keeping the previous one");
                 reported = Some(error);
             }
         }
@@ -137,7 +137,7 @@ impl Trusted {
         let mut ends: Option<SystemTime> = None;
         let mut ended = 0;
         for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&pem)) {
-            // The parser's errors quote the line, and somebody may have mounted a key.
+            // The parser's errors quote the line, and an administrator may have mounted a key by mistake.
             let certificate = certificate.map_err(|_| unusable(format!("certificate {number} is broken")))?;
             let facts = Anchor::of(&certificate)
                 .map_err(|reason| unusable(format!("certificate {number} {reason}")))?;
@@ -200,7 +200,7 @@ async fn read(file: &Path) -> Result<Vec<u8>, ClientAuthorityError> {
 struct NameRefused(String);
 
 impl ClientCertVerifier for ClientAuthority {
-    /// None: it would tell strangers whom we trust, and clients of one certificate do not need it.
+    /// None: it would disclose to any client which CAs are trusted, and clients of one certificate do not need it.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -46,7 +46,7 @@ fn raise(needed: usize) -> usize {
 }
 
 /// Divides what is available in the proportions of what was wanted. At most half is kept for the rest, as ports that
-/// take nobody are of no use.
+/// take no connection are of no use.
 fn fit(ports: &mut [Limits], available: usize, reserve: usize) {
     let room = available - reserve.min(available / 2);
     let wanted = ports.iter().map(Limits::descriptors).sum::<usize>().max(1);
@@ -80,7 +80,7 @@ mod tests {
             }
             assert!(ports[0].connections >= ports[1].connections);
         }
-        // With next to nothing each port still takes somebody.
+        // With next to nothing each port still takes a connection.
         let mut ports = ports();
         fit(&mut ports, 64, 300);
         assert!(ports.iter().all(|limits| limits.connections >= 2));

@@ -12,8 +12,8 @@ use crate::certificate::Certificates;
 /// Read by content and not by file events: the kubelet swaps a symbolic link, which raises none on the files.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Serves the pair in that directory, and each new one that is in order, until shutdown. What is not in order is
-/// reported once, and the pair before stays.
+/// Serves the pair in that directory, and each new one that is valid, until shutdown. An invalid one is reported once,
+/// and the pair before stays.
 pub async fn follow(directory: PathBuf, certificates: Arc<Certificates>, shutdown: CancellationToken) {
     let mut follower = Follower { directory, certificates, seen: None };
     loop {
@@ -28,7 +28,7 @@ pub async fn follow(directory: PathBuf, certificates: Arc<Certificates>, shutdow
 struct Follower {
     directory: PathBuf,
     certificates: Arc<Certificates>,
-    /// What was looked at last: each state of the directory is told of once.
+    /// What was read last: each state of the directory is reported once.
     seen: Option<Seen>,
 }
 
@@ -70,9 +70,9 @@ impl Follower {
 
     fn consequence(&self) -> &'static str {
         if self.certificates.is_loaded() {
-            "the certificate directory is not in order; the certificate loaded before stays"
+            "invalid certificate files; keeping the previous certificate"
         } else {
-            "the certificate directory is not in order; waiting for a certificate"
+            "invalid certificate files; waiting for a certificate"
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Serving: the accept loop of every port, and which certificate it is served with.
 //!
-//! In come a listener, a router and a directory or whoever makes certificates; out go answered requests. The
+//! In come a listener, a router and a directory or another source of certificates; out go answered requests. The
 //! invariants: a certificate, once loaded, is only ever replaced by one that parses and matches its key, and replacing
 //! it touches no open connection; no client's idle connections keep others out, and no number of connections takes the
 //! descriptors that the process needs for its own.

@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const DAY: Duration = Duration::from_hours(24);
 const TLS12: &SupportedProtocolVersion = &rustls::version::TLS12;
 const TLS13: &SupportedProtocolVersion = &rustls::version::TLS13;
@@ -149,7 +149,7 @@ impl Server {
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             stream.get_ref().1.handshake_kind()
         };
-        timeout(PATIENCE, exchange).await.unwrap()
+        timeout(TIMEOUT, exchange).await.unwrap()
     }
 
     fn metric(&self, line: &str) -> bool {
@@ -164,7 +164,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let waited = timeout(PATIENCE, counted).await;
+        let waited = timeout(TIMEOUT, counted).await;
         assert!(waited.is_ok(), "the metrics lack {line}");
     }
 }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pod_reloader_serving::server::Limits;
-use support::{PATIENCE, Server, answer, request, until};
+use support::{Server, TIMEOUT, answer, request, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,11 +26,11 @@ async fn c4_6_idle_connections_are_closed_but_none_with_a_request() {
     let server = Server::start(limits).await;
     let mut busy = server.connect().await;
     busy.write_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    timeout(PATIENCE, server.arrived.notified()).await.unwrap();
+    timeout(TIMEOUT, server.arrived.notified()).await.unwrap();
 
     let mut idle = server.connect().await;
     request(&mut idle, "/", "hello").await;
-    assert_eq!(timeout(PATIENCE, idle.read(&mut [0])).await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(TIMEOUT, idle.read(&mut [0])).await.unwrap().unwrap(), 0);
 
     let mut idle = server.connect_with(b"h2").await;
     // The preface, an empty SETTINGS frame, and the acknowledgement of the server's.
@@ -39,7 +39,7 @@ async fn c4_6_idle_connections_are_closed_but_none_with_a_request() {
         .unwrap();
     let mut all = vec![];
     // It ends without an answer to the server's PING (RFC 9113, section 6.8), which is fine or not.
-    let _ = timeout(PATIENCE, idle.read_to_end(&mut all)).await.unwrap();
+    let _ = timeout(TIMEOUT, idle.read_to_end(&mut all)).await.unwrap();
     // GOAWAY is of type 7 and 8 bytes long.
     assert!(all.windows(4).any(|frame| frame == [0, 0, 8, 7]), "no GOAWAY in {all:?}");
 
@@ -62,8 +62,8 @@ async fn c4_6_bodies_that_wait_hold_up_no_other_on_their_connection() {
         send("/stalled", 1 << 20);
         server.arrived.notified().await;
     }
-    let answer = timeout(PATIENCE, send("/length", 1 << 20)).await.unwrap().unwrap().unwrap();
-    let body = timeout(PATIENCE, answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
+    let answer = timeout(TIMEOUT, send("/length", 1 << 20)).await.unwrap().unwrap().unwrap();
+    let body = timeout(TIMEOUT, answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
     assert_eq!(body, (1 << 20).to_string());
 }
 
@@ -74,7 +74,7 @@ async fn c4_6_a_panic_harms_no_other_request() {
         let mut stream = server.connect().await;
         stream.write_all(b"GET /panic HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut rest = vec![];
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+        let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
     }
     until(|| server.metric(r#"connections{port="test"} 0"#)).await;
     request(&mut server.connect().await, "/", "hello").await;
@@ -100,9 +100,9 @@ async fn c4_6_stalled_clients_are_closed_and_harm_nobody() {
     let mut rest = vec![];
     for stream in [&mut silent, &mut halting] {
         // Closed or reset: either way it ends.
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+        let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
     }
-    let _ = timeout(PATIENCE, slow.read_to_end(&mut rest)).await.unwrap();
+    let _ = timeout(TIMEOUT, slow.read_to_end(&mut rest)).await.unwrap();
     assert!(server.metric(r#"tls_handshake_errors_total{reason="timeout"} 2"#));
 }
 
@@ -112,7 +112,7 @@ async fn c4_6_stalled_clients_cannot_keep_all_connections() {
     let server = Server::start(limits).await;
     let _first = TcpStream::connect(server.address).await.unwrap();
     let _second = TcpStream::connect(server.address).await.unwrap();
-    let mut good = timeout(PATIENCE, server.connect()).await.unwrap();
+    let mut good = timeout(TIMEOUT, server.connect()).await.unwrap();
     request(&mut good, "/", "hello").await;
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use pod_reloader_serving::server::Limits;
-use support::{PATIENCE, Server, ends, request};
+use support::{Server, TIMEOUT, ends, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -50,10 +50,10 @@ async fn connect(server: &Server) -> TlsStream<TcpStream> {
 async fn next(stream: &mut TlsStream<TcpStream>, wanted: u8) -> (u8, u32, Vec<u8>) {
     loop {
         let mut head = [0; 9];
-        timeout(PATIENCE, stream.read_exact(&mut head)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_exact(&mut head)).await.unwrap().unwrap();
         let [a, b, c, kind, flags, id @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        timeout(PATIENCE, stream.read_exact(&mut payload)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_exact(&mut payload)).await.unwrap().unwrap();
         if kind == wanted {
             return (flags, u32::from_be_bytes(id), payload);
         }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pod_reloader_serving::server::Limits;
-use support::{PATIENCE, Server, answer, ends, request, send, until};
+use support::{Server, TIMEOUT, answer, ends, request, send, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -112,7 +112,7 @@ async fn c4_9_no_request_is_cut_off_to_make_room() {
     let server = Server::start(FEW).await;
     let mut busy = server.connect_from(2).await;
     send(&mut busy, "/slow").await;
-    timeout(PATIENCE, server.arrived.notified()).await.unwrap();
+    timeout(TIMEOUT, server.arrived.notified()).await.unwrap();
     let mut idle = vec![];
     for i in 0..5 * FEW.connections {
         // Of the same peer, as behind a NAT.
@@ -144,7 +144,7 @@ async fn c4_9_an_http2_connection_that_makes_room_is_told_so() {
     let mut all = vec![];
     tokio::select! {
         // It ends without an answer to the server's PING, or with a reset.
-        ended = timeout(PATIENCE, first.read_to_end(&mut all)) => drop(ended.unwrap()),
+        ended = timeout(TIMEOUT, first.read_to_end(&mut all)) => drop(ended.unwrap()),
         () = others => {}
     }
     // GOAWAY is of type 7 and 8 bytes long.
@@ -158,7 +158,7 @@ async fn c4_9_requests_that_never_end_do_not_fill_a_port_for_ever() {
     for _ in 0..FEW.connections + FEW.leaving {
         let mut stream = server.connect_from(2).await;
         send(&mut stream, "/slow").await;
-        timeout(PATIENCE, server.arrived.notified()).await.unwrap();
+        timeout(TIMEOUT, server.arrived.notified()).await.unwrap();
         busy.push(stream);
     }
     // All descriptors are taken. Who comes now waits for 2 s, until the oldest of these is no longer young.
@@ -201,6 +201,6 @@ async fn c4_9_a_request_with_an_endless_head_is_refused() {
     // Refused before all is sent.
     let _ = stream.write_all(&b"x".repeat(20 << 10)).await;
     let mut text = vec![];
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut text)).await.unwrap();
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut text)).await.unwrap();
     assert!(text.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&text));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pod_reloader_serving::directory;
 use pod_reloader_serving::server::Limits;
-use support::{PATIENCE, Server, request, until};
+use support::{Server, TIMEOUT, request, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ async fn c4_6_plain_http_is_told_to_speak_https() {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut text = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_to_string(&mut text)).await.unwrap().unwrap();
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
     assert!(text.contains("HTTPS"), "{text}");
 }
@@ -38,7 +38,7 @@ async fn c4_6_a_plain_client_that_stays_is_closed_too() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut text = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_to_string(&mut text)).await.unwrap().unwrap();
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
     // It has not closed its side.
     until(|| server.metric(r#"connections{port="test"} 0"#)).await;
@@ -90,7 +90,7 @@ async fn c4_7_a_symlink_swap_is_picked_up_without_dropping_a_connection() {
     write("..5", &server.authority.issue());
     becomes_other(&server, &second).await;
     server.stop.now.cancel();
-    timeout(PATIENCE, follow).await.unwrap().unwrap();
+    timeout(TIMEOUT, follow).await.unwrap().unwrap();
 }
 
 async fn becomes_other(server: &Server, before: &[u8]) -> Vec<u8> {
@@ -103,5 +103,5 @@ async fn becomes_other(server: &Server, before: &[u8]) -> Vec<u8> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, other).await.unwrap()
+    timeout(TIMEOUT, other).await.unwrap()
 }

@@ -139,7 +139,7 @@ impl Admitter {
         let source = Live { reader, deadline: caller.deadline };
         // The reconciler would decide without what stays unreadable, too, and make a second revision of it.
         let evaluation = evaluate(&input, &source, Tolerance::Lasting).await;
-        // Another key may have come into force meanwhile; what was made with the old one must not be told.
+        // Another key may have come into force meanwhile; what was made with the old one must not be disclosed.
         if self.key.get().as_deref() != Some(&*key) {
             return undecided("the digest key is being replaced");
         }

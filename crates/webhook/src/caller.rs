@@ -10,13 +10,13 @@ const READS: usize = 256;
 /// Who asks, and until when an answer is of use.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// The address that the request came from; empty where the server did not tell.
+    /// The address that the request came from; empty where the server does not know it.
     pub(crate) peer: String,
     pub(crate) deadline: Instant,
 }
 
 /// The reads that callers cause, handed out in turns over the addresses they call from: where no client certificate is
-/// asked for, anybody may call, and must not take what the API server needs.
+/// asked for, any client may call, and must not take what the API server needs.
 #[derive(Debug)]
 pub struct Turns(FairSemaphore);
 
@@ -28,7 +28,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Waits for a turn to look up so many references in that namespace; `None` if there is none in time. Within an
-    /// address, which may be the API server's and so everybody's, namespaces take turns.
+    /// address, which may be the API server's and so that of all users, namespaces take turns.
     pub(crate) async fn take(&self, caller: &Caller, namespace: &str, references: usize) -> Option<Permit> {
         let party = Party { key: &caller.peer, caller: namespace };
         let permits = references.clamp(1, CONCURRENT_READS);

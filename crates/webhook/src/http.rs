@@ -54,11 +54,7 @@ async fn mutate(
         Ok(Ok(response)) => response,
         Ok(Err(rejection)) => {
             admitter.metrics.count_rejected(rejection.reason);
-            tracing::debug!(
-                status = rejection.status.as_u16(),
-                why = rejection.text,
-                "turned a request away"
-            );
+            tracing::debug!(status = rejection.status.as_u16(), why = rejection.text, "rejected a request");
             rejection.into_response()
         }
         Err(_) => {

@@ -46,7 +46,7 @@ pub enum Outcome {
     LeftAlone,
     /// Our reconciler's own patch.
     OwnPatch,
-    /// The old object's annotations were kept, without a look at the configuration.
+    /// The old object's annotations were kept, without reading the configuration.
     Restored,
     /// Decided from the live configuration.
     Decided,

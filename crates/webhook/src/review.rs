@@ -12,7 +12,7 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 /// Names and the like are never longer; longer ones are not copied out of the body.
 const MAX_TEXT_BYTES: usize = 4096;
-/// So much of an error is told: `serde_json` quotes what it did not expect, however long.
+/// So much of an error is shown: `serde_json` quotes what it did not expect, however long.
 const MAX_ERROR_BYTES: usize = 300;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! What users are told along with a write. Kubernetes asks for less than 120 characters each.
+//! Admission warnings, which users see with their writes. Kubernetes asks for less than 120 characters each.
 
 use pod_reloader_core::annotation::SETTLE_WINDOW;
 use pod_reloader_core::lookup::{Lookup, Lookups};

@@ -68,8 +68,8 @@ impl Connection {
     }
 }
 
-/// As many as are ever used, opened at the start, and opened again only when one broke: whoever keeps connections does
-/// not notice that the password changes.
+/// As many as are ever used, opened at the start, and opened again only when one broke: a program that keeps
+/// connections does not notice that the password changes.
 const CONNECTIONS: usize = 5;
 
 /// Connections that are kept open.

@@ -39,7 +39,7 @@ struct Counts {
 }
 
 /// How long to wait for the first answer before trying again.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts to hammer, and to count, after the first answer; serves the counts at `/`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 /// Whom we ask may start after us: that is no failure of theirs.
 async fn hammer(args: Args, asker: Asker, counts: Arc<Mutex<Counts>>) {
     while asker.ask(Method::GET, &args.url).await.is_err() {
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
     for _ in 0..args.workers {
         tokio::spawn(ask(args.clone(), asker.clone(), counts.clone()));

@@ -1,6 +1,6 @@
 //! The applications of the scenarios in `docs/examples`, all in one static program.
 //!
-//! Each serves over HTTP when its process started and what configuration it saw then, so that whoever asks sees exactly
+//! Each serves over HTTP when its process started and what configuration it saw then, so that a client sees exactly
 //! which pods restarted. Configuration is read as in any application: from the environment, files and arguments.
 
 mod api;

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use crate::http::terminated;
 
-/// How often to look.
+/// How often to poll.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The time from one look to the next. Each writes all Secrets anew.
+    /// The time from one poll to the next. Each writes all Secrets anew.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
     interval: u64,
 }

@@ -69,7 +69,7 @@ impl Plan {
             format!("--listen-peer-urls={peers}"),
             format!("--initial-advertise-peer-urls={peers}"),
             format!("--initial-cluster=e2e={peers}"),
-            // Nobody needs the data after a power cut.
+            // The data is not needed after a power cut.
             "--unsafe-no-fsync".to_owned(),
             "--log-level=warn".to_owned(),
         ];
@@ -109,10 +109,10 @@ impl Plan {
         let kubeconfig = self.path(User::ControllerManager.file_name());
         let mut args = vec![
             format!("--kubeconfig={kubeconfig}"),
-            // Nobody asks it anything.
+            // No client calls it.
             "--secure-port=0".to_owned(),
             "--leader-elect=false".to_owned(),
-            // The audit log then tells the controllers apart.
+            // So the audit log distinguishes the controllers.
             "--use-service-account-credentials=true".to_owned(),
             format!("--service-account-private-key-file={}", self.path(file::SERVICE_ACCOUNT_KEY)),
             format!("--root-ca-file={}", self.path(file::CA)),

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::process::after_our_end;
 
-/// Says to whoever cleans up that the logs are still wanted.
+/// Marks the logs as still wanted, for the next cleanup.
 const KEEP: &str = "keep";
 
 /// Removed when a run ends well, kept when it panicked. A folder chosen by the caller is always kept.

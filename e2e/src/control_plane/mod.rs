@@ -35,7 +35,7 @@ use crate::{
 /// Generous: it takes 4 seconds on two idle cores, but tests are not the only thing that a machine does.
 const START_DEADLINE: Duration = Duration::from_mins(2);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
-/// How often to start over when somebody takes a port before we do.
+/// How often to start over when another process takes a port first.
 const ATTEMPTS: usize = 5;
 
 /// What may be chosen about a control plane.
@@ -141,7 +141,7 @@ impl ControlPlane {
                 Ok((etcd, api_server, controller_manager)) => {
                     return Ok((etcd, api_server, controller_manager, plan));
                 }
-                // Nobody else is at a node.
+                // No other program runs on the node.
                 Err(error)
                     if plan.place.is_shared() && format!("{error:#}").contains("address already in use") =>
                 {

@@ -53,7 +53,8 @@ struct File {
 }
 
 impl Image {
-    /// An image with no files but an empty `/tmp` for everybody. `name` has to be complete: `localhost/web:1`.
+    /// An image with no files but an empty `/tmp` that all users can write. `name` has to be complete:
+    /// `localhost/web:1`.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };

@@ -19,8 +19,8 @@ use crate::wait::POLL_INTERVAL;
 
 /// Carries connections into a node's network.
 ///
-/// A socket belongs to the network in which it was made, whoever uses it: listeners are made here and given to a thread
-/// that has moved there, whose own sockets lead on.
+/// A socket belongs to the network in which it was made, whichever thread uses it: listeners are made here and given to
+/// a thread that has moved there, whose own sockets lead on.
 #[derive(Debug)]
 pub(super) struct Forwarder {
     /// Present until we are dropped.
@@ -91,7 +91,7 @@ impl Drop for Forwarder {
     }
 }
 
-/// Ends, with all connections, when nobody can give orders any more.
+/// Ends, with all connections, when the sender of orders is dropped.
 async fn serve(mut orders: UnboundedReceiver<Order>) {
     while let Some(Order { listener, target }) = orders.recv().await {
         match tokio::net::TcpListener::from_std(listener) {

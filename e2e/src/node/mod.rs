@@ -45,7 +45,7 @@ use crate::{
     wait::{eventually, give_up},
 };
 
-/// Addresses in the node's network, where nobody else has any.
+/// Addresses in the node's network, in which there are no others.
 mod network {
     pub(super) const NODE: &str = "172.31.255.2";
     pub(super) const NODE_NAME: &str = "node";

@@ -44,9 +44,9 @@ pub enum NodePart {
     Kubelet,
     /// Makes Services reachable; what it has set up stays.
     Proxy,
-    /// Gives pods to the node.
+    /// The scheduler, which assigns pods to the node.
     Scheduler,
-    /// Tells pods the addresses of Services.
+    /// Resolves the names of Services for pods.
     Dns,
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Testbed::shared ──> scenario() ──> Scenario   a namespace for each; many at once
-//!                └──> operation() ──> Turn      the operator and the node; nobody else meanwhile
+//!                └──> operation() ──> Turn      the operator and the node; no other scenario meanwhile
 //! ```
 
 mod scenario;

@@ -94,7 +94,7 @@ fn split(workload: &str) -> anyhow::Result<(&str, &str)> {
 
 impl Drop for Scenario {
     fn drop(&mut self) {
-        // Also if the test has failed. Nobody waits for it: the pods of the next one may start meanwhile.
+        // Also if the test has failed. It is not waited for: the pods of the next one may start meanwhile.
         let outcome = std::process::Command::new(paths::binaries().join("kubectl"))
             .args(["delete", "namespace", &self.space.name, "--wait=false"])
             .env("KUBECONFIG", &self.bed.kubeconfig)

@@ -1,4 +1,4 @@
-//! Somebody who writes a workload all the time.
+//! A client that writes a workload all the time.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -16,7 +16,7 @@ async fn a_secret_is_nowhere_in_clear() -> anyhow::Result<()> {
     space.apply_text(&manifests.replace("first secret", &secrets[0]).replace("in clear", &note)).await?;
     space.rolled_out("deployment/app").await?;
     space.set("secret/vault", "token", &secrets[1]).await?;
-    // Somebody does see it: the application, after the reload.
+    // The application does see it, after the reload.
     let seen = |answer: &serde_json::Value| answer["at_start"]["env"]["TOKEN"] == secrets[1];
     space.get_until("app", "/", "the second token", seen).await?;
     space.rolled_out("deployment/app").await?;
@@ -37,7 +37,7 @@ async fn a_secret_is_nowhere_in_clear() -> anyhow::Result<()> {
     files(&space, cluster, &forms, &note).await
 }
 
-/// A text to look into, and what must be there: a search that finds nothing at all proves nothing.
+/// A text to search, and what must be there: a search that finds nothing at all proves nothing.
 struct Place {
     name: String,
     text: String,

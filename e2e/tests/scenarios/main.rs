@@ -1,4 +1,4 @@
-//! The scenarios of `docs/examples` and the operator's own troubles, on a cluster whose pods really run.
+//! The scenarios of `docs/examples` and operator failures, on a cluster whose pods really run.
 
 mod containers;
 mod crashing;

@@ -1,4 +1,5 @@
-//! The operator's own troubles: what its absence, upgrades and rotations, and those of the node, do to workloads.
+//! docs/examples/operations.md, operator failures: what its absence, upgrades and rotations, and those of the node, do
+//! to workloads.
 
 use anyhow::{Context as _, ensure};
 use pod_reloader_e2e::testbed::{ROLLOUT_TIMEOUT, Turn, under_writes};
@@ -18,7 +19,7 @@ async fn application(turn: &Turn, name: &str) -> anyhow::Result<(Scenario, Vec<S
     Ok((space, pods))
 }
 
-/// Acts while somebody writes the application, of which nothing may be lost and nothing restarted.
+/// Acts while a client writes the application, of which nothing may be lost and nothing restarted.
 async fn harms_nobody(
     space: &Scenario,
     pods: &[SeenPod],
@@ -119,7 +120,7 @@ async fn c4_7_a_rotation_of_the_certificates_refuses_no_write() -> anyhow::Resul
     still_reloads(&space, &pods).await
 }
 
-/// The line that tells when the certificate that is served expires.
+/// The line that says when the certificate that is served expires.
 fn expiry(metrics: &str) -> anyhow::Result<&str> {
     let name = "pod_reloader_certificate_expiry_timestamp_seconds";
     metrics.lines().find(|line| line.starts_with(name)).context("no metric with the expiry")
@@ -215,7 +216,7 @@ async fn a_restart_of_the_node_restarts_no_pod_and_loses_no_change() -> anyhow::
     cluster.kill(NodePart::Kubelet).await?;
     cluster.kill(NodePart::Containerd).await?;
     let before = space.config_hash("deployment/app").await?;
-    // The operator runs on, though nobody watches over its pods.
+    // The operator keeps running, though no kubelet watches over its pods.
     space.set("secret/random-env-secret", "RANDOM_ENV_SECRET", "changed while the kubelet was away").await?;
     space.hash_changes("deployment/app", &before).await?;
     cluster.start_again(NodePart::Containerd).await?;

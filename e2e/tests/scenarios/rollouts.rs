@@ -27,8 +27,8 @@ async fn a_reload_keeps_to_the_settings_of_the_rolling_update() -> anyhow::Resul
     Ok(())
 }
 
-/// Changes the colour, and tells how many pods there were at most, and how many were ready at least, until all
-/// three are new.
+/// Changes the colour, and returns how many pods there were at most, and how many were ready at least, until all three
+/// are new.
 async fn follow(space: &Scenario, color: &str) -> anyhow::Result<(usize, usize)> {
     let before = space.pods("app").await?;
     let seen = RefCell::new((0, usize::MAX));

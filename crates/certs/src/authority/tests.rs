@@ -1,5 +1,5 @@
 use super::*;
-use crate::pair::{make_leaf, normal_host};
+use crate::pair::{make_leaf, normalize_host};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -237,12 +237,12 @@ fn hosts_have_one_way_to_be_written() {
         ("127.0.0.1", "127.0.0.1"),
         ("Host.Example.", "host.example"),
     ] {
-        assert_eq!(normal_host(host).as_deref(), Some(normal));
+        assert_eq!(normalize_host(host).as_deref(), Some(normal));
         let state = State::create(&hosts(&[normal]), start(), &LIFETIMES).unwrap();
         assert_eq!(state.next_step(&hosts(&[normal]), start(), &LIFETIMES, None), None, "{host}");
     }
-    assert_eq!(normal_host("b\u{fc}cher.example"), None);
-    assert_eq!(normal_host("."), None);
+    assert_eq!(normalize_host("b\u{fc}cher.example"), None);
+    assert_eq!(normalize_host("."), None);
 }
 
 #[test]

@@ -52,14 +52,14 @@ impl Legacy {
         tokio::spawn(async move {
             while !stop.is_cancelled() {
                 // Refused writes are tried again.
-                let _ = legacy.look().await;
+                let _ = legacy.pass().await;
                 sleep(Duration::from_secs(1)).await;
             }
         });
         (Replica { certificates, shutdown }, complaints)
     }
 
-    async fn look(&mut self) -> kube::Result<()> {
+    async fn pass(&mut self) -> kube::Result<()> {
         let secrets = Api::<Secret>::namespaced(client(&self.server), "ns");
         let configurations = Api::<MutatingWebhookConfiguration>::all(client(&self.server));
         let named = |name: &str| ListParams::default().fields(&format!("metadata.name={name}"));

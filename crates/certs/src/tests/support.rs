@@ -30,7 +30,7 @@ pub(super) const CERTIFICATE: &str = "certificates";
 pub(super) const CAS: &str = "cas";
 pub(super) const CONFIGURATION: &str = "webhook";
 pub(super) const RENEW: &str = "pod-reloader.cs.sap.com/renew";
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One object of each name, with versions. Watches never say anything, so that every change is found by looking.
 #[derive(Default)]
@@ -281,5 +281,5 @@ pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not come about");
+    assert!(tokio::time::timeout(TIMEOUT, wait).await.is_ok(), "{what} did not come about");
 }

@@ -19,7 +19,7 @@ pub const FORMER_KEPT: Duration = Duration::from_hours(24);
 
 /// On the Secret: until when the installation leaves all workloads to another one (RFC 3339).
 pub const STANDING_DOWN: &str = "pod-reloader.cs.sap.com/standing-down-until";
-/// How long it does; then it looks whether the other one is still there.
+/// How long it does; then it checks whether the other one is still there.
 pub const STAND_DOWN: Duration = Duration::from_hours(1);
 
 /// In the Secret: the keys that this one replaced, with their times.
@@ -50,8 +50,8 @@ pub(super) fn to_secret(key: &DigestKey) -> Secret {
     own_secret(SECRET_NAME, "Opaque", data)
 }
 
-/// What is to take the place of a damaged Secret. Its annotations stay: that this installation stands down, say, or that
-/// somebody asks for another key.
+/// What is to take the place of a corrupt Secret. Its annotations stay: that this installation stands down, say, or
+/// that another key is asked for.
 pub(super) fn repaired(damaged: &Secret, held: &DigestKey, former: &[FormerKey]) -> Secret {
     let mut repaired = with_former(to_secret(held), former);
     repaired.metadata.resource_version.clone_from(&damaged.metadata.resource_version);
@@ -100,7 +100,7 @@ pub(super) fn former(secret: &Secret, now: Timestamp) -> (Vec<FormerKey>, bool) 
     (kept, has_others)
 }
 
-/// Whether somebody asks for another key.
+/// Whether another key is asked for.
 pub(super) fn is_rotation_asked(secret: &Secret) -> bool {
     secret.annotations().contains_key(RENEW)
 }

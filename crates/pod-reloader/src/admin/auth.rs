@@ -27,21 +27,21 @@ mod review;
 
 /// How long a caller that was let in is let in again, whatever became of its rights.
 const ALLOWED_FOR: Duration = Duration::from_mins(1);
-/// How long a caller that was turned down is turned down again.
+/// How long a caller that was refused is refused again.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// How long a token that was good is asked about apart from those that nobody knows.
+/// How long a token that was good is reviewed apart from unknown ones.
 const KNOWN_FOR: Duration = Duration::from_hours(1);
 /// Verdicts that are kept.
-const MOST_VERDICTS: usize = 1024;
-/// Questions at once, for tokens that were good before and for others each.
+const MAX_VERDICTS: usize = 1024;
+/// Reviews at once, for tokens that were good before and for others each.
 const AT_ONCE: usize = 2;
-/// How long the place of a question stays taken that led to nothing good: eight such questions in a second at most.
+/// How long the place of a review stays taken that ended without access: eight such reviews in a second at most.
 const PACE: Duration = Duration::from_millis(250);
-/// How long a question waits for its turn, and how long it may take. Prometheus gives up after ten seconds.
+/// How long a review waits for its turn, and how long it may take. Prometheus gives up after ten seconds.
 const TURN: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 /// More than any token has.
-const MOST_TOKEN: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// What the API server says of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,10 +130,10 @@ impl Gate {
     fn remember(&self, token: TokenDigest, verdict: Verdict) {
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if verdicts.len() >= MOST_VERDICTS {
+        if verdicts.len() >= MAX_VERDICTS {
             verdicts.retain(|_, judged| judged.counts(now) || judged.is_known(now));
         }
-        if verdicts.len() >= MOST_VERDICTS && !verdicts.contains_key(&token) {
+        if verdicts.len() >= MAX_VERDICTS && !verdicts.contains_key(&token) {
             // In the place of a bad one, never of a good one.
             let bad = verdicts.iter().find(|(_, judged)| judged.verdict != Verdict::Allowed);
             let Some(bad) = bad.map(|(token, _)| *token) else { return };
@@ -153,7 +153,7 @@ impl Gate {
             tracing::debug!("too many tokens wait for their review");
             return Err(Unavailable);
         };
-        // Somebody with the same token may have asked meanwhile.
+        // Another request with the same token may have asked meanwhile.
         if let (Some(verdict), _) = self.remembered(&digest) {
             return Ok(verdict);
         }
@@ -166,7 +166,7 @@ impl Gate {
                 gate.remember(digest, verdict);
             }
             let is_good = matches!(verdict, Ok(Verdict::Allowed));
-            // Nobody may be there to hear it.
+            // The caller may have given up meanwhile.
             let _ = sender.send(verdict);
             if !is_good {
                 sleep(PACE).await;
@@ -233,7 +233,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     let is_token = scheme.eq_ignore_ascii_case("bearer")
-        && (1..=MOST_TOKEN).contains(&token.len())
+        && (1..=MAX_TOKEN_BYTES).contains(&token.len())
         && token.bytes().all(|byte| byte.is_ascii_graphic());
     is_token.then_some(token)
 }

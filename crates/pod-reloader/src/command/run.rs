@@ -39,8 +39,8 @@ use crate::signals::StopSignals;
 use crate::tasks::Tasks;
 use crate::terms::reconcile_while_leading;
 
-/// How long requests, writes and the Lease may take to come to their end.
-const WIND_DOWN: Duration = Duration::from_secs(25);
+/// How long requests, writes and the release of the Lease may take at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 impl Command for Args {
     fn validate(&self) -> Result<(), String> {
@@ -67,8 +67,10 @@ async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::install()?;
     let api = ApiServer::connect(&args).await?;
     let metrics = Metrics::register(&args, &api.client, &line_limit)?;
+    // Before any task starts: an address that is taken ends the process with an error that names it.
     let ports = Ports::open(&args).await?;
     let has_webhook = ports.webhook.is_some();
+    // Only the API server goes on sending requests until it has noticed that this replica is not ready.
     let delay = if has_webhook { args.shutdown_delay } else { Duration::ZERO };
 
     let mut operator = Operator {
@@ -151,7 +153,7 @@ struct Operator {
     certificates: Arc<Certificates>,
     has_webhook: bool,
     stop: CancellationToken,
-    /// The webhook stops later than the rest: requests come until everybody has noticed that it is not ready.
+    /// The webhook stops later than the rest: requests come until every node has noticed that it is not ready.
     stop_serving: CancellationToken,
     is_stopping: Arc<AtomicBool>,
     tasks: Tasks,
@@ -173,6 +175,7 @@ impl Operator {
         }
         self.tasks.spawn("log report", stoppable(line_limit.report(), self.stop_serving.clone()));
 
+        // Upkeep stops as late as the webhook: requests that come until then need the key and the own user name.
         let (keeper, key) = KeyKeeper::new(client.clone(), namespace, self.metrics.api.clone());
         self.tasks.spawn("digest key", stoppable(keeper.run(), self.stop_serving.clone()));
 
@@ -210,6 +213,7 @@ impl Operator {
             Some(gate) => admin::metrics_behind(gate.clone(), registry),
         };
         let metrics_transport = serving::metrics_transport(&self.args.tls, &self.certificates)?;
+        // Probes have to see that this replica is not ready any more, so these ports do not close before the webhook.
         let stop = Stop { soon: self.stop_serving.clone(), now: self.stop_serving.clone() };
         for (name, port, transport, router) in [
             ("health", health, Transport::Plain, admin::health(readiness)),
@@ -262,6 +266,7 @@ impl Operator {
             &self.stop_serving,
         );
         let port = port.over(Transport::Tls(tls.await?));
+        // From the signal on answers ask clients to close, so that they connect to another replica within the delay.
         let stop = Stop { soon: self.stop.clone(), now: self.stop_serving.clone() };
         self.tasks.spawn("webhook", server::serve(port, router, metrics, stop));
         Ok(())
@@ -304,6 +309,7 @@ impl Operator {
             error = self.tasks.ended() => return Err(error),
         }
         tracing::info!("shutting down");
+        // Readiness goes down first, so that new connections are routed to other replicas.
         self.is_stopping.store(true, Ordering::Relaxed);
         // At once, so that a successor takes over while this one still answers.
         self.stop.cancel();
@@ -312,7 +318,7 @@ impl Operator {
             () = signals.received() => tracing::info!("second signal: skipping the shutdown delay"),
         }
         self.stop_serving.cancel();
-        self.tasks.wind_down(WIND_DOWN).await;
+        self.tasks.shut_down(SHUTDOWN_TIMEOUT).await;
         tracing::info!("shutdown complete");
         Ok(())
     }

@@ -24,7 +24,7 @@ use crate::logging::LineLimit;
 use crate::signals::StopSignals;
 
 /// How long the webhook and the reconciler have, each; the settle window comes on top.
-const PATIENCE: Duration = Duration::from_secs(45);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Flags that the test has a use for, by their ids, with what they say here if that is not what they say to the
@@ -160,7 +160,7 @@ impl Test {
             .patch(&self.name, &PatchParams::default(), &change)
             .await
             .context("cannot change the ConfigMap")?;
-        let after = until(PATIENCE + settle_window, || self.another_hash(&before))
+        let after = until(RELOAD_TIMEOUT + settle_window, || self.another_hash(&before))
             .await
             .context("the reconciler did not reload the Deployment: see the leader's logs")?;
         println!("the reconciler gave it another after the ConfigMap had changed: {after}");
@@ -171,7 +171,7 @@ impl Test {
     async fn first_hash(&self) -> anyhow::Result<String> {
         if !self.has_webhook {
             self.create_deployment().await.context("cannot create a Deployment")?;
-            let hash = until(PATIENCE, || self.another_hash("")).await.context(
+            let hash = until(RELOAD_TIMEOUT, || self.another_hash("")).await.context(
                 "the reconciler put no hash on an opted-in Deployment: see the leader's logs, and whether \
                  --namespaces and --namespace-selector cover this namespace",
             )?;
@@ -179,7 +179,7 @@ impl Test {
             return Ok(hash);
         }
         // A webhook that was registered a moment ago may not be trusted yet.
-        let hash = until(PATIENCE, || self.create_with_hash()).await.context(
+        let hash = until(RELOAD_TIMEOUT, || self.create_with_hash()).await.context(
             "the webhook put no hash on an opted-in Deployment: see the operator's logs, whether the \
              MutatingWebhookConfiguration has a caBundle, and whether --namespace-selector covers this namespace",
         )?;

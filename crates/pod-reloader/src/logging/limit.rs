@@ -13,7 +13,7 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// The parts that write lines because somebody calls. The reconciler's lines follow from writes of its own, which are
+/// The parts that write lines because a client calls. The reconciler's lines follow from writes of its own, which are
 /// paced, and none of them may be missing (5.8).
 const CALLED: [&str; 4] =
     ["pod_reloader_webhook", "pod_reloader_serving", "pod_reloader_certs", "pod_reloader_k8s"];

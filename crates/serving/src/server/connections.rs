@@ -2,8 +2,8 @@
 //!
 //! Every newcomer is accepted; if the port is full then, an older connection is asked to end in its place:
 //!
-//! 1. Peers that have less than half of what the largest has are spared, so that nobody pays for a crowd that somebody
-//!    else makes.
+//! 1. Peers that have less than half of what the largest has are spared, so that no client pays for a crowd that
+//!    another makes.
 //! 2. Of the others, a connection without a request goes first: of the peer that has most, the one that has had none for
 //!    the longest time. A connection that has not got as far as a request is idle since it was accepted, but has a second
 //!    for that.
@@ -245,7 +245,7 @@ mod tests {
         advance(YOUNG_REQUEST).await;
         entries.push(admit(&connections, 2).await);
         assert_eq!(leaving(&entries), [0, 1, 2, 3], "the idle ones are of peers that have much less");
-        // From here on nobody has less than half of what another has.
+        // From here on no peer has less than half of what another has.
         entries.push(admit(&connections, 2).await);
         assert_eq!(leaving(&entries), [0, 1, 2, 3, 8], "an idle one before those with a request");
         running.clear();

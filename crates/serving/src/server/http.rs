@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::connections::Entry;
-use super::load::{AnswerBody, Load, Running, has_been_idle, has_begun_too_late, has_taken_too_long};
+use super::load::{AnswerBody, Load, Running, has_been_idle, has_taken_too_long, header_timed_out};
 use super::opening::Stream;
 use super::read_ahead::Share;
 use super::{Connection, Protocol};
@@ -68,7 +68,7 @@ impl Connection {
         }
     }
 
-    /// The router, which is told who asks, and whose requests count from their head to the end of the answer.
+    /// The router, which gets the peer's address, and whose requests count from their head to the end of the answer.
     fn service(
         &self,
         protocol: Protocol,
@@ -100,7 +100,7 @@ impl Connection {
         S::Future: Send + 'static,
     {
         let mut connection = std::pin::pin!(connection);
-        let is_to_end = async {
+        let should_close = async {
             // It would end before it began.
             if self.stop.soon.is_cancelled() {
                 tokio::select! {
@@ -108,11 +108,11 @@ impl Connection {
                     () = entry.leave.cancelled() => {}
                 }
             }
-            self.is_to_end(entry).await;
+            self.should_close(entry).await;
         };
         tokio::select! {
             ended = &mut connection => return log_end(ended),
-            () = is_to_end => {}
+            () = should_close => {}
         }
         // In two steps (RFC 9113, section 6.8): no request is lost between the client and us.
         connection.as_mut().graceful_shutdown();
@@ -127,10 +127,10 @@ impl Connection {
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = &mut connection => return log_end(ended),
-            () = has_begun_too_late(load(), self.limits.header) => {
+            () = header_timed_out(load(), self.limits.header) => {
                 return self.metrics.count_evicted("no_request");
             }
-            () = self.is_to_end(entry) => {}
+            () = self.should_close(entry) => {}
         }
         // HTTP/1.1 has no word for "send no more": a connection that is closed between two requests may be lost to
         // the second. So its next answer says that it was the last.
@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Returns when the connection has lasted long enough.
-    async fn is_to_end(&self, entry: &Entry) {
+    async fn should_close(&self, entry: &Entry) {
         tokio::select! {
             () = self.stop.soon.cancelled() => {}
             () = self.stop.now.cancelled() => {}

@@ -27,8 +27,8 @@ pub struct Limits {
     pub max_age: Duration,
     /// How long requests may take after shutdown began.
     pub drain: Duration,
-    /// Bytes of request bodies that all HTTP/2 clients together may send before anybody asks for them, beyond the
-    /// 64 KiB that the protocol allows each connection anyway.
+    /// Bytes of request bodies that all HTTP/2 clients together may send before the server reads them, beyond the 64
+    /// KiB that the protocol allows each connection anyway.
     pub read_ahead: usize,
 }
 
@@ -59,7 +59,7 @@ impl Limits {
             leaving: 16,
             header: Duration::from_secs(10),
             request: Duration::from_secs(30),
-            // Whoever keeps a connection does not hold up the end.
+            // A client that keeps its connection does not hold up the shutdown.
             drain: Duration::from_secs(1),
             read_ahead: 0,
             ..Self::webhook()

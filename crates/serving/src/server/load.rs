@@ -131,12 +131,12 @@ pub(super) async fn has_been_idle(mut load: watch::Receiver<Load>, limit: Durati
             return;
         }
     }
-    // The connection has ended, and whoever waits will hear of it.
+    // The connection has ended, which the caller's `select!` notices by itself.
     std::future::pending::<()>().await;
 }
 
 /// Returns if no request has begun within that time.
-pub(super) async fn has_begun_too_late(mut load: watch::Receiver<Load>, limit: Duration) {
+pub(super) async fn header_timed_out(mut load: watch::Receiver<Load>, limit: Duration) {
     if timeout(limit, load.wait_for(|load| load.has_begun)).await.is_ok() {
         std::future::pending::<()>().await;
     }

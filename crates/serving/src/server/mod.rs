@@ -38,7 +38,7 @@ use crate::metrics::{Metrics, PortMetrics};
 
 /// After an error of accept(2).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often is asked whether somebody can go when all descriptors of a port are taken.
+/// How often to check for a connection that can be closed when all descriptors of a port are taken.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a port's clients speak below HTTP.
@@ -76,7 +76,7 @@ pub struct Port {
 /// When the server stops.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Soon: everything is still answered, but clients are told not to come again on the same connection.
+    /// Soon: everything is still answered, but responses ask clients to close the connection.
     pub soon: CancellationToken,
     /// Now: no more connections are taken, and what is under way is answered.
     pub now: CancellationToken,
@@ -96,7 +96,7 @@ pub async fn serve(port: Port, app: Router, metrics: Metrics, stop: Stop) {
         while tasks.try_join_next().is_some() {}
         let accepted = async {
             let (stream, address) = accept(&listener, &connections).await?;
-            // Only now that there is somebody whom it is for.
+            // Only now: no connection has to leave unless another one needs its place.
             let slot = slot(&slots, &connections).await?;
             Some((stream, address, slot))
         };
@@ -146,7 +146,7 @@ async fn slot(slots: &Arc<Semaphore>, connections: &Connections) -> Option<Owned
 async fn accept(listener: &TcpListener, connections: &Connections) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok(accepted) => Some(accepted),
-        // That client's business; the next one is not to wait for it.
+        // A client that resets its connection does not hold up the next one.
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");

@@ -37,7 +37,7 @@ impl Connection {
             Ok(Ok(Opening::Ready(stream, protocol))) => return Some((stream, protocol)),
             Ok(Ok(Opening::PlainHttp(stream))) => {
                 self.metrics.count_handshake_error("plain_http");
-                // Whether it takes the answer is its own business.
+                // Best effort: the client may not read the answer.
                 let _ = timeout(self.limits.handshake, refuse(stream)).await;
             }
             Ok(Ok(Opening::Closed)) => self.metrics.count_handshake_error("closed"),
@@ -72,7 +72,7 @@ impl Transport {
     }
 }
 
-/// Tells a client that does not speak TLS that it should.
+/// Answers a client that does not speak TLS that it has to.
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(PLAIN_HTTP_ANSWER).await?;
     stream.shutdown().await?;

@@ -1,4 +1,4 @@
-//! How much HTTP/2 clients may send before anybody asks for it.
+//! How much HTTP/2 clients may send before the server reads it.
 //!
 //! A body is read when there is room for it in the memory budget, but what the client's windows allow it may send
 //! before, and that is in no budget. So the windows of all connections together are bounded: each connection gets an

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -116,13 +116,13 @@ impl Server {
     pub async fn tcp_from(&self, client: u8) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, client], 0).into()).unwrap();
-        timeout(PATIENCE, socket.connect(self.address)).await.unwrap().unwrap()
+        timeout(TIMEOUT, socket.connect(self.address)).await.unwrap().unwrap()
     }
 
     async fn tls(&self, stream: TcpStream, alpn: &[u8]) -> TlsStream<TcpStream> {
         let name = ServerName::try_from("localhost").unwrap();
         let handshake = self.authority.connector(alpn).connect(name, stream);
-        timeout(PATIENCE, handshake).await.unwrap().unwrap()
+        timeout(TIMEOUT, handshake).await.unwrap().unwrap()
     }
 
     pub fn metric(&self, line: &str) -> bool {
@@ -178,7 +178,7 @@ pub async fn answer(stream: &mut (impl AsyncRead + Unpin), body: &str) -> String
     let mut text = String::new();
     while !text.ends_with(body) {
         let mut part = [0; 1024];
-        let n = timeout(PATIENCE, stream.read(&mut part)).await.unwrap().unwrap();
+        let n = timeout(TIMEOUT, stream.read(&mut part)).await.unwrap().unwrap();
         assert!(n > 0, "the connection ended after {text:?}");
         text.push_str(std::str::from_utf8(&part[..n]).unwrap());
     }
@@ -189,7 +189,7 @@ pub async fn answer(stream: &mut (impl AsyncRead + Unpin), body: &str) -> String
 /// Waits until the server has closed or reset the connection.
 pub async fn ends(stream: &mut (impl AsyncRead + Unpin)) {
     let mut rest = vec![];
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
 }
 
 pub async fn until(condition: impl Fn() -> bool) {
@@ -198,5 +198,5 @@ pub async fn until(condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap();
+    timeout(TIMEOUT, wait).await.unwrap();
 }

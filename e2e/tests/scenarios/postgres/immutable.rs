@@ -36,7 +36,7 @@ async fn an_immutable_config_map_with_a_new_name_is_one_rollout_with_its_deploym
     shop.nothing_happened_since(&after, "the old ConfigMap deleted").await?;
     shop.is_refused("configmap/api-config-v2").await?;
     shop.nothing_happened_since(&after, "an attempt to edit the new one").await?;
-    // Somebody who wants to keep the name has to delete it first, and that would leave the running pods alone too.
+    // A user who wants to keep the name has to delete it first, and that would leave the running pods alone too.
     space.kubectl(&["delete", "configmap/api-config-v2"]).await?;
     shop.nothing_happened_since(&after, "the new one deleted").await?;
     space.apply("postgres/8-immutable-config.yaml").await?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::shop::{API, Shop, WRITES, is_rewritten};
 
-/// How long a request is under way, in milliseconds. Long enough for both pods to be told to go meanwhile, and shorter
+/// How long a request is under way, in milliseconds. Long enough for both pods to get SIGTERM meanwhile, and shorter
 /// than the minute that they then have.
 const SLOW: u64 = 40_000;
 
@@ -67,7 +67,7 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
     Ok(())
 }
 
-/// The other way round: new pods are not let in until the database is told, and that stops the rollout.
+/// The other way round: new pods are not let in until the database has the new password, and that stops the rollout.
 async fn the_secret_first(shop: &Shop) -> anyhow::Result<()> {
     let before = shop.snapshot().await?;
     shop.seal("third-password").await?;

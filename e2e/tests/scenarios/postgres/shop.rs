@@ -79,7 +79,7 @@ impl Shop {
 
     async fn state(&self, app: &str, workload: &str) -> anyhow::Result<State> {
         self.space.rolled_out(workload).await?;
-        // Pods that an update has left behind may not have been told to go yet.
+        // Pods that an update has left behind may not have got SIGTERM yet.
         let replicas: usize = self.space.field(workload, ".spec.replicas").await?.parse()?;
         let pods = eventually(format!("{replicas} pods of {app}"), ROLLOUT_TIMEOUT, || async {
             let pods = self.space.pods(app).await?;
@@ -110,7 +110,7 @@ impl Shop {
         Ok(output.trim().to_owned())
     }
 
-    /// Seals another password. The database is not told.
+    /// Seals another password. The database does not learn of it.
     pub(super) async fn seal(&self, password: &str) -> anyhow::Result<()> {
         let patch = json!({"spec": {"encryptedData": {"password": sealed(password)}}}).to_string();
         self.space.kubectl(&["patch", "sealedsecret/database", "--type=merge", "--patch", &patch]).await?;
@@ -133,7 +133,7 @@ pub(super) async fn make_sealer(space: &Scenario) -> anyhow::Result<()> {
 /// Waits until the Secret was written so many times more.
 pub(super) async fn is_rewritten(space: &Scenario, times: usize) -> anyhow::Result<()> {
     let mut last = String::new();
-    // The first look only tells what to compare with.
+    // The first poll only gives what to compare with.
     for time in 0..=times {
         last = eventually(format!("write {time} of {SECRET}"), ROLLOUT_TIMEOUT, || async {
             let path = r".metadata.annotations.seal\.example\.com/written";

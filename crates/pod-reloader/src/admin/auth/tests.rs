@@ -130,7 +130,7 @@ async fn c4_11_the_metrics_are_for_those_who_may_get_them() {
     ] {
         assert_eq!(metrics.ask(authorization).await.0, status, "{authorization:?}");
     }
-    assert_eq!(metrics.ask(&[&format!("Bearer {}", "x".repeat(MOST_TOKEN + 1))]).await.0, 401);
+    assert_eq!(metrics.ask(&[&format!("Bearer {}", "x".repeat(MAX_TOKEN_BYTES + 1))]).await.0, 401);
     assert_eq!(metrics.api.count(), 0, "without a token there is nothing to ask");
 
     let (status, text) = metrics.ask(GOOD).await;
@@ -222,25 +222,25 @@ async fn c4_11_a_flood_of_bad_tokens_neither_storms_the_api_server_nor_shuts_oth
     let asked = questions.iter().filter(|(_, spec)| is_bad(spec)).count();
     assert!((100..=900).contains(&asked), "{asked} questions");
     let kept = metrics.gate.verdicts.lock().unwrap().len();
-    assert!(kept <= MOST_VERDICTS, "{kept} verdicts are kept");
+    assert!(kept <= MAX_VERDICTS, "{kept} verdicts are kept");
 }
 
 #[tokio::test(start_paused = true)]
 async fn c4_11_verdicts_are_bounded_and_bad_ones_push_out_no_good_one() {
     let metrics = Metrics::new();
     let digest = |number: usize| Sha256::digest(number.to_be_bytes()).into();
-    let good = MOST_VERDICTS / 2;
-    for number in 0..2 * MOST_VERDICTS {
+    let good = MAX_VERDICTS / 2;
+    for number in 0..2 * MAX_VERDICTS {
         let verdict = if number < good { Verdict::Allowed } else { Verdict::Unauthenticated };
         metrics.gate.remember(digest(number), verdict);
     }
     for number in 0..good {
         assert_eq!(metrics.gate.remembered(&digest(number)), (Some(Verdict::Allowed), true));
     }
-    assert_eq!(metrics.gate.verdicts.lock().unwrap().len(), MOST_VERDICTS);
+    assert_eq!(metrics.gate.verdicts.lock().unwrap().len(), MAX_VERDICTS);
     metrics.gate.remember(digest(1 << 20), Verdict::Allowed);
     assert_eq!(metrics.gate.remembered(&digest(1 << 20)), (Some(Verdict::Allowed), true));
-    assert_eq!(metrics.gate.verdicts.lock().unwrap().len(), MOST_VERDICTS);
+    assert_eq!(metrics.gate.verdicts.lock().unwrap().len(), MAX_VERDICTS);
     sleep(KNOWN_FOR).await;
     metrics.gate.remember(digest(2 << 20), Verdict::Unauthenticated);
     assert_eq!(metrics.gate.verdicts.lock().unwrap().len(), 1);

@@ -108,13 +108,13 @@ impl Background {
 
     /// Notes that the cluster is up.
     pub(crate) fn is_up(&self, text: &str) -> anyhow::Result<()> {
-        // At once or not at all: somebody may be reading.
+        // At once or not at all: another process may be reading.
         let whole = self.up.with_extension("tmp");
         fs::write(&whole, text).with_context(|| format!("cannot write {}", whole.display()))?;
         fs::rename(&whole, &self.up).with_context(|| format!("cannot write {}", self.up.display()))
     }
 
-    /// Notes that nobody serves.
+    /// Records that no cluster is served.
     pub(crate) fn is_over(&self) -> anyhow::Result<()> {
         self.forget()
     }

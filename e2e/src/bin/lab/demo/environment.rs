@@ -235,7 +235,7 @@ impl Environment {
         kubeconfig
     }
 
-    /// Says where to look for the reason of an error.
+    /// Says where to find the reason of an error.
     fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
         let Cluster::ControlPlane { operators, .. } = &self.cluster else {
             return anyhow!("{error:#}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// How a builder gets from the source to the image: what `make image` does. docs/releasing.md describes the parameters.
 const BUILD_TYPE: &str = "https://pod-reloader.cs.sap.com/buildtypes/make-image/v1";
-/// For a build that nobody says where it ran.
+/// For a build of which it is not known where it ran.
 const UNKNOWN_BUILDER: &str = "https://pod-reloader.cs.sap.com/builders/unknown";
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +101,7 @@ impl Args {
         let builder = if self.builder.is_empty() { UNKNOWN_BUILDER } else { &self.builder };
         let byproducts: Vec<_> = self.byproducts.iter().map(|one| descriptor("name", one)).collect();
         let mut run = json!({"builder": {"id": builder}, "byproducts": byproducts});
-        // No times: whoever builds the same must get the same.
+        // No times: another build of the same source must give the same bytes.
         if !self.invocation.is_empty() {
             run["metadata"] = json!({"invocationId": self.invocation});
         }
