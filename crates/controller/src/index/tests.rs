@@ -9,9 +9,14 @@ fn workload(name: &str) -> WorkloadRef {
     WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() }
 }
 
+/// The workload, in the namespace that the watches tell of.
+fn read(object: &serde_json::Value) -> Workload {
+    Workload::read(DEPLOYMENT, &object.to_string()).unwrap().placed_in("ns")
+}
+
 fn listing(configmaps: &str) -> Workload {
     let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: configmaps}}});
-    Workload::read(DEPLOYMENT, &object.to_string()).unwrap()
+    read(&object)
 }
 
 fn requiring(configmaps: &str, required: &str) -> Workload {
@@ -19,7 +24,7 @@ fn requiring(configmaps: &str, required: &str) -> Workload {
         "metadata": {"annotations": {CONFIGMAPS: configmaps}},
         "spec": {"template": {"spec": {"containers": [{"envFrom": [{"configMapRef": {"name": required}}]}]}}}
     });
-    Workload::read(DEPLOYMENT, &object.to_string()).unwrap()
+    read(&object)
 }
 
 fn configmap(name: &str) -> ConfigRef {
@@ -78,8 +83,7 @@ fn c1_3_a_workload_that_is_ignored_is_dropped() {
     let (mut index, now) = settled();
     let object =
         serde_json::json!({"metadata": {"labels": {IGNORED: "true"}, "annotations": {CONFIGMAPS: "x"}}});
-    let (applied, orphans) =
-        index.apply_workload(&workload("a"), Workload::read(DEPLOYMENT, &object.to_string()).unwrap(), now);
+    let (applied, orphans) = index.apply_workload(&workload("a"), read(&object), now);
     assert_eq!(applied, Applied::Unmanaged);
     assert_eq!(orphans.len(), 2);
 }
@@ -218,7 +222,11 @@ fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() 
 fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_than_there_is() {
     let (mut index, now) = (Index::new(WINDOW, true, 9), Instant::now());
     let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..workload(name) };
-    let mut apply = |workload: WorkloadRef, lists| index.apply_workload(&workload, listing(lists), now).0;
+    let listing = |workload: &WorkloadRef, lists| listing(lists).placed_in(&workload.namespace);
+    let mut apply = |workload: WorkloadRef, lists| {
+        let lists = listing(&workload, lists);
+        index.apply_workload(&workload, lists, now).0
+    };
     assert_eq!(apply(of("greedy", "a"), "a,b,c,d"), Applied::NoRoom);
     assert_eq!(apply(of("greedy", "b"), "a,b,c"), Applied::Managed);
     assert_eq!(apply(of("greedy", "c"), "a,b,c"), Applied::Managed, "they are there already");
@@ -229,10 +237,11 @@ fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_
     assert_eq!(apply(of("fourth", "a"), "a"), Applied::Managed);
     // What goes makes room.
     index.delete_workload(&of("second", "a"));
-    assert_eq!(index.apply_workload(&of("fourth", "b"), listing("a,b,c"), now).0, Applied::Managed);
+    let fourth = of("fourth", "b");
+    assert_eq!(index.apply_workload(&fourth, listing(&fourth, "a,b,c"), now).0, Applied::Managed);
     // One that no longer fits is dropped as a whole.
-    assert_eq!(index.apply_workload(&of("fourth", "b"), listing("a,b,c,d"), now).0, Applied::NoRoom);
-    assert!(!index.contains(&of("fourth", "b")));
+    assert_eq!(index.apply_workload(&fourth, listing(&fourth, "a,b,c,d"), now).0, Applied::NoRoom);
+    assert!(!index.contains(&fourth));
 }
 
 #[test]
@@ -259,7 +268,7 @@ fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
 fn c3_1_a_workload_is_due_after_a_settle_window_of_its_own() {
     let (mut index, now) = settled();
     let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: "x", SETTLE_WINDOW: "1m"}}});
-    index.apply_workload(&workload("own"), Workload::read(DEPLOYMENT, &object.to_string()).unwrap(), now);
+    index.apply_workload(&workload("own"), read(&object), now);
     change(&mut index, "x", "2", 1, now);
     assert_eq!(index.due(&workload("a")), Some(now + WINDOW));
     assert_eq!(index.due(&workload("own")), Some(now + Duration::from_mins(1)));
