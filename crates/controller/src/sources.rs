@@ -93,3 +93,7 @@ pub(crate) fn first_seen(snapshot: &Snapshot) -> FirstSeen {
         .filter_map(|reference| Some((reference.object.clone(), reference.first_seen.clone()?)))
         .collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
+mod tests;

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn c3_the_keys_of_data_and_binary_data_are_told_in_the_same_pass_as_the_sum() {
+    fn c3_5_the_keys_of_data_and_binary_data_are_told_in_the_same_pass_as_the_sum() {
         let object =
             json!({"data": {"a": "1\n", "\u{e9}\"": null}, "binaryData": {"b": "AA=="}, "type": "Opaque"});
         let text = object.to_string();

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn c3_1_a_workload_can_have_a_settle_window_of_its_own() {
+    fn c3_1_a_workloads_own_settle_window_is_read() {
         for (value, expected) in [
             ("30s", SettleWindow::Of(Duration::from_secs(30))),
             (" 1h30m ", SettleWindow::Of(Duration::from_mins(90))),

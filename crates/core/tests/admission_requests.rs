@@ -48,7 +48,7 @@ fn c4_3_a_create_is_decided_from_the_live_configuration() {
 }
 
 #[test]
-fn c3_on_a_create_neither_hash_nor_observed_config_counts() {
+fn c3_19_on_a_create_neither_hash_nor_observed_config_counts() {
     create(&ours(), Decide(NONE, Rollout));
 }
 
@@ -113,7 +113,7 @@ fn c1_2_the_write_that_opts_in_is_decided() {
 }
 
 #[test]
-fn c3_the_write_that_opts_out_keeps_the_hash_and_observed_config_goes() {
+fn c3_18_the_write_that_opts_out_keeps_the_hash_and_observed_config_goes() {
     let kept = Restore(Baseline { hash: Some("h"), observed: None });
     for template_changed in [false, true] {
         for new in [bare(), Manifest::listing(" ,"), bare().hash("another").observed("o")] {
@@ -162,7 +162,7 @@ fn c1_3_the_write_that_removes_the_label_is_an_ordinary_write() {
 }
 
 #[test]
-fn c1_5_a_workload_that_is_being_deleted_is_left_alone() {
+fn c1_5_an_update_of_a_workload_that_is_being_deleted_is_left_alone() {
     for new in [ours(), Manifest::listing("b"), bare()] {
         update(&ours().read(), &new.deleting(), true, LeaveAlone);
     }
@@ -178,9 +178,9 @@ fn the_templates_are_compared_only_where_it_matters() {
     classify(HashMode::Content, &bare().read(), Some(&bare().read()), compare);
 }
 
-/// The row of section 3, to the end: the patch is applied.
+/// To the end: the patch is applied.
 #[test]
-fn c3_somebody_writes_without_the_hash_with_another_one_or_with_copied_annotations_causes_nothing() {
+fn c3_19_somebody_writes_without_the_hash_with_another_one_or_with_copied_annotations_causes_nothing() {
     let old = ours().read();
     for written in [
         Manifest::listing("a"),
@@ -201,4 +201,16 @@ fn c3_somebody_writes_without_the_hash_with_another_one_or_with_copied_annotatio
         json_patch::patch(&mut stored.0, &target.admission_patch(DEPLOYMENT, &new)).unwrap();
         assert_eq!(stored, ours(), "{written:?}");
     }
+}
+
+/// `kubectl rollout undo` writes the template of an earlier revision, and the annotations that Kubernetes kept with it.
+#[test]
+fn c3_23_rollout_undo_is_decided_from_the_current_annotations_and_none_if_only_the_hash_differed() {
+    let old = ours().read();
+    let undone = Manifest::listing("a").hash("of the earlier revision").observed("of the earlier revision");
+    update(&old, &undone, true, Decide(OLD, Rollout));
+    update(&old, &undone, false, Restore(OLD));
+    // The lists of that time come back, too.
+    let undone = Manifest::listing("b").hash("of the earlier revision").observed("of the earlier revision");
+    update(&old, &undone, false, Decide(OLD, Rollout));
 }

@@ -80,7 +80,7 @@ fn c2_3_observed_config_that_is_malformed_unknown_or_beside_another_hash_counts_
 }
 
 #[test]
-fn c3_owners_rollout_replaces_an_adopted_hash_with_the_proper_one() {
+fn c3_22_owners_rollout_replaces_an_adopted_hash_with_the_proper_one() {
     let adopted = {
         let mut world = World::listing("a").with(&cm("a"), "1").left_by_sap();
         world.expect_record_only();
@@ -94,7 +94,7 @@ fn c3_owners_rollout_replaces_an_adopted_hash_with_the_proper_one() {
 }
 
 #[test]
-fn c3_owners_rollout_replaces_a_hash_that_was_kept_while_a_required_object_appeared() {
+fn c3_22_owners_rollout_replaces_a_hash_that_was_kept_while_a_required_object_appeared() {
     let a = cm("a");
     let mut world = World::listing("a").requiring(&a).created();
     world.put(&a, "1");

@@ -13,7 +13,7 @@ use pod_reloader_core::template::Need::{Optional, Required};
 use support::{World, cm, secret};
 
 #[test]
-fn c3_content_of_a_referenced_object_changes_causes_exactly_one() {
+fn c3_3_content_of_a_referenced_object_changes_causes_exactly_one() {
     let a = cm("a");
     for world in
         [World::listing("a"), World::listing("a").requiring(&a), World::listing("a").using_optionally(&a)]
@@ -26,7 +26,7 @@ fn c3_content_of_a_referenced_object_changes_causes_exactly_one() {
 }
 
 #[test]
-fn c3_several_changes_together_cause_exactly_one_and_name_what_changed() {
+fn c3_3_several_changes_together_cause_exactly_one_and_name_what_changed() {
     let mut world =
         World::listing("a,b,c").with(&cm("a"), "1").with(&cm("b"), "1").with(&cm("c"), "1").created();
     world.put(&cm("c"), "2");
@@ -35,14 +35,14 @@ fn c3_several_changes_together_cause_exactly_one_and_name_what_changed() {
 }
 
 #[test]
-fn c3_labels_annotations_owner_or_resource_version_of_it_change_causes_nothing() {
+fn c3_7_labels_annotations_owner_or_resource_version_of_it_change_causes_nothing() {
     let mut world = World::listing("a").with(&cm("a"), "one").created();
     world.relabel(&cm("a"));
     world.expect_nothing();
 }
 
 #[test]
-fn c3_2_a_change_and_its_reversal_cause_nothing() {
+fn c3_2_a_change_and_its_reversal_cause_nothing_in_the_decision() {
     let mut world = World::listing("a").with(&cm("a"), "one").created();
     world.put(&cm("a"), "two");
     world.put(&cm("a"), "one");
@@ -50,7 +50,7 @@ fn c3_2_a_change_and_its_reversal_cause_nothing() {
 }
 
 #[test]
-fn c3_deleted_object_that_the_template_requires_causes_nothing_and_its_digest_is_kept() {
+fn c3_8_deleted_object_that_the_template_requires_causes_nothing_and_its_digest_is_kept() {
     let a = cm("a");
     let mut world = World::listing("a").requiring(&a).with(&a, "one").created();
     world.delete(&a);
@@ -59,7 +59,7 @@ fn c3_deleted_object_that_the_template_requires_causes_nothing_and_its_digest_is
 }
 
 #[test]
-fn c3_deleted_object_that_the_template_does_not_name_causes_nothing_and_its_digest_is_kept() {
+fn c3_8_deleted_object_that_the_template_does_not_name_causes_nothing_and_its_digest_is_kept() {
     let a = cm("a");
     let mut world = World::listing("a").with(&a, "one").created();
     world.delete(&a);
@@ -68,7 +68,7 @@ fn c3_deleted_object_that_the_template_does_not_name_causes_nothing_and_its_dige
 }
 
 #[test]
-fn c3_deleted_object_whose_every_use_is_optional_causes_one_and_is_recorded_as_absent() {
+fn c3_9_deleted_object_whose_every_use_is_optional_causes_one_and_is_recorded_as_absent() {
     let a = cm("a");
     let mut world = World::listing("a").using_optionally(&a).with(&a, "one").created();
     world.delete(&a);
@@ -77,7 +77,7 @@ fn c3_deleted_object_whose_every_use_is_optional_causes_one_and_is_recorded_as_a
 }
 
 #[test]
-fn c3_one_required_use_outweighs_the_optional_ones() {
+fn c3_8_one_required_use_outweighs_the_optional_ones() {
     let a = cm("a");
     let mut world =
         World::listing("a").using_optionally(&a).requiring(&a).using_optionally(&a).with(&a, "1").created();
@@ -86,7 +86,7 @@ fn c3_one_required_use_outweighs_the_optional_ones() {
 }
 
 #[test]
-fn c3_object_comes_back_with_the_recorded_digest_causes_nothing() {
+fn c3_10_object_comes_back_with_the_recorded_digest_causes_nothing() {
     let a = cm("a");
     for world in [World::listing("a"), World::listing("a").requiring(&a)] {
         let mut world = world.with(&a, "one").created();
@@ -98,7 +98,7 @@ fn c3_object_comes_back_with_the_recorded_digest_causes_nothing() {
 }
 
 #[test]
-fn c3_object_comes_back_with_other_content_causes_one() {
+fn c3_11_object_comes_back_with_other_content_causes_one() {
     let a = cm("a");
     for world in [World::listing("a"), World::listing("a").requiring(&a)] {
         let mut world = world.with(&a, "one").created();
@@ -110,7 +110,7 @@ fn c3_object_comes_back_with_other_content_causes_one() {
 }
 
 #[test]
-fn c3_optional_object_that_went_and_comes_back_causes_one_each_time() {
+fn c3_9_optional_object_that_went_and_comes_back_causes_one_each_time() {
     let a = cm("a");
     let mut world = World::listing("a").using_optionally(&a).with(&a, "one").created();
     let with_it = world.hash.clone();
@@ -122,7 +122,7 @@ fn c3_optional_object_that_went_and_comes_back_causes_one_each_time() {
 }
 
 #[test]
-fn c3_first_appearance_of_a_required_object_causes_nothing_and_is_recorded() {
+fn c3_12_first_appearance_of_a_required_object_causes_nothing_and_is_recorded() {
     let a = cm("a");
     let mut world = World::listing("a").requiring(&a).created();
     assert_eq!(world.recorded(&a), Seen::Absent);
@@ -138,7 +138,7 @@ fn c3_first_appearance_of_a_required_object_causes_nothing_and_is_recorded() {
 
 /// A `Secret` made in two steps: pods may have started after the first.
 #[test]
-fn c3_required_object_that_changed_again_before_its_appearance_was_recorded_causes_one() {
+fn c3_13_required_object_that_changed_again_before_its_appearance_was_recorded_causes_one() {
     let a = cm("a");
     for context in [Steady, Rollout] {
         let mut world = World::listing("a").requiring(&a).created();
@@ -151,7 +151,7 @@ fn c3_required_object_that_changed_again_before_its_appearance_was_recorded_caus
 }
 
 #[test]
-fn c3_what_was_superseded_matters_only_for_what_is_recorded_as_absent() {
+fn c3_13_what_was_superseded_matters_only_for_what_is_recorded_as_absent() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").requiring(&a).with(&a, "1").created();
     world.superseded.extend([a.clone(), b.clone(), cm("unlisted")]);
@@ -164,7 +164,7 @@ fn c3_what_was_superseded_matters_only_for_what_is_recorded_as_absent() {
 }
 
 #[test]
-fn c3_first_appearance_of_an_object_that_nothing_requires_causes_one() {
+fn c3_14_first_appearance_of_an_object_that_nothing_requires_causes_one() {
     let a = cm("a");
     for world in [World::listing("a"), World::listing("a").using_optionally(&a)] {
         let mut world = world.created();
@@ -174,7 +174,7 @@ fn c3_first_appearance_of_an_object_that_nothing_requires_causes_one() {
 }
 
 #[test]
-fn c3_reference_added_or_removed_causes_one() {
+fn c3_17_reference_added_or_removed_causes_one() {
     for context in [Rollout, Steady] {
         let mut world = World::listing("a").with(&cm("a"), "1").with(&secret("s"), "1").created();
         let alone = world.hash.clone();
@@ -208,7 +208,7 @@ fn c3_owners_rollout_without_a_change_of_configuration_leaves_both_annotations()
 }
 
 #[test]
-fn c3_owners_rollout_while_a_required_object_is_absent_keeps_its_digest_for_its_return() {
+fn c3_8_owners_rollout_while_a_required_object_is_absent_keeps_its_digest_for_its_return() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").requiring(&a).with(&a, "1").with(&b, "1").created();
     let hash = world.hash.clone();
@@ -221,7 +221,7 @@ fn c3_owners_rollout_while_a_required_object_is_absent_keeps_its_digest_for_its_
 
 /// New pods run without it, so its return is something that they did not see.
 #[test]
-fn c3_pods_that_were_rolled_out_without_an_unnamed_object_are_reloaded_when_it_comes_back() {
+fn c3_8_pods_that_were_rolled_out_without_an_unnamed_object_are_reloaded_when_it_comes_back() {
     let (a, b) = (cm("a"), cm("b"));
     let created = World::listing("a,b").with(&a, "1").with(&b, "1").created();
 
@@ -246,7 +246,7 @@ fn c3_pods_that_were_rolled_out_without_an_unnamed_object_are_reloaded_when_it_c
 }
 
 #[test]
-fn c3_rollout_without_an_object_is_recorded_even_where_the_hash_is_right_already() {
+fn c3_8_rollout_without_an_object_is_recorded_even_where_the_hash_is_right_already() {
     let a = cm("a");
     let mut world = World::listing("a").requiring(&a).created();
     world.put(&a, "1");
@@ -262,7 +262,7 @@ fn c3_rollout_without_an_object_is_recorded_even_where_the_hash_is_right_already
 }
 
 #[test]
-fn c3_while_a_rollout_waits_for_a_required_object_all_digests_are_kept_in_case_it_is_undone() {
+fn c3_8_while_a_rollout_waits_for_a_required_object_all_digests_are_kept_in_case_it_is_undone() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").with(&a, "1").created();
     world.delete(&a);
@@ -286,7 +286,7 @@ fn c3_a_change_of_the_template_changes_what_a_deletion_means() {
 }
 
 #[test]
-fn c3_workload_without_a_hash_gets_one() {
+fn c3_20_workload_without_a_hash_gets_one() {
     let mut world = World::listing("a").with(&cm("a"), "1").created();
     let proper = world.hash.take();
     world.expect_one_reload(Steady, &[NoHash]);
@@ -294,7 +294,7 @@ fn c3_workload_without_a_hash_gets_one() {
 }
 
 #[test]
-fn c3_hash_that_somebody_changed_past_the_webhook_is_put_right() {
+fn c3_20_hash_that_somebody_changed_past_the_webhook_is_put_right() {
     let mut world = World::listing("a").with(&cm("a"), "1").created();
     let proper = world.hash.replace("0".repeat(64));
     world.expect_one_reload(Steady, &[Unwatched]);
@@ -302,7 +302,7 @@ fn c3_hash_that_somebody_changed_past_the_webhook_is_put_right() {
 }
 
 #[test]
-fn c3_what_changed_while_the_operator_was_away_is_reloaded_then_and_nothing_else() {
+fn c3_21_what_changed_while_the_operator_was_away_is_reloaded_then_and_nothing_else() {
     let (a, b, c) = (cm("a"), cm("b"), cm("c"));
     let mut world = World::listing("a,b,c").with(&a, "1").with(&b, "1").with(&c, "1").created();
     world.relabel(&a);

@@ -9,7 +9,7 @@ use pod_reloader_core::observed::Seen;
 use support::{World, another_key, cm, secret};
 
 #[test]
-fn c3_content_changes_while_a_listed_required_object_is_absent_causes_one_when_that_is_back() {
+fn c3_4_content_changes_while_a_listed_required_object_is_absent_causes_one_when_that_is_back() {
     let (a, b) = (cm("a"), cm("b"));
     let created = World::listing("a,b").requiring(&b).with(&a, "1").with(&b, "1").created();
     for content_at_return in ["1", "2"] {
@@ -26,7 +26,7 @@ fn c3_content_changes_while_a_listed_required_object_is_absent_causes_one_when_t
 }
 
 #[test]
-fn c3_content_changes_while_an_unlisted_required_object_is_absent_causes_one_when_that_is_back() {
+fn c3_4_content_changes_while_an_unlisted_required_object_is_absent_causes_one_when_that_is_back() {
     let (a, s) = (cm("a"), secret("only-in-the-template"));
     let mut world = World::listing("a").requiring(&s).with(&a, "1").with(&s, "1").created();
     world.delete(&s);
@@ -38,7 +38,7 @@ fn c3_content_changes_while_an_unlisted_required_object_is_absent_causes_one_whe
 }
 
 #[test]
-fn c3_content_changes_while_a_required_object_was_never_there_causes_one_when_it_is() {
+fn c3_4_content_changes_while_a_required_object_was_never_there_causes_one_when_it_is() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").requiring(&b).with(&a, "1").created();
     world.put(&a, "2");
@@ -49,7 +49,7 @@ fn c3_content_changes_while_a_required_object_was_never_there_causes_one_when_it
 }
 
 #[test]
-fn c3_required_object_that_appeared_and_changed_causes_one_when_all_that_is_required_is_there() {
+fn c3_4_required_object_that_appeared_and_changed_causes_one_when_all_that_is_required_is_there() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").requiring(&a).requiring(&b).created();
     world.put(&a, "2");
@@ -61,7 +61,7 @@ fn c3_required_object_that_appeared_and_changed_causes_one_when_all_that_is_requ
 }
 
 #[test]
-fn c3_every_cause_of_the_configuration_waits_and_all_that_is_missing_is_named() {
+fn c3_4_every_cause_of_the_configuration_waits_and_all_that_is_missing_is_named() {
     let (gone, new, r, s) = (cm("gone"), cm("new"), cm("r"), secret("s"));
     let mut world = World::listing("gone,new,r").using_optionally(&gone).requiring(&r).requiring(&s);
     world = world.with(&gone, "1").with(&r, "1").with(&s, "1").created();
@@ -73,7 +73,7 @@ fn c3_every_cause_of_the_configuration_waits_and_all_that_is_missing_is_named() 
 }
 
 #[test]
-fn c3_unwatched_change_waits_too() {
+fn c3_4_unwatched_change_waits_too() {
     let b = cm("b");
     let mut world = World::listing("a,b").requiring(&b).with(&cm("a"), "1").with(&b, "1").created();
     world.observed = None;
@@ -98,7 +98,7 @@ fn c3_2_a_deferred_change_that_is_taken_back_causes_nothing() {
 }
 
 #[test]
-fn c3_nothing_is_deferred_when_the_owner_rolls_out_anyway() {
+fn c3_4_nothing_is_deferred_when_the_owner_rolls_out_anyway() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").requiring(&b).with(&a, "1").with(&b, "1").created();
     world.delete(&b);
@@ -111,7 +111,7 @@ fn c3_nothing_is_deferred_when_the_owner_rolls_out_anyway() {
 }
 
 #[test]
-fn c3_what_the_owner_wrote_past_the_webhook_is_put_right_without_waiting() {
+fn c3_20_what_the_owner_wrote_past_the_webhook_is_put_right_without_waiting() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a").requiring(&b).with(&a, "1").created();
     world.list("a,b", "");
@@ -122,7 +122,7 @@ fn c3_what_the_owner_wrote_past_the_webhook_is_put_right_without_waiting() {
 }
 
 #[test]
-fn c3_absent_object_that_is_only_optional_holds_nothing_up() {
+fn c3_4_absent_object_that_is_only_optional_holds_nothing_up() {
     let (a, b) = (cm("a"), cm("b"));
     let mut world = World::listing("a,b").using_optionally(&b).with(&a, "1").created();
     world.put(&a, "2");

@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn c3_an_unreadable_reference_that_is_recorded_causes_nothing_and_keeps_its_record(mut state in states()) {
+    fn c3_15_an_unreadable_reference_that_is_recorded_causes_nothing_and_keeps_its_record(mut state in states()) {
         state.tolerates_unknown = true;
         let decision = state.decide();
         let recorded = state.recorded().map(|observed| observed.records).unwrap_or_default();
@@ -187,7 +187,7 @@ proptest! {
 
     /// Neither as there nor as absent: as if it held what it held before.
     #[test]
-    fn c3_the_others_are_decided_as_if_the_unreadable_were_unchanged(mut state in states()) {
+    fn c3_15_the_others_are_decided_as_if_the_unreadable_were_unchanged(mut state in states()) {
         state.mode = HashMode::Content;
         // The digests that are known are made with it.
         prop_assume!(state.key == key());
@@ -216,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn c3_no_reload_of_ours_is_made_while_a_required_object_or_key_is_missing(mut state in states()) {
+    fn c3_4_no_reload_of_ours_is_made_while_a_required_object_or_key_is_missing(mut state in states()) {
         state.mode = HashMode::Content;
         state.context = Context::Steady;
         let is_missing = state.uses.required_keys().any(|(name, mut keys)| match state.known.get(name) {

@@ -18,7 +18,7 @@ fn running() -> World {
 }
 
 #[test]
-fn c3_a_required_key_that_goes_causes_nothing_and_the_digest_is_kept() {
+fn c3_5_a_required_key_that_goes_causes_nothing_and_the_digest_is_kept() {
     let mut world = running();
     let before = world.recorded(&cm("tls"));
     world.put_keys(&cm("tls"), "one", &[]);
@@ -28,7 +28,7 @@ fn c3_a_required_key_that_goes_causes_nothing_and_the_digest_is_kept() {
 }
 
 #[test]
-fn c3_a_required_key_that_is_back_with_the_same_content_causes_nothing() {
+fn c3_6_a_required_key_that_is_back_with_the_same_content_causes_nothing() {
     let mut world = running();
     world.put_keys(&cm("tls"), "one", &[]);
     world.expect_nothing();
@@ -37,7 +37,7 @@ fn c3_a_required_key_that_is_back_with_the_same_content_causes_nothing() {
 }
 
 #[test]
-fn c3_a_required_key_that_is_back_with_other_content_causes_one() {
+fn c3_6_a_required_key_that_is_back_with_other_content_causes_one() {
     let mut world = running();
     world.put_keys(&cm("tls"), "two", &[]);
     world.expect_nothing();
@@ -46,7 +46,7 @@ fn c3_a_required_key_that_is_back_with_other_content_causes_one() {
 }
 
 #[test]
-fn c3_other_keys_of_it_come_and_go_like_any_content() {
+fn c3_3_other_keys_of_it_come_and_go_like_any_content() {
     let mut world = running();
     world.put_keys(&cm("tls"), "one", &["tls.crt", "ca.crt"]);
     world.expect_one_reload(Steady, &[Changed(cm("tls"))]);
@@ -55,7 +55,7 @@ fn c3_other_keys_of_it_come_and_go_like_any_content() {
 }
 
 #[test]
-fn c3_content_changes_while_a_required_key_is_missing_causes_one_when_that_is_back() {
+fn c3_4_content_changes_while_a_required_key_is_missing_causes_one_when_that_is_back() {
     for content_at_return in ["one", "two"] {
         let mut world = running();
         world.put_keys(&cm("tls"), "one", &[]);
@@ -69,7 +69,7 @@ fn c3_content_changes_while_a_required_key_is_missing_causes_one_when_that_is_ba
 }
 
 #[test]
-fn c3_all_that_is_missing_is_named_objects_and_keys() {
+fn c3_4_all_that_is_missing_is_named_objects_and_keys() {
     let mut world = running();
     world.uses.require_key(cm("tls"), "ca.crt");
     world.uses.require_key(secret("gone"), "k");
@@ -83,7 +83,7 @@ fn c3_all_that_is_missing_is_named_objects_and_keys() {
 }
 
 #[test]
-fn c3_keys_that_are_not_known_are_not_missing() {
+fn c3_5_keys_that_are_not_known_are_not_missing() {
     let s = secret("only-in-the-template");
     let mut world = World::listing("a").requiring_key(&s, "k").with(&cm("a"), "1").with(&s, "1").created();
     assert!(matches!(&world.lookups()[&s], Lookup::Found(live) if live.keys.is_none()));
@@ -92,7 +92,7 @@ fn c3_keys_that_are_not_known_are_not_missing() {
 }
 
 #[test]
-fn c3_a_first_appearance_without_its_required_keys_is_recorded_once_they_are_there() {
+fn c3_12_a_first_appearance_without_its_required_keys_is_recorded_once_they_are_there() {
     let tls = cm("tls");
     let mut world =
         World::listing("tls").requiring_key(&tls, "tls.crt").requiring_key(&tls, "tls.key").created();
@@ -116,7 +116,7 @@ fn c3_a_first_appearance_without_its_required_keys_is_recorded_once_they_are_the
 }
 
 #[test]
-fn c3_what_is_created_or_listed_before_its_required_keys_waits_for_them() {
+fn c3_12_what_is_created_or_listed_before_its_required_keys_waits_for_them() {
     let tls = cm("tls");
     let mut world = World::listing("tls").requiring_key(&tls, "k");
     world.put(&tls, "1");
@@ -137,7 +137,7 @@ fn c3_what_is_created_or_listed_before_its_required_keys_waits_for_them() {
 }
 
 #[test]
-fn c3_owners_rollout_while_a_required_key_is_missing_keeps_all_digests_in_case_it_is_undone() {
+fn c3_5_owners_rollout_while_a_required_key_is_missing_keeps_all_digests_in_case_it_is_undone() {
     let mut world = running();
     world.delete(&cm("a"));
     world.put_keys(&cm("tls"), "one", &[]);
@@ -148,7 +148,7 @@ fn c3_owners_rollout_while_a_required_key_is_missing_keeps_all_digests_in_case_i
 }
 
 #[test]
-fn c3_owners_rollout_that_no_longer_requires_the_key_carries_what_is_there() {
+fn c3_5_owners_rollout_that_no_longer_requires_the_key_carries_what_is_there() {
     let mut world = running();
     world.put_keys(&cm("tls"), "one", &[]);
     world.expect_nothing();
@@ -157,7 +157,7 @@ fn c3_owners_rollout_that_no_longer_requires_the_key_carries_what_is_there() {
 }
 
 #[test]
-fn c3_a_workload_without_a_hash_gets_one_while_a_required_key_is_missing() {
+fn c3_20_a_workload_without_a_hash_gets_one_while_a_required_key_is_missing() {
     let mut world = running();
     world.put_keys(&cm("tls"), "one", &[]);
     (world.hash, world.observed) = (None, None);
@@ -167,7 +167,7 @@ fn c3_a_workload_without_a_hash_gets_one_while_a_required_key_is_missing() {
 
 /// The release before recorded such content as any other.
 #[test]
-fn c3_an_upgrade_restarts_nothing_while_a_required_key_is_missing() {
+fn c3_21_an_upgrade_restarts_nothing_while_a_required_key_is_missing() {
     let tls = cm("tls");
     let mut world = World::listing("tls").requiring(&tls).with(&tls, "1").created();
     world.uses.require_key(tls.clone(), "k");

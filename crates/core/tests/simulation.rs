@@ -308,7 +308,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4 * ProptestConfig::default().cases, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn c3_over_any_history_no_reload_is_missed_and_none_is_needless(
+    fn c3_over_any_history_no_reload_is_missed_and_none_is_needless_in_the_decision(
         template in (any::<bool>(), proptest::array::uniform3(proptest::option::of(any::<bool>()))),
         history in proptest::collection::vec(events(), 1..40),
     ) {

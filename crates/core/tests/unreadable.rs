@@ -23,7 +23,7 @@ fn without_lost() -> World {
 }
 
 #[test]
-fn c3_a_reference_that_stays_unreadable_does_not_hold_up_the_others() {
+fn c3_15_a_reference_that_stays_unreadable_does_not_hold_up_the_others() {
     let mut world = without_lost();
     let before = world.recorded(&cm("lost"));
     world.put(&cm("a"), "2");
@@ -42,7 +42,7 @@ fn c3_a_reference_that_stays_unreadable_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn c3_an_unreadable_reference_causes_nothing_by_itself() {
+fn c3_15_an_unreadable_reference_causes_nothing_by_itself() {
     for world in [World::listing("lost"), World::listing("lost").using_optionally(&cm("lost"))] {
         for was_there in [true, false] {
             let mut world = world.clone();
@@ -58,7 +58,7 @@ fn c3_an_unreadable_reference_causes_nothing_by_itself() {
 }
 
 #[test]
-fn c3_a_reference_that_was_never_read_counts_as_other_content_when_it_is() {
+fn c3_15_a_reference_that_was_never_read_counts_as_other_content_when_it_is() {
     let mut listed = tolerant(World::listing("a").with(&cm("a"), "1").with(&cm("lost"), "1").created());
     listed.cut_off(&cm("lost"));
     listed.list("a,lost", "");
@@ -112,7 +112,7 @@ fn c2_5_with_another_key_what_cannot_be_read_cannot_be_compared() {
 }
 
 #[test]
-fn c3_the_others_are_decided_by_all_rows_of_the_table() {
+fn c3_15_the_others_are_decided_by_all_rows_of_the_table() {
     let (gone, required) = (cm("gone"), secret("required"));
     let mut world = World::listing("gone,lost").using_optionally(&gone).requiring(&required);
     world.list("gone,lost", "required");
@@ -128,7 +128,7 @@ fn c3_the_others_are_decided_by_all_rows_of_the_table() {
 
 /// "Could not ask" is not "is there": a pod started now might not start.
 #[test]
-fn c3_a_reload_waits_while_a_required_object_cannot_be_asked_for() {
+fn c3_16_a_reload_waits_while_a_required_object_cannot_be_asked_for() {
     let s = secret("only-in-the-template");
     let mut world = World::listing("a").requiring(&s).with(&cm("a"), "1").with(&s, "1").created();
     world.cut_off(&s);

@@ -87,3 +87,7 @@ pub async fn evaluate(input: &Input<'_>, source: &impl Source, tolerance: Tolera
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+mod tests;

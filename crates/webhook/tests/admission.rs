@@ -190,3 +190,23 @@ async fn c4_3_a_required_key_that_is_missing_is_known_from_a_read_and_from_memor
     assert_eq!(observed[0], observed[1], "the second is from memory");
     assert_ne!(observed[1], observed[2], "no pod can have started without its key");
 }
+
+#[tokio::test(start_paused = true)]
+async fn c4_4_a_dry_run_gets_the_same_answer_and_nothing_is_written() {
+    let (webhook, old) = created("a,b", &reading(&["a"])).await;
+    webhook.stub.put("configmaps/a", "2");
+    let mut relabelled = deployment("a,b", &reading(&["a"]));
+    relabelled["metadata"]["labels"] = json!({"new": "label"});
+    for asked in [
+        review("CREATE", &deployment("a,b,Not_A_Name", &reading(&["a"])), None),
+        review("UPDATE", &with_image(&old, "app:2"), Some(&old)),
+        review("UPDATE", &relabelled, Some(&old)),
+    ] {
+        let mut dry = asked.clone();
+        dry["request"]["dryRun"] = json!(true);
+        let (dry, real) = (webhook.review(&dry).await, webhook.review(&asked).await);
+        assert!(real.is_patched);
+        assert_eq!((dry.object, dry.warnings), (real.object, real.warnings));
+    }
+    assert_eq!(webhook.stub.writes(), 0);
+}

@@ -81,7 +81,8 @@ async fn c4_2_a_create_after_all_connections_hang_gets_its_hash_after_some_secon
 }
 
 #[tokio::test]
-async fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds() -> anyhow::Result<()> {
+async fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds_over_the_api()
+-> anyhow::Result<()> {
     let (world, _wire) = behind_wire(&["--settle-window=500ms"]).await?;
     let space = Space::within(&world).await?;
     space.configmap("settings", "one").await?;

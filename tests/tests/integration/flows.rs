@@ -12,7 +12,7 @@ const APP: &str = "app";
 const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 
 #[tokio::test]
-async fn c3_a_bare_manifest_or_copied_annotations_change_nothing() -> anyhow::Result<()> {
+async fn c3_19_a_bare_manifest_or_copied_annotations_change_nothing() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     let bare = objects::listing(APP, "settings");
@@ -82,7 +82,7 @@ async fn c4_5_saps_trigger_is_accepted_and_removed() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn c3_a_change_past_the_webhook_is_put_right() -> anyhow::Result<()> {
+async fn c3_20_a_change_past_the_webhook_is_put_right() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     let before = space.create(&objects::listing(APP, "settings")).await?;
@@ -143,7 +143,7 @@ async fn c3_1_many_changes_settle_into_one() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn c3_2_a_change_and_its_reversal_cause_nothing() -> anyhow::Result<()> {
+async fn c3_2_a_change_and_its_reversal_cause_nothing_over_the_api() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "start").await?;
     space.create(&objects::listing(APP, "settings")).await?;
@@ -176,7 +176,7 @@ async fn c3_1_a_steady_stream_of_changes_is_cut_off() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn c3_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Result<()> {
+async fn c3_23_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {

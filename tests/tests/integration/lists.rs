@@ -11,7 +11,7 @@ use crate::shared::{
 };
 
 #[tokio::test]
-async fn c3_a_reference_is_added_and_removed() -> anyhow::Result<()> {
+async fn c3_17_a_reference_is_added_and_removed() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("a", "one").await?;
     space.configmap("b", "one").await?;
@@ -118,7 +118,7 @@ async fn c1_2_a_bad_name_is_reported_and_the_rest_counts() -> anyhow::Result<()>
 }
 
 #[tokio::test]
-async fn c3_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<()> {
+async fn c3_17_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
@@ -139,7 +139,7 @@ async fn c3_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn c3_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Result<()> {
+async fn c3_18_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
@@ -169,7 +169,7 @@ async fn c3_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn c3_opting_in_again_reloads_only_if_something_changed() -> anyhow::Result<()> {
+async fn c3_18_opting_in_again_reloads_only_if_something_changed() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::shared::{APP, DEPLOYMENT, listing, name_of, operator_writes, record, set_image, standing};
 
 #[tokio::test]
-async fn c3_content_of_a_referenced_object_changes_exactly_one() -> anyhow::Result<()> {
+async fn c3_3_content_of_a_referenced_object_changes_exactly_one() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
@@ -30,7 +30,7 @@ async fn c3_content_of_a_referenced_object_changes_exactly_one() -> anyhow::Resu
 }
 
 #[tokio::test]
-async fn c3_content_is_data_binary_data_and_a_secrets_type() -> anyhow::Result<()> {
+async fn c3_3_content_is_data_binary_data_and_a_secrets_type() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     space.secret("login", "one").await?;
@@ -64,7 +64,7 @@ async fn c3_content_is_data_binary_data_and_a_secrets_type() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn c3_metadata_of_a_referenced_object_changes_nothing_happens() -> anyhow::Result<()> {
+async fn c3_7_metadata_of_a_referenced_object_changes_nothing_happens() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     let owner = space.configmap("owner", "x").await?;
@@ -97,7 +97,7 @@ async fn c3_metadata_of_a_referenced_object_changes_nothing_happens() -> anyhow:
 }
 
 #[tokio::test]
-async fn c3_a_required_object_goes_and_comes_back() -> anyhow::Result<()> {
+async fn c3_8_a_required_object_goes_and_comes_back() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::env_from(objects::listing(APP, "settings"), "settings", false)).await?;
@@ -119,7 +119,7 @@ async fn c3_a_required_object_goes_and_comes_back() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn c3_an_object_that_the_template_does_not_name_goes_and_comes_back() -> anyhow::Result<()> {
+async fn c3_8_an_object_that_the_template_does_not_name_goes_and_comes_back() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
@@ -140,7 +140,7 @@ async fn c3_an_object_that_the_template_does_not_name_goes_and_comes_back() -> a
 }
 
 #[tokio::test]
-async fn c3_an_optional_object_goes_and_comes_back() -> anyhow::Result<()> {
+async fn c3_9_an_optional_object_goes_and_comes_back() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::env_from(objects::listing(APP, "settings"), "settings", true)).await?;
@@ -158,7 +158,7 @@ async fn c3_an_optional_object_goes_and_comes_back() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn c3_one_use_that_is_not_optional_makes_an_object_required() -> anyhow::Result<()> {
+async fn c3_8_one_use_that_is_not_optional_makes_an_object_required() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     let mut workload = objects::env_from(objects::listing(APP, "settings"), "settings", true);
@@ -169,7 +169,7 @@ async fn c3_one_use_that_is_not_optional_makes_an_object_required() -> anyhow::R
 }
 
 #[tokio::test]
-async fn c3_a_required_object_appears_for_the_first_time() -> anyhow::Result<()> {
+async fn c3_12_a_required_object_appears_for_the_first_time() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.create(&objects::env_from(objects::listing(APP, "settings"), "settings", false)).await?;
     let hash = space.hash(DEPLOYMENT, APP).await?;
@@ -193,7 +193,7 @@ async fn c3_a_required_object_appears_for_the_first_time() -> anyhow::Result<()>
 }
 
 #[tokio::test]
-async fn c3_an_object_that_nothing_requires_appears_for_the_first_time() -> anyhow::Result<()> {
+async fn c3_14_an_object_that_nothing_requires_appears_for_the_first_time() -> anyhow::Result<()> {
     let space = Space::new().await?;
     let unnamed = objects::listing("unnamed", "settings");
     let optional = objects::env_from(objects::listing("optional", "settings"), "settings", true);
@@ -212,7 +212,7 @@ async fn c3_an_object_that_nothing_requires_appears_for_the_first_time() -> anyh
 }
 
 #[tokio::test]
-async fn c3_content_changes_while_something_required_is_absent() -> anyhow::Result<()> {
+async fn c3_4_content_changes_while_something_required_is_absent() -> anyhow::Result<()> {
     let space = Space::new().await?;
     // One that is listed, and one that only the template names.
     for (needed, lists) in [("needed", "settings,needed"), ("unlisted", "settings")] {
@@ -247,7 +247,7 @@ async fn c3_content_changes_while_something_required_is_absent() -> anyhow::Resu
 }
 
 #[tokio::test]
-async fn c3_a_deferred_reload_goes_along_with_the_owners_rollout() -> anyhow::Result<()> {
+async fn c3_4_a_deferred_reload_goes_along_with_the_owners_rollout() -> anyhow::Result<()> {
     let space = Space::new().await?;
     space.configmap("settings", "one").await?;
     space.configmap("needed", "one").await?;

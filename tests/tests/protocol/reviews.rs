@@ -150,7 +150,7 @@ async fn c1_2_bad_names_are_warned_of() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn c1_5_a_workload_that_is_being_deleted_is_left_alone() -> anyhow::Result<()> {
+async fn c1_5_a_workload_that_is_being_deleted_is_left_alone_over_the_api() -> anyhow::Result<()> {
     let (space, webhook) = setting().await?;
     let old = json!(objects::listing("app", "settings"));
     let mut new = old.clone();

@@ -100,7 +100,7 @@ fn c5_3_what_a_reconcile_brings_back_takes_the_place_of_what_it_began_with_only(
 }
 
 #[test]
-fn c3_the_first_news_of_a_required_object_wakes_those_who_may_wait_for_it() {
+fn c3_4_the_first_news_of_a_required_object_wakes_those_who_may_wait_for_it() {
     let (mut index, now) = (new_index(), Instant::now());
     index.apply_workload(&workload("a"), requiring("x", "needed"), now);
     let affected = index.apply_object(&configmap("needed"), &version("1"), now);
@@ -169,7 +169,7 @@ fn c2_4_where_content_does_not_count_every_version_is_a_change() {
 }
 
 #[test]
-fn c3_what_appeared_and_went_before_it_was_recorded_stays_the_first_version() {
+fn c3_13_what_appeared_and_went_before_it_was_recorded_stays_the_first_version() {
     let (mut index, now) = settled();
     for (recorded, expected) in [(false, "2"), (true, "3")] {
         index.recorded(&configmap("x"), &workload("a"));
@@ -194,7 +194,7 @@ fn c5_7_what_a_read_says_before_the_watches_do_is_still_news_to_the_others() {
 }
 
 #[test]
-fn c3_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
+fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() {
     let (mut index, now) = settled();
     let first_seen = |index: &Index| {
         let snapshot = index.snapshot(&workload("a")).unwrap();
@@ -247,7 +247,7 @@ fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_
 }
 
 #[test]
-fn c3_what_only_the_template_requires_matters_when_it_comes_or_goes() {
+fn c3_4_what_only_the_template_requires_matters_when_it_comes_or_goes() {
     let (mut index, now) = (new_index(), Instant::now());
     index.apply_workload(&workload("a"), requiring("x", "needed"), now);
     index.learn(&configmap("needed"), version("1"), None);
@@ -267,7 +267,7 @@ fn c3_1_a_workload_is_due_when_its_references_have_been_quiet_for_the_window() {
 }
 
 #[test]
-fn c3_1_a_workload_can_have_a_settle_window_of_its_own() {
+fn c3_1_a_workload_is_due_after_a_settle_window_of_its_own() {
     let (mut index, now) = settled();
     let object = serde_json::json!({"metadata": {"annotations": {CONFIGMAPS: "x", SETTLE_WINDOW: "1m"}}});
     index.apply_workload(&workload("own"), read(&object), now);

@@ -2,6 +2,7 @@
 //! paused time.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a panic is a failure")]
 
+mod agreement;
 mod bystanders;
 mod cell;
 mod hangs;

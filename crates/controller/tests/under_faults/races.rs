@@ -179,7 +179,7 @@ fn c4_3_what_could_not_be_asked_does_not_count_as_being_there() {
 }
 
 #[test]
-fn c3_what_one_workload_recorded_another_may_not_have() {
+fn c3_13_what_one_workload_recorded_another_may_not_have() {
     in_paused_time(async {
         let stub = server(1);
         for name in ["one", "two"] {

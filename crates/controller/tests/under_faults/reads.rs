@@ -38,7 +38,7 @@ fn c5_5_a_reference_that_can_never_be_read_does_not_hold_up_the_others_for_long(
 }
 
 #[test]
-fn c3_a_reload_that_waits_reads_nothing_until_something_changes() {
+fn c3_4_a_reload_that_waits_reads_nothing_until_something_changes() {
     in_paused_time(async {
         let stub = server(1);
         stub.put(objects::config_map("shop", "settings", &[("colour", "red")]));

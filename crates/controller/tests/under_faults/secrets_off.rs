@@ -181,7 +181,7 @@ fn c5_9_the_webhook_hashes_configmaps_alone_and_says_so() {
 
 /// Whoever may write in the operator's namespace may still not have its digest key hashed.
 #[test]
-fn c4_2_the_operators_own_secrets_are_not_read_on_behalf_of_a_workload() {
+fn c5_10_the_operators_own_secrets_are_not_read_on_behalf_of_a_workload() {
     in_paused_time(async {
         let stub = server(4);
         stub.put(objects::config_map("pod-reloader", "settings", &[("colour", "red")]));

@@ -30,7 +30,7 @@ fn make(stub: &StubApi, password: &str) {
 
 /// Appears, then changes (section 3), with watches that lag or not.
 #[test]
-fn c3_a_secret_made_in_steps_reloads_pods_that_started_with_the_first() {
+fn c3_13_a_secret_made_in_steps_reloads_pods_that_started_with_the_first() {
     for lag in [0, 50, 700, 3_000] {
         for (gap, is_deleted) in [10, 200, 900, 1_900].into_iter().flat_map(|gap| [(gap, false), (gap, true)])
         {
@@ -53,7 +53,7 @@ fn c3_a_secret_made_in_steps_reloads_pods_that_started_with_the_first() {
 }
 
 #[test]
-fn c3_a_secret_that_appears_once_reloads_nobody_however_often_it_comes_back() {
+fn c3_12_a_secret_that_appears_once_reloads_nobody_however_often_it_comes_back() {
     in_paused_time(async {
         let stub = server(1);
         let _replica = waiting(&stub).await;
@@ -171,7 +171,7 @@ fn c5_8_a_reload_is_told_of_once_although_writing_the_event_fails() {
 
 /// Three loops of label patches (5.5).
 #[test]
-fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds() {
+fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds_over_the_stub() {
     in_paused_time(async {
         let stub = server(1);
         let key = KeyReader::fixed(DigestKey::new("test", &[7; DigestKey::LEN]).unwrap());

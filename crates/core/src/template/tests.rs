@@ -54,7 +54,7 @@ fn required_keys(uses: &TemplateUses) -> Vec<String> {
 }
 
 #[test]
-fn c3_a_required_key_is_one_that_a_use_names_which_is_not_optional() {
+fn c3_5_a_required_key_is_one_that_a_use_names_which_is_not_optional() {
     let uses = uses_of(&json!({
         "containers": [{"env": [
             {"valueFrom": {"secretKeyRef": {"name": "s", "key": "env"}}},

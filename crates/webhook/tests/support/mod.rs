@@ -44,6 +44,7 @@ struct State {
     hangs_first: bool,
     delay: Duration,
     requests: Vec<String>,
+    writes: usize,
 }
 
 impl Stub {
@@ -87,8 +88,14 @@ impl Stub {
         std::mem::take(&mut self.0.lock().unwrap().requests)
     }
 
+    /// How many requests were made that are no reads.
+    pub fn writes(&self) -> usize {
+        self.0.lock().unwrap().writes
+    }
+
     fn answer(&self, request: &Request<kube::client::Body>) -> Option<(StatusCode, Value)> {
         let state = &mut *self.0.lock().unwrap();
+        state.writes += usize::from(request.method() != http::Method::GET);
         let uri = request.uri();
         // Another namespace, where there is nothing.
         if uri.path().starts_with("/api/v1/namespaces/crowded/") {

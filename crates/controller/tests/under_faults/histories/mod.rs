@@ -53,7 +53,7 @@ fn run(seed: u64) -> Result<(), String> {
 }
 
 #[test]
-fn c3_over_any_history_no_reload_is_missed_and_none_is_needless() {
+fn c3_over_any_history_no_reload_is_missed_and_none_is_needless_over_the_stub() {
     if let Some(seed) = number("HISTORY_SEED") {
         return run(seed).unwrap_or_else(|told| panic!("{told}"));
     }
