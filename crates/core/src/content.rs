@@ -67,7 +67,7 @@ impl Fields {
             match found.next() {
                 None => self.field(b"none"),
                 Some((tag, value)) => {
-                    self.field(*tag);
+                    self.field(tag);
                     self.field(value.as_ref().map_or(&b""[..], |value| value.0.as_bytes()));
                 }
             }

@@ -46,8 +46,12 @@ pub struct ConfigReader {
     pub(crate) metrics: Metrics,
 }
 
-/// What lists said: the version of each object, or that it is not there.
-type Listed = BTreeMap<ConfigRef, Option<ConfigVersion>>;
+/// What lists said.
+type Listed = BTreeMap<ConfigRef, ListEntry>;
+
+/// The version of one object, or that it is not there.
+#[derive(Clone)]
+struct ListEntry(Option<ConfigVersion>);
 
 impl ConfigReader {
     /// A reader with an empty memory.
@@ -152,7 +156,7 @@ impl ConfigReader {
         &self,
         key: &DigestKey,
         Query { object, depth }: &Query,
-        listed: Option<Option<ConfigVersion>>,
+        listed: Option<ListEntry>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         if let Some(answer) = self.withheld(object) {
@@ -161,14 +165,14 @@ impl ConfigReader {
         match depth {
             Depth::Exists => {
                 let version = match listed {
-                    Some(version) => version,
+                    Some(ListEntry(version)) => version,
                     None => self.find(object, deadline).await?,
                 };
                 Ok(version.map_or(Lookup::Absent, |version| Lookup::Found(Found::version(version))))
             }
             Depth::Version => {
                 let version = match listed {
-                    Some(version) => version,
+                    Some(ListEntry(version)) => version,
                     None => self.fetch.version(object, deadline).await?,
                 };
                 let Some(version) = version else { return Ok(self.absent(object)) };
@@ -187,14 +191,14 @@ impl ConfigReader {
         &self,
         key: &DigestKey,
         selection: &Selection,
-        listed: Option<Option<ConfigVersion>>,
+        listed: Option<ListEntry>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         let Selection { object, keys } = selection;
         // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
         if listed.is_some() || self.recall(key, selection).is_some() {
             let version = match listed {
-                Some(version) => version,
+                Some(ListEntry(version)) => version,
                 None => self.fetch.version(object, deadline).await?,
             };
             let Some(version) = version else { return Ok(self.absent(object)) };
@@ -280,7 +284,7 @@ impl ConfigReader {
             let Ok(Some(mut versions)) = versions else { continue };
             for name in names {
                 let object = ConfigRef::new(kind, namespace.clone(), *name);
-                listed.insert(object, versions.remove(*name));
+                listed.insert(object, ListEntry(versions.remove(*name)));
             }
         }
         listed

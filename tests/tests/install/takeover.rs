@@ -5,7 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
-use pod_reloader_core::config_hash::ConfigHash;
+use pod_reloader_core::dialect::sap::version_hash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_e2e::{Helm, User, chart, eventually};
@@ -38,7 +38,7 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
         resource_version: settings.resource_version().context("a version")?,
     }));
     let object = ConfigRef::configmap(space.name.as_str(), "settings");
-    let saps = ConfigHash::of_versions(&space.name, [&object], &[(object.clone(), live)].into());
+    let saps = version_hash(&space.name, [&object], &[(object.clone(), live)].into());
     let saps = saps.context("all is known")?.as_str().to_owned();
     workload.data["spec"]["template"]["metadata"]["annotations"] = json!({objects::CONFIG_HASH: saps});
     space.create(&workload).await?;

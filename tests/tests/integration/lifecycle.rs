@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_core::config_hash::ConfigHash;
+use pod_reloader_core::dialect::sap::version_hash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_e2e::{User, eventually};
@@ -25,7 +25,7 @@ async fn saps_hash(space: &Space<'_>, name: &str) -> anyhow::Result<String> {
         })),
     };
     let object = ConfigRef::configmap(space.name.as_str(), name);
-    let hash = ConfigHash::of_versions(&space.name, [&object], &[(object.clone(), live)].into());
+    let hash = version_hash(&space.name, [&object], &[(object.clone(), live)].into());
     Ok(hash.context("all is known")?.as_str().to_owned())
 }
 
