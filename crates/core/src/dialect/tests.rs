@@ -20,8 +20,8 @@ impl Dialect for Auto {
 
     fn select(&self, entries: &Entries, uses: &TemplateUses, _namespace: &Arc<str>) -> Selection {
         let Some(key) = entries.get(Place::Annotation, AUTO) else { return Selection::default() };
-        let used = uses.objects().map(|object| (object.clone(), Keys::only([key])));
-        Selection { references: References::default().following(used), is_left_alone: key == "off" }
+        let followed = uses.objects().map(|object| (object.clone(), Keys::only([key])));
+        Selection { references: References::default().following(followed), is_left_alone: key == "off" }
     }
 }
 
@@ -32,13 +32,13 @@ fn entry(name: &str, value: &str) -> Entries {
     entries
 }
 
-fn selection(entries: &[(&str, &str)], used: &[&str]) -> Selection {
+fn selection(entries: &[(&str, &str)], in_template: &[&str]) -> Selection {
     let mut all = Entries::default();
     for (name, value) in entries {
         all.append(entry(name, value));
     }
     let mut uses = TemplateUses::default();
-    for name in used {
+    for name in in_template {
         uses.add(ConfigRef::configmap("shop", *name), Need::Required);
     }
     select(&[&Auto, &sap::Sap, &Auto], &all, &uses, &"shop".into())

@@ -269,7 +269,7 @@ impl World {
         match verdict {
             Verdict::Undecided(_) | Verdict::Keep | Verdict::Defer { .. } => {}
             Verdict::Observe(observed) => {
-                self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE))
+                self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
             }
             Verdict::Reload { hash, observed, .. } => {
                 self.hash = Some(hash.as_str().to_owned());
