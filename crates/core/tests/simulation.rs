@@ -305,6 +305,7 @@ fn name(object: usize) -> ConfigRef {
     cm(NAMES[object])
 }
 
+/// Lives through all of it, to an end at which everything has to be right.
 fn live(template: Template, history: &[Event]) {
     let mut cluster = Cluster::new(template);
     for event in history {

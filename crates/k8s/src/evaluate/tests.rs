@@ -158,7 +158,11 @@ fn c4_3_references_are_asked_for_and_then_what_is_required_each_once() {
     let mut world = World::created("a,b", &["needed"]);
     assert_eq!(world.evaluate(Context::Steady, Tolerance::None).decision.verdict, Verdict::Keep);
     let references = vec![content("a"), content("b")];
-    assert_eq!(world.stub.take_rounds(), [references.clone()], "nothing changed, so nobody waits");
+    assert_eq!(
+        world.stub.take_rounds(),
+        std::slice::from_ref(&references),
+        "nothing changed, so nobody waits"
+    );
 
     world.stub.put(&cm("a"), "2");
     let evaluation = world.evaluate(Context::Steady, Tolerance::None);
