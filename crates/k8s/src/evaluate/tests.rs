@@ -6,6 +6,7 @@ use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::content::ContentSummary;
 use pod_reloader_core::decide::{Cause, Context, FirstSeen, Verdict};
+use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::lookup::{ConfigVersion, Depth, Found, KnownDigest};
 use pod_reloader_core::name::ConfigRef;
@@ -112,7 +113,7 @@ impl World {
     fn created(listed: &str, required: &[&str]) -> Self {
         let mut world = Self {
             key: DigestKey::new("k1", &[7; DigestKey::LEN]).unwrap(),
-            references: References::parse("shop", Some(listed), None),
+            references: sap::references("shop", Some(listed), None),
             uses: TemplateUses::default(),
             hash: None,
             observed: None,

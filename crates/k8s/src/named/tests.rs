@@ -18,7 +18,7 @@ fn secret(answer: impl Fn(&str) -> (u16, Vec<Value>) + Send + Sync + 'static) ->
     let answer = Arc::new(answer);
     let service = service_fn(move |request: Request<Body>| {
         let (code, lines) = answer(&format!("{} {}", request.method(), request.uri()));
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.iter().fold(String::new(), |text, line| text + &line.to_string() + "\n");
         let response = Response::builder().status(StatusCode::from_u16(code).unwrap());
         async move { kube::Result::<_>::Ok(response.body(Body::from(text.into_bytes())).unwrap()) }
     });
