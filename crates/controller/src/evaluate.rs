@@ -50,7 +50,7 @@ impl Reconciler {
         match verdict {
             // There is no room to record it, and that was told.
             Verdict::Observe(_) if target.is_met_by(&view.workload) => FromMemory::Done,
-            Verdict::Keep if view.workload.trigger.is_none() => {
+            Verdict::Keep if view.workload.sap_trigger.is_none() => {
                 self.all_is_right(view);
                 FromMemory::Done
             }

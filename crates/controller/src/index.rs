@@ -149,7 +149,7 @@ impl Index {
         workload: Workload,
         now: Instant,
     ) -> (Applied, Vec<ConfigRef>) {
-        if !workload.is_cared_for() {
+        if !workload.is_managed() {
             return (Applied::Unmanaged, self.delete_workload(workload_ref));
         }
         let before = self.workloads.get(workload_ref);

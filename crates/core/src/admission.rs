@@ -44,7 +44,7 @@ pub fn classify<'a>(
     }
     let Some(old) = old else {
         // Annotations copied from elsewhere do not count on a CREATE.
-        return if new.is_cared_for() {
+        return if new.is_managed() {
             Admission::Decide(Baseline::default(), Context::Rollout)
         } else {
             Admission::LeaveAlone

@@ -37,7 +37,7 @@ impl Target {
     /// in that size already.
     pub fn fitted_to(mut self, workload: &Workload) -> (Self, Vec<NoRoom>) {
         let mut left_out = vec![];
-        let trigger = entry_bytes(annotation::CONFIG_HASH, workload.trigger.as_deref());
+        let trigger = entry_bytes(annotation::CONFIG_HASH, workload.sap_trigger.as_deref());
         let observed = entry_bytes(annotation::OBSERVED_CONFIG, workload.observed.as_deref());
         let others = workload.annotations.bytes.saturating_sub(trigger + observed);
         if others + entry_bytes(annotation::OBSERVED_CONFIG, self.observed.as_deref())
@@ -59,7 +59,7 @@ impl Target {
 
     /// Whether the workload already is as it should be.
     pub fn is_met_by(&self, workload: &Workload) -> bool {
-        workload.trigger.is_none()
+        workload.sap_trigger.is_none()
             && workload.observed == self.observed
             && workload.template.config_hash == self.hash
     }
@@ -73,7 +73,7 @@ impl Target {
         let AnnotationRoom { is_present, .. } = workload.annotations;
         let mut on_workload = Edit { operations: &mut operations, map, is_present };
         on_workload.set(annotation::OBSERVED_CONFIG, workload.observed.as_deref(), self.observed.as_deref());
-        on_workload.set(annotation::CONFIG_HASH, workload.trigger.as_deref(), None);
+        on_workload.set(annotation::CONFIG_HASH, workload.sap_trigger.as_deref(), None);
 
         let template = &workload.template;
         if !template.has_metadata && self.hash.is_some() {
@@ -110,7 +110,7 @@ impl Target {
         if workload.observed != self.observed {
             on_workload.insert(annotation::OBSERVED_CONFIG.into(), json!(self.observed));
         }
-        if workload.trigger.is_some() {
+        if workload.sap_trigger.is_some() {
             on_workload.insert(annotation::CONFIG_HASH.into(), Value::Null);
         }
         let is_hash_right = workload.template.config_hash == self.hash;

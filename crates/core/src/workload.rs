@@ -39,7 +39,7 @@ pub struct Workload {
     /// The annotation settle-window (3.1).
     pub settle_window: SettleWindow,
     /// SAP's trigger, a config hash on the workload itself (4.5).
-    pub trigger: Option<String>,
+    pub sap_trigger: Option<String>,
     /// The size of the workload's own annotations.
     pub annotations: AnnotationRoom,
     /// The pod template.
@@ -70,8 +70,8 @@ impl Workload {
         WorkloadSeed(kind)
     }
 
-    /// Whether this version is ours to care for: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
-    pub fn is_cared_for(&self) -> bool {
+    /// Whether this version is ours to manage: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
+    pub fn is_managed(&self) -> bool {
         self.references.opted_in() && !self.is_ignored && !self.is_deleting
     }
 }
@@ -180,7 +180,7 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
             references,
             observed: annotations.observed,
             settle_window: annotations.settle_window,
-            trigger: annotations.config_hash,
+            sap_trigger: annotations.config_hash,
             annotations: annotations.room,
             template,
         }
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!((workload.name.as_deref(), workload.uid.as_deref()), (Some("web"), Some("u")));
         assert!(workload.is_ignored && !workload.is_deleting && workload.references.opted_in());
         assert_eq!(workload.template.config_hash.as_deref(), Some("h"));
-        assert_eq!(workload.trigger.as_deref(), Some("t"));
+        assert_eq!(workload.sap_trigger.as_deref(), Some("t"));
         let expected = sap::SECRETS.len() + 1 + annotation::CONFIG_HASH.len() + 1 + "other".len() + 3;
         assert_eq!(workload.annotations, AnnotationRoom { is_present: true, bytes: expected });
     }

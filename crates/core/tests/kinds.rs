@@ -47,7 +47,7 @@ fn c1_1_every_kind_is_read_with_the_template_that_it_has() {
         let mut manifest = manifest(kind);
         template(kind, &mut manifest)["metadata"]["annotations"][CONFIG_HASH] = json!("h");
         let workload = read(kind, &manifest);
-        assert!(workload.is_cared_for() && workload.template.has_metadata, "{kind:?}");
+        assert!(workload.is_managed() && workload.template.has_metadata, "{kind:?}");
         assert_eq!(workload.template.config_hash.as_deref(), Some("h"), "{kind:?}");
         let mut uses = TemplateUses::default();
         uses.add(cm("settings"), Need::Required);

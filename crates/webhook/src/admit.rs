@@ -94,7 +94,7 @@ impl Admitter {
         };
         let (target, left_out) = answer.target.fitted_to(new);
         let mut warnings = answer.warnings;
-        if new.is_cared_for() {
+        if new.is_managed() {
             warnings.extend(warning::bad_names(&new.references));
             warnings.extend(warning::left_out(&new.references));
             warnings.extend(warning::settle_window(new.settle_window));

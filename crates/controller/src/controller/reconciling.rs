@@ -133,7 +133,7 @@ impl Reconciler {
             };
             let (workload_ref, workload) = (view.workload_ref.clone(), fresh.workload.clone());
             report.refreshed = Some((fresh, asked_at));
-            if !workload.is_cared_for() {
+            if !workload.is_managed() {
                 return report.ended(Outcome::Done);
             }
             basis = Basis::fresh(View { workload_ref, workload, received: asked_at });

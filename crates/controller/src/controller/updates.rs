@@ -61,7 +61,7 @@ impl Controller {
             Change::Listed(object) | Change::Applied(object) => {
                 let Some(workload) = object.reference(coverage.kind) else { return };
                 if !self.selection.contains(&workload.namespace) {
-                    if object.workload.is_cared_for() {
+                    if object.workload.is_managed() {
                         self.selection.pass_over(&workload.namespace);
                     }
                     return;
