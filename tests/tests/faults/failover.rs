@@ -55,8 +55,7 @@ async fn c5_1_a_successor_takes_over_and_no_change_is_lost_or_doubled() -> anyho
     leader(&world).await?;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     world.register().await?;
-    let mut space = Space::within(&world).await?;
-    space.name = name;
+    let space = Space::reopen(&world, &name).await?;
     space
         .expect_new_revisions(DEPLOYMENT, APP, 1, || async {
             space.configmap("settings", "two").await.map(drop)
@@ -83,8 +82,7 @@ async fn c5_1_a_leader_that_was_paused_overwrites_nothing() -> anyhow::Result<()
     world.apply(&registration.ca_bundle(world.authority.pem())).await?;
     let mut changed = None;
     {
-        let mut space = Space::within(&world).await?;
-        space.name.clone_from(&name);
+        let space = Space::reopen(&world, &name).await?;
         let before = space.hash(DEPLOYMENT, APP).await?;
         space.configmap("settings", "two").await?;
         let after = space.hash_changes(DEPLOYMENT, APP, &before).await?;
@@ -98,8 +96,7 @@ async fn c5_1_a_leader_that_was_paused_overwrites_nothing() -> anyhow::Result<()
         Ok(())
     })
     .await?;
-    let mut space = Space::within(&world).await?;
-    space.name = name;
+    let space = Space::reopen(&world, &name).await?;
     space.quiesce().await?;
     assert_eq!(space.hash(DEPLOYMENT, APP).await?, changed.context("was changed")?);
     space.expect_revisions(DEPLOYMENT, APP, 2).await

@@ -63,8 +63,7 @@ async fn c2_5_taking_over_from_sap_restarts_nothing() -> anyhow::Result<()> {
     };
     world.start_replica("replica", &[WINDOW]).await?;
     world.register().await?;
-    let mut space = Space::within(&world).await?;
-    space.name = name;
+    let space = Space::reopen(&world, &name).await?;
 
     // Kept and recorded; what changed while nobody watched is reloaded.
     let saps = saps_hash(&space, "settings").await?;
@@ -106,8 +105,7 @@ async fn c5_4_a_restart_writes_nothing_and_what_changed_meanwhile_is_reloaded() 
     world.start_replica("second", &[WINDOW, "--leader-elect"]).await?;
     world.register().await?;
     {
-        let mut space = Space::within(&world).await?;
-        space.name.clone_from(&name);
+        let space = Space::reopen(&world, &name).await?;
         space.quiesce().await?;
         let writes = world.audit().writes_by(User::Operator, mark).await?;
         let writes: Vec<_> = writes
@@ -126,14 +124,12 @@ async fn c5_4_a_restart_writes_nothing_and_what_changed_meanwhile_is_reloaded() 
     world.replicas[0].kill()?;
     world.replicas.clear();
     {
-        let mut space = Space::within(&world).await?;
-        space.name.clone_from(&name);
+        let space = Space::reopen(&world, &name).await?;
         space.configmap("other", "two").await?;
     }
     world.start_replica("third", &[WINDOW]).await?;
     world.register().await?;
-    let mut space = Space::within(&world).await?;
-    space.name = name;
+    let space = Space::reopen(&world, &name).await?;
     space.event_comes("other", "ConfigurationChanged").await?;
     space.quiesce().await?;
     space.expect_revisions(DEPLOYMENT, "other", 2).await?;
@@ -156,8 +152,7 @@ async fn c2_5_a_lost_key_restarts_nothing() -> anyhow::Result<()> {
     world.start_replica("second", &[WINDOW]).await?;
     world.register().await?;
 
-    let mut space = Space::within(&world).await?;
-    space.name = name;
+    let space = Space::reopen(&world, &name).await?;
     let key = secrets.get("pod-reloader-key").await?.data.context("data")?;
     let id = String::from_utf8(key["id"].0.clone())?;
     eventually("observed-config under the new key", PATIENCE, || async {
@@ -251,8 +246,7 @@ async fn c2_4_mode_version_is_saps_own() -> anyhow::Result<()> {
         world.replicas.clear();
         world.start_replica(replica, args).await?;
         world.register().await?;
-        let mut space = Space::within(&world).await?;
-        space.name.clone_from(&name);
+        let space = Space::reopen(&world, &name).await?;
         space.quiesce().await?;
         space.expect_revisions(DEPLOYMENT, "deployment", 4).await?;
         recorded(&space, "deployment").await?;
