@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`controller`] is the one task that owns index, queue and gate; reconciles run beside it and report back. What happened
-//! to a workload is a [`fact::Fact`], published to every [`sink`]. [`leader`] decides whether any of it runs.
+//! to a workload is a `fact::Fact`, published to every `sink`. [`leader`] decides whether any of it runs.
 
 mod apply;
 mod compare;
