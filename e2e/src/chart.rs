@@ -31,14 +31,29 @@ pub async fn render(templates: &[&str], values: &[&str]) -> anyhow::Result<Strin
     helm.run(fixed.into_iter().chain(shown).chain(values)).await.context("the chart cannot be rendered")
 }
 
-/// The operator's namespace and account, with the rights that the chart grants by default. Rendered once per process.
+/// The same as documents, without labels: they would say that a release of the chart is installed, beside which it
+/// refuses another.
+async fn documents(templates: &[&str]) -> anyhow::Result<Vec<Value>> {
+    let rendered = render(templates, &[]).await?;
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(&rendered).context("Helm printed no YAML")?;
+    documents.retain(|document| !document.is_null());
+    for document in &mut documents {
+        if let Some(metadata) = document["metadata"].as_object_mut() {
+            metadata.remove("labels");
+        }
+    }
+    Ok(documents)
+}
+
+/// The operator's namespace and account, with the rights that the chart grants by default, as documents for `kubectl
+/// apply`. Rendered once per process.
 pub(crate) async fn rights() -> anyhow::Result<&'static str> {
     static RIGHTS: OnceCell<String> = OnceCell::const_new();
     let render = || async {
-        let namespace =
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": RELEASE } }).to_string();
-        let rendered = render(&["serviceaccount.yaml", "rbac.yaml"], &[]).await?;
-        anyhow::Ok(format!("{namespace}\n{rendered}"))
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": RELEASE } });
+        let rights = documents(&["serviceaccount.yaml", "rbac.yaml"]).await?;
+        let all: Vec<_> = [namespace].iter().chain(&rights).map(Value::to_string).collect();
+        anyhow::Ok(all.join("\n---\n"))
     };
     RIGHTS.get_or_try_init(render).await.map(String::as_str)
 }
@@ -47,9 +62,7 @@ pub(crate) async fn rights() -> anyhow::Result<&'static str> {
 pub(crate) async fn webhook() -> anyhow::Result<&'static Value> {
     static WEBHOOK: OnceCell<Value> = OnceCell::const_new();
     let render = || async {
-        let rendered = render(&["webhook.yaml"], &[]).await?;
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered).context("Helm printed no YAML")?;
-        documents.into_iter().find(|document| !document.is_null()).context("the chart registers no webhook")
+        documents(&["webhook.yaml"]).await?.into_iter().next().context("the chart registers no webhook")
     };
     WEBHOOK.get_or_try_init(render).await
 }
