@@ -8,14 +8,12 @@ use futures::StreamExt;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::lookup::{Lookup, Query};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
-use pod_reloader_k8s::reader::{ConfigReader, Reads, Unreadable};
+use pod_reloader_k8s::reader::{CONCURRENT_READS, ConfigReader, Reads, Unreadable};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// A read is shared for this long at most.
 const MAX_AGE: Duration = Duration::from_secs(5);
-/// Reads of one workload's references that are under way at once.
-const CONCURRENT_READS: usize = 8;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ReadKey {
