@@ -1,0 +1,212 @@
+//! How a workload is read from its JSON; what decisions do not need is skipped while parsing.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{AnnotationRoom, PodTemplate, SettleWindow, Workload};
+use crate::annotation;
+use crate::dialect::{self, Entries, Place, Selection};
+use crate::kind::KindRef;
+use crate::object::{Text, WorkloadParts, WorkloadPartsSeed};
+use crate::template::{PodSpec, TemplateUses};
+
+/// Reads a [`Workload`]; where its pod template is depends on its kind.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadSeed(pub(super) KindRef);
+
+impl<'de> DeserializeSeed<'de> for WorkloadSeed {
+    type Value = Workload;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Workload, D::Error> {
+        WorkloadPartsSeed::of(self.0).deserialize(deserializer).map(Workload::from)
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct WireMetadata {
+    namespace: Option<String>,
+    name: Option<String>,
+    uid: Option<String>,
+    #[serde(rename = "resourceVersion")]
+    resource_version: Option<String>,
+    #[serde(rename = "deletionTimestamp")]
+    deletion_timestamp: Option<IgnoredAny>,
+    #[serde(default)]
+    labels: OptionalMap<Labels>,
+    #[serde(default)]
+    annotations: OptionalMap<Annotations<OnWorkload>>,
+}
+
+#[derive(Deserialize)]
+struct WireTemplate {
+    metadata: Option<WireTemplateMetadata>,
+    spec: Option<PodSpec>,
+}
+
+#[derive(Deserialize)]
+struct WireTemplateMetadata {
+    #[serde(default)]
+    annotations: OptionalMap<Annotations<OnTemplate>>,
+}
+
+impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
+    fn from(wire: WorkloadParts<WireMetadata, WireTemplate>) -> Self {
+        let metadata = wire.metadata.unwrap_or_default();
+        let annotations = metadata.annotations.0.unwrap_or_default();
+        let namespace: Arc<str> = metadata.namespace.as_deref().unwrap_or_default().into();
+        let (template, on_template) =
+            wire.template.map(|template| PodTemplate::read(template, &namespace)).unwrap_or_default();
+        let mut entries = annotations.entries;
+        entries.append(metadata.labels.0.unwrap_or_default().entries);
+        entries.append(on_template);
+        let Selection { references, is_left_alone } =
+            dialect::select(dialect::ALL, &entries, &template.uses, &namespace);
+        Self {
+            namespace: metadata.namespace.filter(|namespace| !namespace.is_empty()),
+            name: metadata.name.filter(|name| !name.is_empty()),
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            is_ignored: is_left_alone,
+            is_deleting: metadata.deletion_timestamp.is_some(),
+            references,
+            observed: annotations.observed,
+            settle_window: annotations.settle_window,
+            sap_trigger: annotations.config_hash,
+            annotations: annotations.room,
+            template,
+        }
+    }
+}
+
+impl PodTemplate {
+    /// The template, and what it has of the keys that dialects read.
+    fn read(wire: WireTemplate, namespace: &Arc<str>) -> (Self, Entries) {
+        let has_metadata = wire.metadata.is_some();
+        let annotations = wire.metadata.and_then(|metadata| metadata.annotations.0).unwrap_or_default();
+        let template = Self {
+            has_metadata,
+            config_hash: annotations.config_hash,
+            annotations: annotations.room,
+            uses: wire.spec.map(|spec| TemplateUses::from(spec).in_namespace(namespace)).unwrap_or_default(),
+        };
+        (template, annotations.entries)
+    }
+}
+
+/// A map of strings that is folded into `T` while it is read; `null` and a missing map are `None`.
+struct OptionalMap<T>(Option<T>);
+
+impl<T> Default for OptionalMap<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+trait FoldEntry: Default {
+    fn entry(&mut self, key: &str, value: Cow<'_, str>);
+}
+
+#[derive(Default)]
+struct Labels {
+    entries: Entries,
+}
+
+impl FoldEntry for Labels {
+    fn entry(&mut self, key: &str, value: Cow<'_, str>) {
+        if let Some(key) = dialect::key(Place::Label, key) {
+            self.entries.add(key, value);
+        }
+    }
+}
+
+/// Where annotations are.
+trait On: Default {
+    const PLACE: Place;
+}
+
+#[derive(Default)]
+struct OnWorkload;
+
+impl On for OnWorkload {
+    const PLACE: Place = Place::Annotation;
+}
+
+#[derive(Default)]
+struct OnTemplate;
+
+impl On for OnTemplate {
+    const PLACE: Place = Place::TemplateAnnotation;
+}
+
+#[derive(Default)]
+struct Annotations<O> {
+    room: AnnotationRoom,
+    config_hash: Option<String>,
+    observed: Option<String>,
+    settle_window: SettleWindow,
+    /// What dialects read.
+    entries: Entries,
+    on: PhantomData<O>,
+}
+
+impl<O: On> FoldEntry for Annotations<O> {
+    fn entry(&mut self, key: &str, value: Cow<'_, str>) {
+        self.room.bytes += key.len() + value.len();
+        match key {
+            annotation::CONFIG_HASH => self.config_hash = Some(value.into_owned()),
+            annotation::OBSERVED_CONFIG => self.observed = Some(value.into_owned()),
+            annotation::SETTLE_WINDOW => self.settle_window = SettleWindow::parse(&value),
+            // Others, last-applied among them, may hold whole Secrets: only their size is of interest.
+            _ => {
+                if let Some(key) = dialect::key(O::PLACE, key) {
+                    self.entries.add(key, value);
+                }
+            }
+        }
+    }
+}
+
+struct MapVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FoldEntry> Visitor<'de> for MapVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut folded = T::default();
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            // Kubernetes reads a null value as the empty string.
+            let value = map.next_value::<Option<Text<'de>>>()?.map_or(Cow::Borrowed(""), |text| text.0);
+            folded.entry(&key.0, value);
+        }
+        Ok(folded)
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
+impl<'de, O: On> Deserialize<'de> for Annotations<O> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut annotations: Self = deserializer.deserialize_map(MapVisitor(PhantomData))?;
+        annotations.room.is_present = true;
+        Ok(annotations)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OptionalMap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self)
+    }
+}
