@@ -142,7 +142,7 @@ endif
 
 .PHONY: test
 test: node chart-tools image e2e-images ## all tests, against the real control plane where Kubernetes is involved
-	@tests/run.sh
+	@ALL_HISTORIES=1 HISTORY_SECONDS=$${HISTORY_SECONDS:-20} tests/run.sh
 
 # Always the whole workspace, and the suites by name: Cargo builds the dependencies anew for each other choice of
 # packages, since these choose other features.

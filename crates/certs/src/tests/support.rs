@@ -278,7 +278,7 @@ pub(super) async fn watch_over(server: &Server, replicas: &[&Replica], time: Dur
 pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     assert!(tokio::time::timeout(TIMEOUT, wait).await.is_ok(), "{what} did not come about");

@@ -6,7 +6,9 @@ use pod_reloader_stub_api::{Fault, FaultRule, RequestKind, StubApi};
 use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
-use crate::support::{SETTLE_WINDOW, in_paused_time, last_revision, paint, revisions, server, shop, web};
+use crate::support::{
+    SETTLE_WINDOW, in_paused_time, last_revision, paint, revisions, server, shop, thinned, web,
+};
 
 const BOUND: Duration = SETTLE_WINDOW.saturating_add(Duration::from_secs(1));
 
@@ -42,7 +44,7 @@ fn faults() -> impl Iterator<Item = (Fault, RequestKind)> {
 
 #[test]
 fn c5_6_requests_that_fail_in_one_namespace_for_ever_delay_no_other() {
-    for (fault, kind) in faults() {
+    for (fault, kind) in thinned(faults()) {
         in_paused_time(async {
             let stub = server(7);
             shop(&stub, "noisy", 40);

@@ -1,5 +1,8 @@
 //! The reconciler, the webhook, the key keeper and the election under faults: over an API server in the process, in
 //! paused time.
+//!
+//! A plain run plays a part of the histories, in seconds; `make test` plays all, with `ALL_HISTORIES` and
+//! `HISTORY_SECONDS`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in tests a panic is a failure")]
 
 mod agreement;

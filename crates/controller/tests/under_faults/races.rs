@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::replica::{Options, Replica};
-use crate::support::{in_paused_time, paint, revisions, server, shop};
+use crate::support::{in_paused_time, paint, revisions, server, shop, thinned};
 
 fn label(stub: &StubApi, serial: usize) {
     stub.edit("deployments", "shop", "web", |web| {
@@ -21,7 +21,7 @@ fn label(stub: &StubApi, serial: usize) {
 fn c3_2_a_change_and_its_reversal_cause_nothing_beside_a_write_of_the_workload() {
     let mut broken = vec![];
     for gap in [0_u64, 1, 3, 5, 10, 20, 40] {
-        for seed in 0..4 {
+        for seed in thinned(0..4) {
             let made = in_paused_time(async {
                 let stub = server(seed);
                 shop(&stub, "shop", 1);
@@ -48,7 +48,7 @@ fn c3_2_a_change_and_its_reversal_cause_nothing_beside_a_write_of_the_workload()
 #[test]
 fn c3_2_a_change_and_its_reversal_cause_nothing_beside_label_loops() {
     let mut broken = vec![];
-    for seed in 0..6 {
+    for seed in thinned(0..6) {
         let made = in_paused_time(async {
             let stub = server(seed);
             shop(&stub, "shop", 1);
@@ -125,7 +125,7 @@ fn c5_7_a_change_that_was_read_early_and_taken_back_is_not_lost() {
 #[test]
 fn c5_5_a_reference_that_is_forbidden_delays_no_change_of_the_others() {
     let mut longest = Duration::ZERO;
-    for seed in 0..6 {
+    for seed in thinned(0..6) {
         let took = in_paused_time(async {
             let stub = server(seed);
             stub.put(objects::config_map("shop", "settings", &[("colour", "red")]));

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
 use crate::support::webhook::Webhook;
-use crate::support::{in_paused_time, paint, server, shop, web};
+use crate::support::{in_paused_time, paint, server, shop, thinned, web};
 
 const WORKLOADS: usize = 20;
 
@@ -188,7 +188,7 @@ fn c2_5_after_the_hour_the_later_one_takes_over_if_it_is_alone() {
 /// Also if it was restarted meanwhile, or another of its replicas leads.
 #[test]
 fn c2_5_after_the_hour_it_is_the_later_one_again_that_stands_down() {
-    for seed in 0..6 {
+    for seed in thinned(0..6) {
         in_paused_time(async {
             let stub = server(seed);
             shop(&stub, "shop", WORKLOADS);

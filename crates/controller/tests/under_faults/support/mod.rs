@@ -17,6 +17,16 @@ pub(crate) fn in_paused_time<T>(history: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(history)
 }
 
+/// Whether to play all histories, as `make test` does.
+pub(crate) fn plays_all() -> bool {
+    std::env::var_os("ALL_HISTORIES").is_some()
+}
+
+/// Every fifth of these cases, so that a run takes seconds; all of them with `ALL_HISTORIES`.
+pub(crate) fn thinned<T>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    cases.into_iter().step_by(if plays_all() { 1 } else { 5 })
+}
+
 /// A server that takes a while for each request.
 pub(crate) fn server(seed: u64) -> StubApi {
     let stub = StubApi::new(seed);
