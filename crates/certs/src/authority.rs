@@ -41,9 +41,9 @@ pub(crate) struct Authority {
 pub(crate) enum Step {
     /// Make the next CA and publish it.
     Announce,
-    /// Have the next CA sign.
+    /// Sign with the next CA.
     Promote,
-    /// The CA has ended, or is not valid yet: begin anew, the old one stays published as far as it helps.
+    /// The CA has ended, or is not valid yet: start over; the old one stays published as far as it helps.
     StartOver,
     /// No longer publish CAs whose time is over.
     Prune,
@@ -88,8 +88,8 @@ impl Authority {
         Self { signer, next: None, former: vec![], renewed: None }
     }
 
-    /// Keeps publishing the CAs of that bundle for a while: others may still serve certificates of theirs. What is
-    /// trusted already is not trusted for longer.
+    /// Keeps publishing the CAs of that bundle for a while: other replicas may still serve certificates of theirs. What
+    /// is trusted already is not trusted for longer.
     pub(crate) fn also_trusting(mut self, bundle: &str, now: SystemTime, lifetimes: &Lifetimes) -> Self {
         for certificate in split_bundle(bundle) {
             if self.former.len() < MAX_FORMER

@@ -1,7 +1,7 @@
 //! Whether an earlier release still keeps the certificates.
 //!
 //! It kept the CAs' keys beside the certificate, and takes a Secret without them for corrupt: it puts back what it
-//! knew. While a rolling upgrade has replicas of both releases run, the new ones therefore leave the Secret to the old
+//! knew. While replicas of both releases run in a rolling upgrade, the new ones therefore leave the Secret to the old
 //! ones, as long as it holds such keys; after a while without old replicas they take over and remove the keys. If these
 //! come back, an old replica is still there, and the next attempt is made later.
 
@@ -10,20 +10,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// About as long as a rolling upgrade takes.
-const FIRST: Duration = Duration::from_secs(30);
-const LONGEST: Duration = Duration::from_mins(10);
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_mins(10);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Handover {
     /// Since when keys were seen.
     since: Option<Instant>,
-    patience: Duration,
+    wait: Duration,
 }
 
 impl Default for Handover {
     fn default() -> Self {
-        Self { since: None, patience: FIRST }
+        Self { since: None, wait: FIRST_WAIT }
     }
 }
 
@@ -32,11 +32,11 @@ impl Handover {
     pub(crate) fn remaining(&mut self, has_keys: bool, now: Instant) -> Option<Duration> {
         if !has_keys {
             if self.since.take().is_some() {
-                self.patience = (self.patience * 2).min(LONGEST);
+                self.wait = (self.wait * 2).min(MAX_WAIT);
             }
             return None;
         }
-        let end = *self.since.get_or_insert(now) + self.patience;
+        let end = *self.since.get_or_insert(now) + self.wait;
         (now < end).then(|| end - now)
     }
 }
@@ -49,15 +49,15 @@ mod tests {
     fn c4_7_keys_that_come_back_are_left_alone_for_longer_but_not_for_ever() {
         let (mut handover, mut now) = (Handover::default(), Instant::now());
         assert_eq!(handover.remaining(false, now), None);
-        let mut patience = FIRST;
+        let mut wait = FIRST_WAIT;
         for _ in 0..10 {
-            assert_eq!(handover.remaining(true, now), Some(patience));
-            assert!(handover.remaining(true, now + patience / 2).is_some());
-            now += patience;
+            assert_eq!(handover.remaining(true, now), Some(wait));
+            assert!(handover.remaining(true, now + wait / 2).is_some());
+            now += wait;
             assert_eq!(handover.remaining(true, now), None, "time to take over");
             assert_eq!(handover.remaining(false, now), None);
-            patience = (patience * 2).min(LONGEST);
+            wait = (wait * 2).min(MAX_WAIT);
         }
-        assert_eq!(patience, LONGEST);
+        assert_eq!(wait, MAX_WAIT);
     }
 }

@@ -1,9 +1,9 @@
-//! The loop that keeps Secrets, configuration and what is served in line.
+//! The loop that keeps Secrets, configuration and what is served consistent.
 //!
-//! Everything is decided from what is stored, one write at a time, and after each write all is read anew: whatever is
+//! Everything is decided from what is stored, one write at a time, and after each write all is read again: whatever is
 //! interrupted between two writes is found and continued by the next pass of any replica.
 //!
-//! - The Secret with the CAs says what is to be trusted. It is written first.
+//! - The Secret with the CAs determines what is to be trusted. It is written first.
 //! - The configuration and `ca.crt` follow it.
 //! - Only then the certificate is replaced, if the CA that signs is another one; until then the one that is served is of a
 //!   CA that is still trusted. Such a CA stays trusted until the certificate is replaced, whatever its time.
@@ -68,7 +68,7 @@ struct Seen {
 
 /// How a round ended.
 enum Round {
-    /// Something was written; all is to be read anew.
+    /// Something was written; all is to be read again.
     Again,
     Done(Seen),
 }
@@ -135,7 +135,7 @@ impl Keeper {
         seen.soon = self.handover.remaining(is_earlier, Instant::now());
         if let (Some(_), Some(stored)) = (seen.soon, &stored) {
             let ours = known.and_then(Result::ok);
-            self.leave_to_others(stored, leaf.ok().flatten(), ours, configuration).await?;
+            self.follow_earlier_release(stored, leaf.ok().flatten(), ours, configuration).await?;
             return Ok(Round::Done(seen));
         }
         let leaf = leaf.unwrap_or_else(|error| {
@@ -201,8 +201,8 @@ impl Keeper {
         if is_issued_by(&bundle, leaf) { self.serve(leaf) } else { Ok(()) }
     }
 
-    /// Replicas of an earlier release keep the Secret. What they publish and serve is trusted; this only follows.
-    async fn leave_to_others(
+    /// Replicas of an earlier release keep the Secret. What they publish and serve is trusted; this one only follows.
+    async fn follow_earlier_release(
         &mut self,
         stored: &Secret,
         leaf: Option<Pair>,
@@ -236,7 +236,7 @@ impl Keeper {
         configuration: Option<&MutatingWebhookConfiguration>,
     ) -> Result<Option<Round>, Error> {
         let now = (self.clock)();
-        // Replicas of an earlier release are gone, or will follow; what they published is not dropped at once.
+        // Replicas of an earlier release have stopped, or will soon; what they published is not dropped at once.
         if stored.is_some_and(secret::has_ca_keys) {
             let published = configuration.map(registration::bundle).unwrap_or_default();
             let trusting = authority.clone().also_trusting(&published, now, &self.lifetimes);
@@ -249,7 +249,7 @@ impl Keeper {
             tracing::info!(?request, "renewing the self-made certificates, as the Secret's annotation asks");
             return self.store(&secret::without_request(ca.clone()), asked).await.map(Some);
         }
-        // There it goes with the certificate that is replaced; until then the CAs remember that it is met.
+        // There it is removed when the certificate is replaced; until then the CAs record that it is met.
         if let Some(request) = stored.and_then(secret::request)
             && authority.renewed != Some(request.mark(leaf))
         {
@@ -276,7 +276,7 @@ impl Keeper {
         stored: Option<&Secret>,
         configuration: Option<&MutatingWebhookConfiguration>,
     ) -> Result<Authority, AuthorityError> {
-        // It knows how long others are trusted: that does not begin anew.
+        // It knows how long other CAs are trusted: that does not start over.
         if let Some(held) = &self.held {
             return Ok(held.clone());
         }

@@ -16,7 +16,7 @@ pub struct Lifetimes {
     /// How long a CA has been published before it is relied on where there is no time for the overlap: API servers learn
     /// of it within a second.
     pub publication: Duration,
-    /// How often all is read anew, if no watch reports a change.
+    /// How often all objects are read again, if no watch reports a change.
     pub check_every: Duration,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// The caBundle is to be right soon after the API server answers again.
 const MAX_PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Upper bound while another writer keeps reverting our changes.
@@ -20,7 +20,7 @@ pub(crate) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { pause: SHORTEST, last_write: None }
+        Self { pause: MIN_PAUSE, last_write: None }
     }
 }
 
@@ -31,7 +31,7 @@ impl Pace {
             self.last_write = Some(Instant::now());
             self.pause = (self.pause * 2).min(MAX_PAUSE_AFTER_WRITE);
         } else if self.last_write.is_none_or(|last| last.elapsed() >= CALM) {
-            self.pause = SHORTEST;
+            self.pause = MIN_PAUSE;
         }
         self.pause
     }
@@ -58,7 +58,7 @@ mod tests {
         }
         assert_eq!(pace.after_pass(true), MAX_PAUSE_AFTER_WRITE);
         tokio::time::sleep(CALM).await;
-        assert_eq!(pace.after_pass(false), SHORTEST);
+        assert_eq!(pace.after_pass(false), MIN_PAUSE);
     }
 
     #[test]
@@ -67,6 +67,6 @@ mod tests {
         for _ in 0..10 {
             assert!(pace.after_failure() <= MAX_PAUSE_AFTER_FAILURE);
         }
-        assert_eq!(pace.after_pass(false), SHORTEST);
+        assert_eq!(pace.after_pass(false), MIN_PAUSE);
     }
 }

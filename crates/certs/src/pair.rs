@@ -117,7 +117,7 @@ impl Facts {
     }
 }
 
-/// The certificates of a bundle, each in PEM, without what may stand between them.
+/// The certificates of a bundle, each in PEM, without what may be between them.
 pub(crate) fn split_bundle(bundle: &str) -> Vec<String> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";

@@ -48,7 +48,7 @@ fn host_of_url(url: &str) -> Option<String> {
     Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
-/// The patch that has every webhook trust the bundle, guarded by the version that was read; `None` if all do.
+/// The patch that makes every webhook trust the bundle, guarded by the version that was read; `None` if all do.
 pub(crate) fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<json_patch::Patch> {
     let wanted = ByteString(bundle.as_bytes().to_vec());
     let webhooks = configuration.webhooks.iter().flatten();
@@ -68,7 +68,7 @@ pub(crate) fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) 
 /// The patch by which we give up the ownership of what we wrote, guarded by the version that was read; `None` if we have
 /// none.
 ///
-/// Otherwise Helm 4, which applies on the server's side, could not have the webhook trust another CA when a user
+/// Otherwise Helm 4, which applies on the server's side, could not make the webhook trust another CA when a user
 /// changes over to a certificate of their own: that would be a conflict with us, in the middle of an upgrade.
 pub(crate) fn disown(
     configuration: &MutatingWebhookConfiguration,

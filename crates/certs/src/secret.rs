@@ -1,5 +1,5 @@
-//! The two Secrets that all replicas share: one has the certificate that is served and what to trust, which others may
-//! read or mount; the other has the CAs with their keys.
+//! The two Secrets that all replicas share: one has the certificate that is served and what to trust, which other
+//! software may read or mount; the other has the CAs with their keys.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,7 +32,7 @@ struct StoredFormer {
     until: Option<Timestamp>,
 }
 
-/// The Secret that is to take the place of that one. What others put on its metadata stays.
+/// The Secret that is to take the place of that one. Metadata that other clients set stays.
 pub(crate) fn updated(before: &Secret, new: Secret) -> Secret {
     let mut metadata = before.metadata.clone();
     metadata.managed_fields = None;
@@ -90,7 +90,7 @@ pub(crate) fn leaf(secret: &Secret) -> Result<Pair, AuthorityError> {
     pair(secret, LEAF)?.ok_or(AuthorityError::Unusable("tls.crt is missing"))
 }
 
-/// The CAs that the Secret holds. A time that is missing or too far ahead begins anew; whether something of that kind
+/// The CAs that the Secret holds. A time that is missing or too far ahead starts over; whether something of that kind
 /// has to be stored is for [`is_tidy`] to say.
 pub(crate) fn authority(
     secret: &Secret,
@@ -121,8 +121,8 @@ pub(crate) fn is_tidy(stored: &Secret, wanted: &Secret) -> bool {
     stored.data == wanted.data
 }
 
-/// The CAs of an earlier release, which kept them beside the certificate. Only what is published is taken for such: who
-/// may write here must not have a CA trusted by that.
+/// The CAs of an earlier release, which kept them beside the certificate. Only what is published is taken for such: a
+/// user who may write here must not gain trust in a CA by that.
 pub(crate) fn earlier_authority(secret: &Secret, published: &str) -> Option<Authority> {
     let published = split_bundle(published);
     let trusted =

@@ -13,7 +13,7 @@ use crate::keeper::{Clock, Keeper};
 use crate::lifetimes::Lifetimes;
 use crate::pair::normalize_host;
 
-/// Without a watch, objects are read that often.
+/// How often an object is read that cannot be watched.
 const POLL: Duration = Duration::from_secs(5);
 
 /// What is needed to make certificates.

@@ -121,7 +121,7 @@ async fn c4_7_a_secret_that_is_partly_damaged_keeps_its_ca() {
             let mut fake = server.lock().unwrap();
             let secret = fake.objects.get_mut(name).unwrap();
             secret["data"][key] = json!("");
-            secret["metadata"]["annotations"] = json!({"somebody": "else's"});
+            secret["metadata"]["annotations"] = json!({"owner": "another-tool"});
         }
         let replica = start_replica(&server);
         let is_mended = || {
@@ -131,7 +131,7 @@ async fn c4_7_a_secret_that_is_partly_damaged_keeps_its_ca() {
         until("a mended Secret", is_mended).await;
         assert_eq!(state(&server).unwrap().bundle(), before.bundle());
         let fake = server.lock().unwrap();
-        assert_eq!(fake.objects[name]["metadata"]["annotations"], json!({"somebody": "else's"}));
+        assert_eq!(fake.objects[name]["metadata"]["annotations"], json!({"owner": "another-tool"}));
     }
 }
 

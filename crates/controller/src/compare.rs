@@ -1,7 +1,7 @@
 //! Which objects have to be read because a watch reported another version: is their content another, too (3.1)?
 //!
-//! One read of an object at a time, and not more often than [`PAUSE`], however often it is written; [`MOST`] at once, and
-//! namespaces take turns.
+//! One read of an object at a time, and not more often than [`PAUSE`], however often it is written; [`MAX_READS`] at
+//! once, and namespaces take turns.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// Between two reads of one object.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Reads at once, those that pause included.
-const MOST: usize = 128;
+const MAX_READS: usize = 128;
 
 /// A read to be made.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Comparisons {
 
     /// The next read to begin, if there may be one more.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Comparison> {
-        if self.running >= MOST {
+        if self.running >= MAX_READS {
             return None;
         }
         let namespace = self.turns.pop_front()?;
@@ -83,7 +83,7 @@ impl Comparisons {
         Some(Comparison { object, at })
     }
 
-    /// A read is over. Whether the object has to be read again.
+    /// A read is over. Returns whether the object has to be read again.
     pub(crate) fn done(&mut self, object: &ConfigRef) -> bool {
         let Some(state) = self.states.get_mut(object) else { return false };
         self.running -= 1;
@@ -129,7 +129,7 @@ mod tests {
         let (mut comparisons, now) = (Comparisons::default(), Instant::now());
         (0..10_000).for_each(|i| comparisons.ask(&object("big", i)));
         let running: Vec<_> = std::iter::from_fn(|| comparisons.next(now)).collect();
-        assert_eq!(running.len(), MOST);
+        assert_eq!(running.len(), MAX_READS);
         comparisons.ask(&object("small", 0));
         let mut reads = 0;
         for read in running {

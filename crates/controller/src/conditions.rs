@@ -1,4 +1,4 @@
-//! The conditions that stand, so that each is published once while it does.
+//! The active conditions, so that each is published once while it is.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use pod_reloader_core::reference::WorkloadRef;
 
 use crate::fact::Fact;
 
-/// A state of a workload that needs a person, and lasts until it is resolved.
+/// A state of a workload that a user has to act on, and that lasts until it is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     /// A reload waits for something that the template requires.
@@ -53,13 +53,13 @@ pub(crate) struct Conditions(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What stands, by what identifies it.
+    /// Active conditions, by what identifies them.
     standing: HashMap<WorkloadRef, HashMap<Condition, String>>,
     counts: HashMap<Condition, usize>,
 }
 
 impl Conditions {
-    /// Whether the fact is new: not a condition, or none that stands already.
+    /// Whether the fact is new: not a condition, or one that is not active yet.
     pub(crate) fn begin(&self, workload: &WorkloadRef, fact: &Fact) -> bool {
         let Some(condition) = fact.condition() else { return true };
         let identity = fact.identity();
@@ -72,8 +72,8 @@ impl Conditions {
         before != Some(identity)
     }
 
-    /// Whether exactly that condition stands.
-    pub(crate) fn stands(&self, workload: &WorkloadRef, fact: &Fact) -> bool {
+    /// Whether exactly that condition is active.
+    pub(crate) fn is_active(&self, workload: &WorkloadRef, fact: &Fact) -> bool {
         let state = self.state();
         let standing = state.standing.get(workload).zip(fact.condition());
         standing.is_some_and(|(standing, condition)| {
@@ -81,7 +81,7 @@ impl Conditions {
         })
     }
 
-    /// These conditions of the workload are over, if they stood.
+    /// These conditions of the workload are over, if they were active.
     pub(crate) fn resolve(&self, workload: &WorkloadRef, conditions: &[Condition]) {
         let mut state = self.state();
         let Some(standing) = state.standing.get_mut(workload) else { return };
@@ -99,7 +99,7 @@ impl Conditions {
         state.count_down(over.into_keys());
     }
 
-    /// Of how many workloads the condition stands.
+    /// How many workloads have the condition.
     pub(crate) fn count(&self, condition: Condition) -> usize {
         self.state().counts.get(&condition).copied().unwrap_or_default()
     }
@@ -144,10 +144,10 @@ mod tests {
         assert!(!conditions.begin(&workload("a"), &refused("quota")));
         assert!(conditions.begin(&workload("b"), &refused("quota")), "another workload");
         assert!(conditions.begin(&workload("a"), &refused("policy")));
-        assert!(conditions.stands(&workload("a"), &refused("policy")));
-        assert!(!conditions.stands(&workload("a"), &refused("quota")));
+        assert!(conditions.is_active(&workload("a"), &refused("policy")));
+        assert!(!conditions.is_active(&workload("a"), &refused("quota")));
         conditions.resolve(&workload("a"), &[Condition::PatchRefused, Condition::NoRoom]);
-        assert!(!conditions.stands(&workload("a"), &refused("policy")));
+        assert!(!conditions.is_active(&workload("a"), &refused("policy")));
         assert!(conditions.begin(&workload("a"), &refused("policy")));
     }
 
@@ -166,7 +166,7 @@ mod tests {
         let conditions = Conditions::default();
         assert!(conditions.begin(&workload("a"), &Fact::KeyReplaced));
         assert!(conditions.begin(&workload("a"), &Fact::KeyReplaced));
-        assert!(!conditions.stands(&workload("a"), &Fact::KeyReplaced));
+        assert!(!conditions.is_active(&workload("a"), &Fact::KeyReplaced));
     }
 
     #[test]

@@ -67,8 +67,8 @@ pub struct Settings {
     pub api_metrics: ApiMetrics,
 }
 
-/// Runs the reconciler until `stop` is cancelled. What waits for its turn is then given up, and what is under way is
-/// finished; if that takes too long, this may be dropped at any time.
+/// Runs the reconciler until `stop` is cancelled. Workloads that wait are then dropped, and running reconciles
+/// complete; if that takes too long, this may be dropped at any time.
 pub async fn run(settings: Settings, stop: CancellationToken) {
     let mut controller = Controller::new(&settings);
     let mut watches = Watches::start(
@@ -244,7 +244,7 @@ impl Controller {
                 self.reconcile_when_settled(to_settle);
             }
             Err(error) if error.is_cancelled() => {}
-            // A bug: the process ends and starts anew rather than go on with a workload that is never reconciled.
+            // A bug: the process ends and is restarted rather than go on with a workload that is never reconciled.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }

@@ -14,13 +14,13 @@ use crate::index::{Presence, Snapshot, View};
 use crate::reconciler::{Learned, Reconciler};
 use crate::sources::{Memory, Shared, first_seen};
 
-/// A reference that could not be read in so many attempts no longer holds up what is known of the others.
+/// A reference that could not be read in so many attempts no longer holds up the others.
 const TOLERANT_AFTER: u32 = 4;
 
-/// What memory says.
+/// What an evaluation from memory finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FromMemory {
-    /// All is right, or nothing can be done now.
+    /// The annotations are right, or nothing can be done now.
     Done,
     /// A reload is due, once the references have settled.
     SettleUntil(Instant),
@@ -48,7 +48,7 @@ impl Reconciler {
         let verdict = evaluation.decision.verdict;
         let (target, _) = verdict.target(input.namespace, input.baseline).fitted_to(&view.workload);
         match verdict {
-            // There is no room to record it, and that was told.
+            // There is no room to record it, and that was reported.
             Verdict::Observe(_) if target.is_met_by(&view.workload) => FromMemory::Done,
             Verdict::Keep if view.workload.sap_trigger.is_none() => {
                 self.all_is_right(view);
@@ -59,7 +59,7 @@ impl Reconciler {
             }
             // That was found out from live reads, and nothing has changed since.
             Verdict::Defer { missing, causes }
-                if self.facts.stands(&view.workload_ref, &Fact::deferred(&missing, &causes)) =>
+                if self.facts.is_active(&view.workload_ref, &Fact::deferred(&missing, &causes)) =>
             {
                 FromMemory::Done
             }
@@ -99,7 +99,7 @@ impl Reconciler {
     }
 }
 
-/// What an evaluation of that workload from live reads says of config objects.
+/// What an evaluation of that workload from live reads finds of config objects.
 pub(crate) fn learned(view: &View, key: &DigestKey, evaluation: &Evaluation) -> Vec<Learned> {
     let references = view.workload.references.all();
     let mut learned = vec![];
@@ -108,7 +108,7 @@ pub(crate) fn learned(view: &View, key: &DigestKey, evaluation: &Evaluation) -> 
         match lookup {
             Lookup::Unknown | Lookup::Unfollowed => {}
             Lookup::Absent => learned.push(Learned::Read(object.clone(), Presence::Absent, None)),
-            // Of what is only required the watches tell.
+            // The watches report what is only required.
             Lookup::Found(found) => {
                 if let Some(reference) = reference {
                     let presence = Presence::Version(found.version.clone());

@@ -1,4 +1,4 @@
-//! What happened, and to which workload. Every [`crate::sink::Sink`] makes of it what it is for.
+//! What happened, and to which workload. Every [`crate::sink::Sink`] publishes it in its own form.
 
 use std::fmt;
 use std::time::Duration;
@@ -137,7 +137,7 @@ impl Fact {
         }
     }
 
-    /// What tells the condition from another one of the same kind. Details that vary are no part of it.
+    /// What distinguishes the condition from others of the same kind. Details that vary are no part of it.
     pub(crate) fn identity(&self) -> String {
         match self {
             Self::ReferencesUnreadable(references) => join(references.iter().map(|it| &it.name)),

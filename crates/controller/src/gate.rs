@@ -1,16 +1,18 @@
-//! Who may read and write now: the slots of `--max-concurrent-patches`, in fair shares for each namespace (5.6).
+//! Which workloads may be read and written now: the slots of `--max-concurrent-patches`, in fair shares for each
+//! namespace (5.6).
 //!
 //! Synchronous and without I/O; the controller owns it. A workload that has something to do waits here until it may
 //! begin. Namespaces take turns, and what each may have under way at once follows from how it has gone so far:
 //!
-//! - it begins with [`FIRST_SHARE`] slots, and gains one with each reconcile that was quick, up to all but a reserve that
-//!   is kept for others;
+//! - it begins with [`FIRST_SHARE`] slots, and gains one with each reconcile that was quick, up to all but a reserve
+//!   that is kept for other namespaces;
 //! - while one of its reconciles takes longer than [`SLOW`] (a policy webhook there hangs, say), and after one did, it
 //!   has a single slot, and all such namespaces together have half of the slots;
-//! - workloads that failed before take a quarter of their namespace's share, so that they hold up no others (5.5).
+//! - workloads that failed before take a quarter of their namespace's share, so that they do not hold up the rest of it
+//!   (5.5).
 //!
-//! It is the only place that knows who may be patched now. When a workload is due is the queue's business, and whether it is
-//! this installation's to write that of [`crate::rivals`].
+//! It is the only place that knows which workloads may be patched now. The queue knows when a workload is due, and
+//! [`crate::rivals`] whether this installation may write it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -20,9 +22,9 @@ use tokio::time::Instant;
 
 /// What a namespace may have under way at first.
 const FIRST_SHARE: usize = 2;
-/// A reconcile that takes longer is the namespace's own trouble, or the API server's.
+/// A reconcile that takes longer is slow because of its namespace, or of the API server.
 const SLOW: Duration = Duration::from_secs(3);
-/// A namespace of which nothing was heard for so long begins anew.
+/// A namespace without a reconcile for this long starts over.
 const MEMORY: Duration = Duration::from_mins(2);
 
 /// See the module.
@@ -222,7 +224,7 @@ mod tests {
         let hanging = admit_all(&mut gate, start);
         assert_eq!(hanging.len(), 12);
         gate.wait(&workload("other", 0), false, start);
-        assert_eq!(gate.admit(start), Some(workload("other", 0)), "nobody waits for it");
+        assert_eq!(gate.admit(start), Some(workload("other", 0)), "nothing waits for it");
         gate.leave(&workload("other", 0), start);
 
         let later = start + Duration::from_secs(10);

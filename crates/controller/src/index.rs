@@ -1,8 +1,8 @@
-//! Which workloads refer to which config objects, and what the watches last said of both.
+//! Which workloads refer to which config objects, and what the watches last reported of both.
 //!
-//! Synchronous and without I/O; one task owns it. Every update answers which workloads have to be reconciled, so
-//! that nothing is recomputed for objects that nobody refers to. Memory follows the references (5.2): of objects
-//! that are not referred to nothing is kept.
+//! Synchronous and without I/O; one task owns it. Every update answers which workloads have to be reconciled, so that
+//! nothing is recomputed for objects that no workload refers to. Memory follows the references (5.2): of objects that
+//! are not referred to nothing is kept.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const MAX_WINDOWS: u32 = 5;
 pub(crate) struct View {
     pub(crate) workload_ref: WorkloadRef,
     pub(crate) workload: Workload,
-    /// Reads that began later have seen all that whoever wrote this version saw.
+    /// Reads that began later have seen all that the writer of this version saw.
     pub(crate) received: Instant,
 }
 
@@ -100,13 +100,13 @@ pub(crate) struct Index {
     settle_window: Duration,
     /// Whether content counts, or any new version (2.4).
     compares_content: bool,
-    /// Objects that are referred to: how many at most, and how many in each namespace now. Nobody who may write in one
+    /// Objects that are referred to: how many at most, and how many in each namespace now. No user of a single
     /// namespace can take more than a third of the memory that there is for them.
     max_objects: usize,
     objects_of: HashMap<Arc<str>, usize>,
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
     objects: HashMap<ConfigRef, ObjectEntry>,
-    /// What a relist under way has not listed yet; what is left at its end is gone.
+    /// What a relist under way has not listed yet; what is left at its end has been deleted.
     unlisted_workloads: HashMap<Coverage<KindRef>, HashSet<WorkloadRef>>,
     unlisted_objects: HashMap<Coverage<ConfigKind>, HashSet<ConfigRef>>,
 }
@@ -185,8 +185,8 @@ impl Index {
                 && self.objects.len() + new <= self.max_objects)
     }
 
-    /// Whether this is still the latest that is known of the workload. If not, a watch reported something since, or
-    /// the workload's end.
+    /// Whether this is still the latest that is known of the workload. If not, a watch reported something since, or the
+    /// workload's deletion.
     pub(crate) fn is_latest(&self, view: &Arc<View>) -> bool {
         self.workloads.get(&view.workload_ref).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
     }
@@ -267,7 +267,7 @@ impl Index {
         let view = &entry.view;
         let references = view.workload.references.objects().into_iter();
         let objects = references.filter_map(|object| self.objects.get(object));
-        // Content that has not been compared yet may have moved.
+        // Content that has not been compared yet may have changed.
         let moved_at = |object: &ObjectEntry| object.uncompared_since.max(Some(object.moved_at));
         let Some(moved_at) = objects.filter_map(moved_at).max() else { return view.received };
         let window = match view.workload.settle_window {

@@ -2,11 +2,11 @@
 //! for the same Lease.
 //!
 //! It is written here because kube-lease-manager compares the Lease's `renewTime` with the clock of its own machine: a
-//! holder whose clock was ahead kept everybody from leading long after it had died, and one whose clock was behind lost
-//! its Lease while it renewed. Here no clock is compared with another machine's. A candidate counts from when it saw
-//! the Lease change last, by its own monotonic clock, for the duration that the Lease names; `renewTime` is written for
-//! people to read. A leader counts from the start of its last successful request and stops leading well before anybody
-//! who saw that renewal may take the Lease.
+//! holder whose clock was ahead kept every other candidate from leading long after it had died, and one whose clock was
+//! behind lost its Lease while it renewed. Here no clock is compared with another machine's. A candidate counts from
+//! when it saw the Lease change last, by its own monotonic clock, for the duration that the Lease names; `renewTime` is
+//! written for people to read. A leader counts from the start of its last successful request and stops leading well
+//! before a candidate that saw that renewal may take the Lease.
 
 mod candidate;
 mod hint;
@@ -25,12 +25,12 @@ use candidate::{Attempt, Candidate, Failure, Term};
 /// The Lease's name unless another is given; SAP's too, so that the two never lead at once.
 pub const LEASE_NAME: &str = "pod-reloader.cs.sap.com";
 
-/// How long a Lease is valid without being renewed; that long nobody leads if a leader vanishes.
+/// How long a Lease is valid without being renewed: if a leader vanishes, no replica leads for that long.
 pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// A leader that has not renewed for this long stops leading. The rest of the Lease's duration is for requests of its
 /// that are still under way.
 pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a leader renews, and the others poll.
+/// How often a leader renews, and other candidates poll.
 pub(crate) const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// The deadline of each request. A renewal that hangs can be tried three times before the renew deadline.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -93,7 +93,7 @@ async fn acquire(candidate: &mut Candidate, hints: &Notify) -> Term {
     }
 }
 
-/// Renews until the Lease is another's or the term is over by our own clock.
+/// Renews until the Lease is another candidate's or the term is over by our own clock.
 async fn lead(candidate: &mut Candidate, hints: &Notify, mut term: Term) {
     loop {
         match timeout_at(term.end(), renew(candidate, hints)).await {
@@ -110,7 +110,7 @@ async fn lead(candidate: &mut Candidate, hints: &Notify, mut term: Term) {
     }
 }
 
-/// The next renewal, however many attempts it takes; `None` if the Lease is another's.
+/// The next renewal, however many attempts it takes; `None` if the Lease is another candidate's.
 async fn renew(candidate: &mut Candidate, hints: &Notify) -> Option<Term> {
     wait(candidate.jitter.apply(RETRY_PERIOD), hints).await;
     loop {

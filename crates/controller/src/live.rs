@@ -40,8 +40,8 @@ impl LiveReads {
         Self { reader, reads: Mutex::new(HashMap::new()) }
     }
 
-    /// Looks the objects up. Every answer is from a read that began at `not_before` or later, so it has seen what
-    /// whoever caused this question saw.
+    /// Looks the objects up. Every answer is from a read that began at `not_before` or later, so it has seen what the
+    /// writer that caused this read saw.
     pub(crate) async fn read_all(&self, key: &DigestKey, queries: Vec<Query>, not_before: Instant) -> Reads {
         let reads = queries.into_iter().map(|query| async move {
             let answer = self.read(key, &query, not_before).await;

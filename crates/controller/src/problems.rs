@@ -1,5 +1,5 @@
-//! What is wrong with what users wrote, or cannot be read: published while it stands, and resolved when it no longer
-//! does.
+//! Problems with what users wrote, and references that cannot be read: published when they begin, and resolved when
+//! they end.
 
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::observed::{Observed, Seen};
@@ -55,7 +55,7 @@ impl Reconciler {
         }
     }
 
-    /// Warns of references that cannot be read, once it is clear that it stays so, and of those that may be typos.
+    /// Warns of references that cannot be read, once it is clear that they stay so, and of those that may be typos.
     pub(crate) fn warn_of_references(&self, view: &View, evaluation: &Evaluation) {
         // What may pass with the next attempt neither begins nor ends the condition.
         let unreadable = evaluation.reads.unreadable();

@@ -29,7 +29,7 @@ struct Slot {
     /// Asked for while it was running.
     again_at: Option<Instant>,
     failures: u32,
-    /// Until then it is left in peace after a failure, whatever happens to it.
+    /// Until then it is not reconciled after a failure, whatever happens to it.
     not_before: Option<Instant>,
 }
 
@@ -60,7 +60,7 @@ impl Queue {
     pub(crate) async fn next(&mut self) -> (WorkloadRef, u32) {
         let workload = poll_fn(|cx| match ready!(self.delays.poll_expired(cx)) {
             Some(expired) => Poll::Ready(expired.into_inner()),
-            // The caller selects over other sources and asks anew after each.
+            // The caller selects over other sources and asks again after each.
             None => Poll::Pending,
         })
         .await;
@@ -78,8 +78,8 @@ impl Queue {
         });
     }
 
-    /// The reconcile failed; the next one follows after a backoff that grows with every failure.
-    /// `jitter` is from 0 to 1. If all was done that could be (`is_partial`), it is left in peace for a moment only.
+    /// The reconcile failed; the next one follows after a backoff that grows with every failure. `jitter` is from 0 to
+    /// 1. If all was done that could be (`is_partial`), it waits for a moment only.
     pub(crate) fn failed(&mut self, workload: &WorkloadRef, now: Instant, jitter: f64, is_partial: bool) {
         let failures = self.slots.get(workload).map_or(0, |slot| slot.failures);
         let backoff = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);

@@ -1,13 +1,13 @@
 //! Whether another installation writes the same workloads.
 //!
-//! An observed-config that was made with a foreign key is recorded anew, as after the loss of a key (2.5). If the same
-//! foreign key then stands there again soon, it is not lost: an installation goes on writing it that was there before us,
-//! since it was us who took the workload over. The first installation sees the same thing only if we write it once more,
+//! An observed-config that was made with a foreign key is recorded again, as after the loss of a key (2.5). If the same
+//! foreign key is there again soon, it is not lost: an installation goes on writing it that was there before us, since
+//! it was us who took the workload over. The first installation sees the same thing only if we write it once more,
 //! which we do not: so it is the later one that stands down.
 //!
 //! It leaves the namespace alone in which it saw that, and stands down as a whole only if that is so in half of the
-//! namespaces in which it has workloads: a tenant who can write a foreign key into one workload harms his own namespace
-//! alone. After a while it tries again: the other one may be gone.
+//! namespaces in which it has workloads: a tenant who can write a foreign key into one workload harms their own
+//! namespace alone. After a while it tries again: the other one may be gone.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ use crate::reconciler::Reconciler;
 
 /// Workloads remembered at most. A few of each namespace are enough to notice.
 const MAX: usize = 1000;
-/// A foreign key that comes back later has another cause. Much shorter than [`STAND_DOWN`]: after that all begins anew,
+/// A foreign key that comes back later has another cause. Much shorter than [`STAND_DOWN`]: after that all starts over,
 /// for the other installation, too.
 const MEMORY: Duration = Duration::from_mins(10);
 
@@ -66,7 +66,7 @@ impl Rivals {
         }
     }
 
-    /// A foreign key stands on the workload. `namespaces` is in how many we have workloads.
+    /// The workload has a foreign key. `namespaces` is in how many we have workloads.
     pub(crate) fn found(
         &self,
         workload: &WorkloadRef,
@@ -97,7 +97,7 @@ impl Rivals {
         self.state().contested.values().filter(|until| **until > now).count()
     }
 
-    /// All begins anew: the installation stands down, or is up again.
+    /// All starts over: the installation stands down, or is up again.
     pub(crate) fn reset(&self) {
         *self.state() = State::default();
     }

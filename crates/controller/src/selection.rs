@@ -1,5 +1,5 @@
 //! Which namespaces are selected by their labels (1.6). Of those that are not, no workload is kept; only that there are
-//! some, so that they are listed anew once their namespace is selected.
+//! some, so that they are listed again once their namespace is selected.
 
 use std::collections::{HashMap, HashSet};
 

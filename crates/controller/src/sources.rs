@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::index::{Presence, Snapshot};
 use crate::live::LiveReads;
 
-/// What the watches and earlier reads tell. No request is made.
+/// Answers from what the watches and earlier reads reported, without a request.
 pub(crate) struct Memory<'a> {
     pub(crate) reader: &'a ConfigReader,
     pub(crate) snapshot: &'a Snapshot,
@@ -48,8 +48,8 @@ impl Memory<'_> {
     }
 }
 
-/// Reads from the API server that began at `not_before` or later. Of what the pod template requires beside the references,
-/// it suffices what the watches said.
+/// Reads from the API server that began at `not_before` or later. Of what the pod template requires beside the
+/// references, what the watches reported suffices.
 pub(crate) struct Shared<'a> {
     pub(crate) reads: &'a LiveReads,
     pub(crate) reader: &'a ConfigReader,

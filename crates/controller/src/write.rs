@@ -44,9 +44,9 @@ pub(crate) enum Written {
     Done(Box<WorkloadObject>),
     /// Nothing differed.
     Nothing,
-    /// The workload changed or went since the decision: decide again.
+    /// The workload changed or was deleted since the decision: decide again.
     Conflict,
-    /// The workload's namespace is going.
+    /// The workload's namespace is being deleted.
     Gone,
     /// The API server or a policy refuses it. The text is for the owner.
     Refused(String),
@@ -75,7 +75,7 @@ pub(crate) enum WriteError {
 pub(crate) enum Guarding {
     /// By the version of the whole object.
     Version,
-    /// By tests on what the decision read alone: others write the object all the time.
+    /// By tests on what the decision read alone: other controllers write the object all the time.
     Inputs,
 }
 
@@ -90,7 +90,7 @@ struct Text {
 enum Room {
     /// So many times its size is reserved.
     Times(usize),
-    /// It has been reserved along with that of another answer: whoever holds a part must not wait for more.
+    /// It has been reserved along with that of another answer: a reader that holds a part must not wait for more.
     Covered,
 }
 
@@ -214,7 +214,7 @@ impl Writer {
             {
                 Written::Conflict
             }
-            // What a person has to look at: policies, which may answer with any code, quotas, validation.
+            // What a user has to act on: policies, which may answer with any code, quotas, validation.
             Err(WriteError::Api(kube::Error::Api(status)))
                 if (400..500).contains(&status.code) && !matches!(status.code, 408 | 429) =>
             {

@@ -1,4 +1,4 @@
-//! What an admission request asks of us, told from the old and the new object alone (section 4).
+//! Classifies an admission request from the old and the new object alone (section 4).
 
 use crate::config_hash::HashMode;
 use crate::decide::Context;
@@ -9,9 +9,9 @@ use crate::workload::Workload;
 pub enum Admission<'a> {
     /// Not ours: no patch.
     LeaveAlone,
-    /// Both annotations become what is given here, without a look at the configuration.
+    /// Both annotations become these values; the configuration is not read.
     Restore(Baseline<'a>),
-    /// The configuration is read, and [`crate::decide::decide`] says.
+    /// The configuration is read, and [`crate::decide::decide`] decides.
     Decide(Baseline<'a>, Context),
 }
 
@@ -31,8 +31,8 @@ impl<'a> Baseline<'a> {
     }
 }
 
-/// Sorts a write. `old` is the object before an UPDATE, `None` on a CREATE; `template_changed` says whether the pod
-/// template is another, our hash apart (asked only if it matters).
+/// Classifies a write. `old` is the object before an UPDATE, `None` on a CREATE; `template_changed` says whether the
+/// pod template differs, our hash apart (called only if it matters).
 pub fn classify<'a>(
     mode: HashMode,
     new: &Workload,
@@ -54,7 +54,7 @@ pub fn classify<'a>(
     match (old.references.opted_in(), new.references.opted_in()) {
         (false, false) => Admission::LeaveAlone,
         _ if new.is_ignored && old.is_ignored => Admission::LeaveAlone,
-        // The write that sets the label: both stand still from here.
+        // This write sets the label: both annotations stay as they are from here on.
         (true, _) if new.is_ignored => Admission::Restore(before),
         (false, true) if new.is_ignored => Admission::LeaveAlone,
         // Opting out restarts nothing.
@@ -62,7 +62,7 @@ pub fn classify<'a>(
         (_, true) if references_differ(mode, old, new) || template_changed() => {
             Admission::Decide(before, Context::Rollout)
         }
-        // Reloading is the reconciler's business, after the settle window.
+        // The reconciler reloads, after the settle window.
         (_, true) => Admission::Restore(before),
     }
 }

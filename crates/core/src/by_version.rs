@@ -40,7 +40,7 @@ pub(crate) fn by_version(
         }
     };
     if causes.is_empty() {
-        // An observed-config that stands for nothing has no business here.
+        // A stale observed-config is removed.
         let is_stale = input.baseline.observed.is_some() && observed.is_none();
         return if is_stale { Verdict::Observe(None) } else { Verdict::Keep };
     }

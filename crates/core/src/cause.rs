@@ -7,11 +7,11 @@ use crate::name::ConfigRef;
 /// Why a reload is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// Its content is another than the running pods saw.
+    /// Its content differs from what the running pods saw.
     Changed(ConfigRef),
     /// It appeared, and nothing in the template requires it.
     Appeared(ConfigRef),
-    /// It went, and every use of it is optional.
+    /// It was deleted, and every use of it is optional.
     Disappeared(ConfigRef),
     /// It was added to the lists.
     Listed(ConfigRef),
@@ -19,10 +19,10 @@ pub enum Cause {
     Unlisted(ConfigRef),
     /// The template has no config hash.
     NoHash,
-    /// The hash matches nothing that is there now: the configuration changed while nobody watched (2.5).
+    /// The hash matches nothing that is there now: the configuration changed while the operator was not running (2.5).
     Unwatched,
-    /// The owner's own rollout takes the proper hash along, in place of one that was adopted from another maker or
-    /// kept while an object appeared or went (section 3).
+    /// The owner's own rollout sets the normalized hash, in place of one that was adopted from another tool or kept
+    /// while an object appeared or was deleted (section 3).
     Adopted,
 }
 

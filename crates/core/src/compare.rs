@@ -1,4 +1,4 @@
-//! What is there now, held against what was recorded: the rows of the table in section 3.
+//! Compares the config objects as they are with what was recorded: the rows of the table in section 3.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,9 +19,9 @@ pub(crate) struct Facts<'a> {
     references: BTreeMap<&'a ConfigRef, &'a Reference>,
     /// References that could not be read.
     pub(crate) unknown: BTreeSet<ConfigRef>,
-    /// What the template requires and nobody asked for yet.
+    /// What the template requires and has not been looked up yet.
     unasked: Vec<&'a ConfigRef>,
-    /// What the template requires and nobody could ask for.
+    /// What the template requires and could not be looked up.
     pub(crate) unknown_required: Vec<&'a ConfigRef>,
     /// What the template requires and is known not to be there.
     pub(crate) missing: Vec<Missing>,
@@ -76,7 +76,7 @@ impl<'a> Facts<'a> {
                     let is_missing = |key: &&str| present.is_some_and(|present| !present.contains(key));
                     facts.missing.extend(keys.filter(is_missing).map(|key| missing(Some(key.to_owned()))));
                 }
-                // What is not followed is taken to be there: nobody may ask for it.
+                // What is not followed is taken to be there: the operator may not read it.
                 Some(Lookup::Unfollowed) => {}
             }
         }
@@ -202,7 +202,7 @@ impl<'a> Facts<'a> {
         records
     }
 
-    /// Holds what is there now against what was recorded: the new records, and why a reload is due.
+    /// Compares what is there now with what was recorded. Returns the new records, and why a reload is due.
     pub(crate) fn compare(&self, observed: &Observed) -> (Records, Vec<Cause>) {
         let is_comparable = observed.is_comparable(self.input.key);
         let mut causes = vec![];
@@ -215,7 +215,7 @@ impl<'a> Facts<'a> {
             records.insert(object.clone(), record);
             causes.extend(cause);
         }
-        // What is no longer followed for any other reason than a list goes silently.
+        // What is no longer followed for any other reason than a list is dropped silently.
         let is_unlisted = |(object, record): &(&ConfigRef, &Record)| {
             !records.contains_key(*object)
                 && record.seen != Seen::Unfollowed
@@ -241,11 +241,11 @@ impl<'a> Facts<'a> {
     ) -> (Record, Option<Cause>) {
         let object = &reference.object;
         let now = self.now(reference);
-        // Under another key a digest says nothing any more.
+        // A digest under another key cannot be compared.
         let kept = match (before.seen, &now) {
             (Seen::Absent | Seen::Unfollowed, _) => before.seen,
             _ if is_comparable => before.seen,
-            // It cannot be compared, and nobody is going to.
+            // It cannot be compared now, nor later while it is not followed.
             (_, Now::Unfollowed) => Seen::Unfollowed,
             _ => Seen::Uncompared,
         };
@@ -298,7 +298,7 @@ impl<'a> Facts<'a> {
         for (object, record) in &mut records {
             let seen = match self.known.get(object) {
                 Some(Lookup::Absent) => Seen::Absent,
-                // They start with whatever it holds, at which nobody looks.
+                // They start with whatever it holds, which is not read.
                 Some(Lookup::Unfollowed) => Seen::Unfollowed,
                 _ => continue,
             };

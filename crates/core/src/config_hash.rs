@@ -50,7 +50,7 @@ impl ConfigHash {
         Self(hex(&sum.finish()))
     }
 
-    /// A hash that a dialect makes.
+    /// A hash that a dialect computes.
     pub(crate) fn of_sum(sum: &[u8]) -> Self {
         Self(hex(sum))
     }

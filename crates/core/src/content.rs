@@ -84,8 +84,8 @@ impl fmt::Debug for ContentSum {
     }
 }
 
-/// The names of the keys that an object's `data` and `binaryData` have, kept small: 64 bits of each name's SHA-256.
-/// Two names that share them are a matter of 2^32 tries; whoever makes them deceives but himself about a key of his own.
+/// The names of the keys that an object's `data` and `binaryData` have, kept small: 64 bits of each name's SHA-256. A
+/// collision takes about 2^32 tries; a user who makes one deceives only themselves, about a key of their own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyNames(Arc<[u64]>);
 

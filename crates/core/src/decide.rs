@@ -20,7 +20,7 @@ pub enum Context {
     /// The owner is making a new pod template or another set of references: pods follow in any case, and their
     /// one rollout should carry what is right now (4.3).
     Rollout,
-    /// The workload stands as it is; a reload would be of our making.
+    /// The workload is unchanged; a reload would be the operator's doing.
     Steady,
 }
 
@@ -59,7 +59,7 @@ pub enum Answer {
     Decided(Decision),
 }
 
-/// What should happen, and what is worth telling.
+/// What should happen, and what is worth reporting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What should happen to the two annotations.
@@ -76,11 +76,11 @@ pub struct Decision {
 /// What should happen to config hash and observed-config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// These could not be asked for, so nothing can be said: to be asked again.
+    /// These could not be read, so nothing can be decided yet: to be tried again.
     Undecided(Vec<ConfigRef>),
     /// Both stay.
     Keep,
-    /// The hash stays; observed-config becomes this, or goes. No reload.
+    /// The hash stays; observed-config becomes this, or is removed. No reload.
     Observe(Option<Observed>),
     /// A new hash, and with it this observed-config, or none.
     Reload {
@@ -126,7 +126,7 @@ impl Verdict {
 pub(crate) type OrLacking<T> = Result<T, Vec<Query>>;
 
 impl Input<'_> {
-    /// What is recorded, if it stands beside the hash that counts.
+    /// What is recorded, if it belongs to the hash that counts.
     pub(crate) fn valid_observed(&self) -> Option<Observed> {
         Observed::parse(self.baseline.observed?, self.namespace, self.baseline.hash)
     }
@@ -243,7 +243,7 @@ fn adopt_workload(input: &Input<'_>, facts: &Facts<'_>) -> Verdict {
 /// or in SAP's (2.5).
 fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Verdict> {
     if !facts.unknown.is_empty() {
-        // What it stands for cannot be told, and a reload on suspicion is what taking over must not cause.
+        // What it stands for is unknown, and a reload on suspicion is what taking over must not cause.
         return Ok(facts.undecided());
     }
     let is_ours = |records: &Records| ConfigHash::of_content(input.key, input.namespace, records) == *hash;
@@ -256,8 +256,8 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
     if is_ours(&contents) {
         return Ok(observe(input, Some(hash), contents));
     }
-    // What is not followed may be part of what the hash stands for: then that cannot be told, and turning the
-    // following off must not restart anything.
+    // What is not followed may be part of what the hash stands for: then that is unknown, and turning the following off
+    // must not restart anything.
     match (input.context, facts.is_left_behind(hash) || facts.has_unfollowed()) {
         (Context::Steady, true) => Ok(observe(input, Some(hash), records)),
         (Context::Rollout, true) => reload(input, facts, records, vec![Cause::Adopted]),

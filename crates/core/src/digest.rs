@@ -31,7 +31,7 @@ impl DigestKey {
     }
 
     /// The key, and those that it replaced a short while ago: what was recorded with one of these is compared under it,
-    /// and then recorded anew (2.2).
+    /// and then recorded again (2.2).
     #[must_use]
     pub fn with_former(self, former: impl IntoIterator<Item = Self>) -> Self {
         let former = former.into_iter().map(|key| Self { former: vec![], ..key }).collect();
@@ -100,8 +100,8 @@ impl Digest {
     /// Length in bytes; 2.2 asks for at least 96 bits.
     pub const LEN: usize = 16;
 
-    /// The digest of that object with that content. Namespace, kind and name go under the key with the content,
-    /// so that equal contents of different objects cannot be told by their digests.
+    /// The digest of that object with that content. Namespace, kind and name go under the key with the content, so that
+    /// equal contents of different objects have different digests.
     pub fn of(key: &DigestKey, object: &ConfigRef, content: &ContentSum) -> Self {
         let mut sum = key.sum("pod-reloader digest 1");
         sum.field(object.namespace.as_bytes());

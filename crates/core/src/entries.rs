@@ -7,14 +7,14 @@ use crate::name::ConfigKind;
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// What it can do. The chart's conditions of the webhook are made of this, so it may promise more than is so, but never
     /// less.
     pub effect: Effect,
 }
 
-/// Where a key stands.
+/// Where a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// An annotation of the workload.

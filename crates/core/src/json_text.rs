@@ -1,5 +1,5 @@
-//! Walks JSON text without building anything from it. The text has been found to be JSON before; what looks
-//! otherwise all the same makes the walk give up, never panic.
+//! Walks JSON text without building anything from it. The text has been found to be JSON before; if it turns out not to
+//! be, the walk gives up and never panics.
 
 /// The text is not what it should be, or the walk would cost more than it is worth.
 #[derive(Debug)]

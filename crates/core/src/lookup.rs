@@ -57,7 +57,7 @@ pub struct Found {
     pub version: ConfigVersion,
     /// The digests of its content that are known, none where it was not asked for.
     pub digests: Vec<KnownDigest>,
-    /// Which keys it has; `None` where the content was not asked for. A key is missing only if this says so.
+    /// Which keys it has; `None` where the content was not asked for. Only this proves that a key is missing.
     pub keys: Option<KeyNames>,
 }
 

@@ -128,7 +128,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for At<T> {
     }
 }
 
-/// A member that stands there twice is an error, as where serde derives the reading: readers might take different ones.
+/// A repeated member is an error, as in types that derive serde's traits: readers might take different ones.
 fn set_once<T, E: Error>(slot: &mut Option<T>, member: &'static str, value: T) -> Result<(), E> {
     if slot.replace(value).is_some() { Err(E::duplicate_field(member)) } else { Ok(()) }
 }

@@ -13,7 +13,7 @@ use crate::reference::{Keys, Origin};
 /// What was seen of one reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// The digest that the config hash stands for. It stays when the object goes (section 3).
+    /// The digest that the config hash stands for. It stays when the object is deleted (section 3).
     Digest(Digest),
     /// The object was not there.
     Absent,
@@ -51,7 +51,7 @@ pub type Records = BTreeMap<ConfigRef, Record>;
 pub struct Observed {
     /// Id of the key that the digests were made with.
     pub key_id: Arc<str>,
-    /// The config hash that this stands beside; `None` on a workload that was adopted and not reloaded since.
+    /// The config hash that this belongs to; `None` on a workload that was adopted and not reloaded since.
     pub hash: Option<String>,
     /// What was seen.
     pub records: Records,
@@ -112,8 +112,8 @@ struct WireKeys {
 }
 
 impl Observed {
-    /// Reads the annotation of a workload in that namespace. What is malformed, of an unknown version, or stands beside
-    /// another hash than the one it names counts as not there: `None`.
+    /// Reads the annotation of a workload in that namespace. What is malformed, of an unknown version, or is beside
+    /// another hash than the one it names counts as absent: `None`.
     pub fn parse(text: &str, namespace: &str, hash_beside: Option<&str>) -> Option<Self> {
         let wire: Wire = serde_json::from_str(text).ok()?;
         let is_known = match wire.version {

@@ -22,8 +22,8 @@ pub struct Reference {
     pub need: Option<Need>,
 }
 
-/// Where a reference comes from. What is listed is its owner's explicit wish: listing it, or not listing it any more, is a
-/// reload. What is followed for any other reason comes and goes silently (section 3).
+/// Where a reference comes from. What is listed is its owner's explicit wish: listing it, or not listing it any more,
+/// is a reload. What is followed for any other reason is added and removed silently (section 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// Its owner lists it by name (1.2).
@@ -234,7 +234,7 @@ impl References {
 
     /// Every reference once, in the order of their objects.
     pub fn all(&self) -> BTreeMap<&ConfigRef, &Reference> {
-        // A later one takes the place of an earlier one; repetitions are the same but for where they stand.
+        // A later one takes the place of an earlier one; repetitions are the same but for their position.
         self.entries.iter().map(|reference| (&reference.object, reference)).collect()
     }
 

@@ -1,5 +1,5 @@
-//! Decisions while the digest key is being replaced on purpose (2.2): what was recorded with the former key is held
-//! against what is there under that key, so that no change is missed, and then recorded with the new one.
+//! Decisions while the digest key is being replaced on purpose (2.2): what was recorded with the former key is compared
+//! with what is there under that key, so that no change is missed, and then recorded with the new one.
 
 use crate::config_hash::ConfigHash;
 use crate::decide::{Cause, Decision, Input, OrLacking, Verdict, decide_under_one_key};
@@ -47,8 +47,8 @@ fn by_former(input: &Input<'_>, former: &DigestKey, known: &Lookups) -> OrLackin
         Some(Observed { key_id: input.key.shared_id(), hash: hash.clone(), records })
     };
     let verdict = match decision.verdict {
-        // Something is gone or cannot be read, whose digest of the new key nobody can tell: it stays comparable for as long
-        // as the former key is kept.
+        // Something is gone or cannot be read, whose digest under the new key cannot be computed: it stays comparable
+        // for as long as the former key is kept.
         Verdict::Keep => match input.valid_observed() {
             Some(before) => match translation.of_all(&before.records) {
                 Some(records) => Verdict::Observe(anew(&before.hash, records)),

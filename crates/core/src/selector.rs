@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 mod parse;
 
-/// Which objects are meant, by their labels. The default means all.
+/// Selects objects by their labels. The default selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     text: String,
@@ -50,7 +50,7 @@ impl Selector {
         Ok(Self { text: text.trim().to_owned(), requirements })
     }
 
-    /// Whether all objects are meant.
+    /// Whether all objects are selected.
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }
@@ -60,13 +60,13 @@ impl Selector {
         &self.text
     }
 
-    /// Whether an object with these labels is meant.
+    /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|it| it.test.is_met_by(labels.get(&it.key).map(String::as_str)))
     }
 
-    /// Whether the object with this JSON is meant. Only labels that matter are kept while it is read; an object that
-    /// cannot be read is not meant.
+    /// Whether the object with this JSON is selected. Only labels that matter are kept while it is read; an object that
+    /// cannot be read is not selected.
     pub fn matches_json(&self, object: &str) -> bool {
         self.is_empty() || self.labels_of(object).is_some_and(|labels| self.matches(&labels))
     }
@@ -79,8 +79,8 @@ impl Selector {
         serde_json::Deserializer::from_str(labels.get()).deserialize_map(Picker(self)).ok()
     }
 
-    /// Labels with which an object is meant, if there are any that are easily found: for objects that are made to be
-    /// meant.
+    /// Labels with which an object is selected, if there are any that are easily found: for objects that are created to
+    /// be selected.
     pub fn example(&self) -> Option<BTreeMap<String, String>> {
         let mut labels = BTreeMap::new();
         for Requirement { key, test } in &self.requirements {

@@ -1,4 +1,4 @@
-//! Whether a write makes another pod template, our hash apart (4.3).
+//! Whether a write changes the pod template, our hash apart (4.3).
 //!
 //! Both objects are walked as text: a template may be megabytes large, and a tree of it takes many times that. Parts
 //! whose texts are equal, which is nearly all, are not entered.
@@ -43,7 +43,7 @@ fn template(kind: KindRef, object: &str) -> Result<Option<&str>, serde_json::Err
     Ok(parts.template.map(RawValue::get))
 }
 
-/// Where in the template a value stands, as far as it matters for what is left out of the comparison.
+/// Where in the template a value is, as far as it matters for what is left out of the comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Template,
@@ -132,7 +132,7 @@ impl Walk {
         let mut parts = Parts::of(old);
         while let Some((key, value)) = self.member(&mut parts, place)? {
             old_count += 1;
-            // A key that stands there twice counts with its last value, so it could be taken for another's place.
+            // A repeated key counts with its last value, so it could be taken for another's place.
             if self.find(old, key, place)?.is_none() {
                 return Err(GaveUp);
             }
@@ -181,8 +181,8 @@ impl Walk {
         }
     }
 
-    /// Of a member that stands there twice only the last one counts. Kubernetes writes no such thing, and what leaves
-    /// members out could be deceived by it.
+    /// Only the last one of a repeated member counts. Kubernetes writes no such thing, and what leaves members out
+    /// could be deceived by it.
     fn require_each_once(&mut self, object: &[u8]) -> Result<(), GaveUp> {
         let mut seen: Vec<&[u8]> = vec![];
         let mut parts = Parts::of(object);

@@ -25,7 +25,7 @@ pub struct Workload {
     pub uid: Option<String>,
     /// `metadata.resourceVersion`.
     pub resource_version: Option<String>,
-    /// Labelled to be left alone (1.3).
+    /// Excluded by a label (1.3).
     pub is_ignored: bool,
     /// It has a deletion timestamp (1.5).
     pub is_deleting: bool,
@@ -110,7 +110,7 @@ pub struct PodTemplate {
 /// How large a map of annotations is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnnotationRoom {
-    /// Whether the map is there at all.
+    /// Whether the map exists.
     pub is_present: bool,
     /// Bytes of all keys and values.
     pub bytes: usize,

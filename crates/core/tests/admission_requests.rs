@@ -1,4 +1,4 @@
-//! Sections 1 and 4: what a write asks of us, told from the old and the new object alone.
+//! Sections 1 and 4: how a write is classified, from the old and the new object alone.
 
 mod support;
 

@@ -33,7 +33,7 @@ fn c3_4_content_changes_while_an_unlisted_required_object_is_absent_causes_one_w
     world.expect_nothing();
     world.put(&a, "2");
     world.expect_deferral(&[&s], &[Changed(a.clone())]);
-    world.put(&s, "other content, which nobody listed");
+    world.put(&s, "other content, which is not listed");
     world.expect_one_reload(Steady, &[Changed(a)]);
 }
 
@@ -130,7 +130,7 @@ fn c3_4_absent_object_that_is_only_optional_holds_nothing_up() {
     assert_eq!(world.recorded(&b), Seen::Absent);
 }
 
-/// 2.5 records anew under the new key; were that put off with the reload, what changes until then would be missed.
+/// 2.5 records again under the new key; were that put off with the reload, what changes until then would be missed.
 #[test]
 fn c2_5_a_replaced_key_is_recorded_at_once_even_while_a_reload_is_deferred() {
     let (a, gone, r) = (cm("a"), cm("gone"), cm("r"));

@@ -104,7 +104,7 @@ fn c3_12_a_first_appearance_without_its_required_keys_is_recorded_once_they_are_
         assert_eq!(
             world.ask(Steady).incomplete,
             vec![tls.clone()],
-            "so its version counts as seen by nobody"
+            "so no pod counts as having seen its version"
         );
     }
     world.put_keys(&tls, "1", &["tls.crt", "tls.key"]);

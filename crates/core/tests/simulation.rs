@@ -22,11 +22,11 @@ const CONTENTS: [u8; 3] = [0, 1, 2];
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// Somebody writes a config object.
+    /// A user writes a config object.
     Put(usize, u8),
-    /// Somebody writes one twice before the reconciler looks at it.
+    /// A user writes one twice before the reconciler reads it.
     PutTwice(usize, u8),
-    /// Somebody deletes one.
+    /// A user deletes one.
     Delete(usize),
     /// The owner applies a pod template, perhaps the same one.
     Template(Template),
@@ -34,7 +34,7 @@ enum Event {
     Lists(BTreeSet<usize>),
     /// The references have been quiet for the settle window.
     Settle,
-    /// The key is lost and made anew.
+    /// The key is lost and made again.
     LoseKey,
 }
 
@@ -186,7 +186,7 @@ impl Cluster {
     }
 
     /// What the reconciler does at once, at every event: record.
-    fn look(&mut self) {
+    fn reconcile(&mut self) {
         let verdict = self.world.ask(Context::Steady).verdict;
         if matches!(verdict, Verdict::Observe(_)) {
             self.world.apply(&verdict);
@@ -204,7 +204,7 @@ impl Cluster {
             Verdict::Reload { causes, .. } => {
                 assert!(self.could_start(), "3: a pod started now could not start");
                 let stale = self.stale();
-                // What a version held that was seen and not recorded nobody can know.
+                // What a version held that was seen and not recorded is unknowable.
                 let is_guess = causes.iter().filter_map(Cause::reference).any(|it| superseded.contains(it));
                 let is_allowed =
                     !stale.is_empty() || !self.forgiven.is_empty() || self.was_blocked || is_guess;
@@ -234,7 +234,7 @@ impl Cluster {
         self.world.key =
             DigestKey::new(format!("key{}", self.keys), &[self.keys; DigestKey::LEN]).expect("a key");
         let records = self.world.records();
-        self.look();
+        self.reconcile();
         // "What changed in between cannot be seen", and what was put off till now neither.
         let view = self.view();
         for object in &self.listed {
@@ -264,7 +264,7 @@ impl Cluster {
         match event {
             Event::Put(object, content) => self.put(*object, *content),
             Event::PutTwice(object, content) => {
-                // A return that is changed and changed back is 3.2: nobody can know of pods that start in between.
+                // A return that is changed and changed back is 3.2: pods that start in between are unknowable.
                 let appears =
                     self.world.records().get(&name(*object)).is_some_and(|it| it.seen == Seen::Absent);
                 if appears && !self.contents.contains_key(object) {
@@ -292,10 +292,10 @@ impl Cluster {
             Event::LoseKey => self.lose_key(),
         }
         got_going |= self.roll_out();
-        self.look();
+        self.reconcile();
         if got_going {
             // Else pods that start within the settle window would see a change that is taken back before its end, which
-            // nobody can know (3.2).
+            // is unknowable (3.2).
             self.settle();
         }
     }

@@ -137,7 +137,7 @@ fn c4_6_deep_nesting_and_many_members_in_another_order_end_soon() {
     let back: Vec<_> = (0..50_000).rev().map(member).collect();
     let of =
         |members: &[String]| format!(r#"{{"spec":{{"template":{{"spec":{{{}}}}}}}}}"#, members.join(","));
-    assert!(differs(&of(&forth), &of(&back)), "too dear to tell");
+    assert!(differs(&of(&forth), &of(&back)), "too expensive to compare");
     assert!(!differs(&of(&forth[..100]), &of(&back[49_900..])));
 }
 

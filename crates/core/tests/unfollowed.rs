@@ -56,7 +56,7 @@ fn c5_9_what_changed_while_it_was_off_is_reloaded_when_it_is_on_again_if_pods_st
     world.without_secrets = false;
     world.expect_one_reload(Steady, &[Changed(secret("s"))]);
 
-    // After a reload of its own nobody knows what pods saw.
+    // After a reload of its own it is not known what pods saw.
     let mut world = without_secrets(shop().created());
     world.put(&secret("s"), "2");
     world.put(&cm("a"), "2");
@@ -173,7 +173,7 @@ fn c5_9_opted_in_by_secrets_alone_there_is_nothing_to_do() {
     mixed.expect_one_reload(Steady, &[NoHash]);
 }
 
-/// Neither what SAP left, nor what was recorded with a key that was lost, nor what somebody damaged.
+/// Neither what SAP left, nor what was recorded with a key that was lost, nor what a user damaged.
 #[test]
 fn c5_9_nothing_is_written_of_what_lists_secrets_alone() {
     let alone = || {
@@ -238,7 +238,7 @@ proptest! {
         for step in steps {
             let mut context = Steady;
             let recorded = world.recorded(&secret);
-            // A reload that waits for the Secret goes on where nobody asks for that.
+            // A reload that waits for the Secret goes on once Secrets are not followed.
             let is_due = matches!(world.ask(Steady).verdict, Verdict::Defer { .. });
             match step {
                 Step::Toggle => world.without_secrets = !world.without_secrets,

@@ -257,7 +257,7 @@ impl Reservation {
         let to = bytes.div_ceil(KIB);
         let surplus = self.permit.permits().saturating_sub(to);
         if surplus > 0 {
-            // Before others can have it, so that the counter never shows more than the budget.
+            // Before another request can reserve it, so that the counter never shows more than the budget.
             self.shares.remove(surplus);
             self.permit.shrink(to);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Who asks.
+/// Who a request is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Party<'a> {
     /// What has a share: a namespace.
@@ -30,16 +30,16 @@ impl<'a> From<&'a String> for Party<'a> {
 }
 
 /// Hands out permits in turns over keys (a key is a namespace), first come first served within a key; and in rounds
-/// over callers, so that one who asks for many keys, or often for one, leaves every other turn to another caller.
+/// over callers, so that a caller that asks for many keys, or often for one, leaves every other turn to another caller.
 ///
 /// - A request is granted whole or not at all, so that requests cannot block each other by holding parts.
 /// - The key whose turn it is waits until its request fits, and all later ones with it: a large request does not
 ///   starve behind small ones.
 /// - A key that holds something is passed over while its next request would take it above three quarters of all
-///   permits. What is left is for the others; a single request may be larger than that.
+///   permits. What is left is for other keys; a single request may be larger than that.
 /// - A request for more than all permits is one for all permits.
 ///
-/// Clones share the permits. The state of a key goes with its last waiter and its last permit.
+/// Clones share the permits. The state of a key is dropped with its last waiter and its last permit.
 #[derive(Clone, Debug)]
 pub struct FairSemaphore(Arc<Shared>);
 
@@ -295,7 +295,7 @@ impl Drop for Waiting {
             state.turns.remove(&turn);
             state.queues.remove(&self.key);
         }
-        // It may have been what all others waited behind.
+        // All other requests may have waited behind it.
         let grants = self.shared.grant(&mut state);
         drop(state);
         send(grants);

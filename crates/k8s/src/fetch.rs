@@ -133,7 +133,7 @@ impl Fetch {
                     let length = json.len();
                     reservation.shrink(length * BYTES_PER_JSON_BYTE);
                     let content = if length > MAX_INLINE_BYTES {
-                        // The reservation goes along: the thread goes on if this future is dropped.
+                        // The thread keeps the reservation: it continues if this future is dropped.
                         let keys = keys.clone();
                         tokio::task::spawn_blocking(move || (ConfigContent::parse(&json, &keys), reservation))
                             .await
@@ -213,7 +213,7 @@ impl Fetch {
 pub(crate) enum Read {
     Absent,
     Whole(Vec<u8>),
-    /// It does not fit; its length, if it was said.
+    /// It does not fit; its length, if the answer has one.
     Longer(Option<usize>),
 }
 

@@ -1,8 +1,8 @@
 //! The installation's digest key, kept in a Secret (2.2).
 //!
-//! The first replica makes the key. A running replica puts the Secret back if it is deleted or corrupted. If the Secret
-//! holds another key than the replica does, the replica decides nothing ([`KeyReader::get`] is `None`) until the stored
-//! key has stood for [`ADOPTION_DELAY`], and then takes that one.
+//! The first replica creates the key. A running replica puts the Secret back if it is deleted or corrupted. If the
+//! Secret holds another key than the replica does, the replica decides nothing ([`KeyReader::get`] is `None`) until the
+//! stored key has been there for [`ADOPTION_DELAY`], and then takes that one.
 //!
 //! The Secret also says whether the whole installation stands down because another one writes the same workloads: all
 //! replicas have to know, also after a restart.
@@ -31,7 +31,7 @@ pub use secret::{FORMER_KEPT, SECRET_NAME, STAND_DOWN, STANDING_DOWN};
 use secret::{FormerKey, former, from_secret, is_rotation_asked, repaired, to_secret, with_former};
 
 /// How long another key must have been stored before a running replica takes it for its own. Long enough that a key
-/// that is put back at once, or two replicas that overwrite each other, do not cause workloads to be recorded anew.
+/// that is put back at once, or two replicas that overwrite each other, do not cause workloads to be recorded again.
 pub const ADOPTION_DELAY: Duration = Duration::from_secs(10);
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ impl KeyReader {
         self.stand_down.notify_one();
     }
 
-    /// Waits for the key to come, go or change.
+    /// Waits for the key to appear, disappear or change.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
             // The keeper is gone, which ends the process; until then nothing changes.
@@ -217,7 +217,7 @@ impl KeyKeeper {
                     self.hold(key);
                     Ok(Some(seen))
                 }
-                // Another replica was faster: see what it stored.
+                // Another replica was faster: read what it stored.
                 Err(error) if error.status().is_some_and(Status::is_already_exists) => Ok(None),
                 Err(error) => Err(error.into()),
             };
@@ -227,7 +227,7 @@ impl KeyKeeper {
         self.see_key(&stored).await.map(|is_replaced| (!is_replaced).then_some(seen))
     }
 
-    /// Takes over what the Secret says of the key. Whether it has to be read again at once.
+    /// Takes over the key that the Secret holds. Returns whether the Secret has to be read again at once.
     async fn see_key(&mut self, stored: &Secret) -> Result<bool, KeyError> {
         match (from_secret(stored), self.held.clone()) {
             (Some(key), held) if held.as_ref().is_none_or(|held| held.is_same(&key)) => {

@@ -54,7 +54,7 @@ impl Memory {
             key_id: String::new(),
             index: HashMap::new(),
             entries: vec![],
-            // Any seed does: nothing depends on which entries go.
+            // Any seed does: nothing depends on which entries are evicted.
             random: 0x9E37_79B9_7F4A_7C15,
         }
     }
@@ -67,7 +67,7 @@ impl Memory {
     }
 
     pub(crate) fn put(&mut self, key_id: &str, selection: &Selection, remembered: Remembered) {
-        // Digests of another key can be compared with nothing any more.
+        // Digests of another key cannot be compared any more.
         if self.key_id != key_id {
             *self = Self { key_id: key_id.to_owned(), random: self.random, ..Self::new(self.max_bytes) };
         }
@@ -103,7 +103,7 @@ impl Memory {
         }
     }
 
-    /// Xorshift: what goes need not be unpredictable, only spread.
+    /// Xorshift: evictions need not be unpredictable, only spread.
     fn random_entry(&mut self) -> usize {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

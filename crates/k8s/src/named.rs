@@ -30,7 +30,7 @@ pub enum Error {
     Api {
         /// Kind and name.
         object: String,
-        /// What the client says.
+        /// The client's error.
         source: Box<kube::Error>,
     },
     /// No answer within [`REQUEST_TIMEOUT`].
@@ -44,13 +44,13 @@ pub enum Error {
     Refused {
         /// Kind and name.
         object: String,
-        /// What the client says.
+        /// The client's error.
         source: Box<kube::Error>,
     },
 }
 
 impl Error {
-    /// What the client says, if there was an answer or a failure.
+    /// The client's error, if there was an answer or a failure.
     pub fn cause(&self) -> Option<&kube::Error> {
         match self {
             Self::Api { source, .. } | Self::Refused { source, .. } => Some(source),
@@ -180,7 +180,7 @@ impl<K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debu
     }
 }
 
-/// A failed test of a JSON Patch counts as invalid. Or the object came or went meanwhile.
+/// A failed test of a JSON Patch counts as invalid. Or the object was created or deleted meanwhile.
 fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     status.is_conflict() || status.is_already_exists() || status.is_invalid() || status.is_not_found()

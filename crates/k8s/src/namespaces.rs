@@ -1,4 +1,4 @@
-//! Asking whether a namespace is selected by its labels (1.6).
+//! Asks whether a namespace is selected by its labels (1.6).
 
 use kube::Resource;
 use kube::api::GetParams;

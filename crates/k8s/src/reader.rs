@@ -21,8 +21,8 @@ pub use crate::reads::Reads;
 use crate::selected::Selected;
 pub use crate::unreadable::Unreadable;
 
-/// Reads of one workload's references that are under way at once. It keeps one long list from taking the API
-/// server's attention from others (4.2).
+/// Reads of one workload's references that are under way at once. It keeps one long list from delaying other requests
+/// at the API server (4.2).
 pub const CONCURRENT_READS: usize = 8;
 
 /// The names of an object's keys are kept up to so much (1,024 keys): a thousand references of one workload, each with
@@ -46,7 +46,7 @@ pub struct ConfigReader {
     pub(crate) metrics: Metrics,
 }
 
-/// What lists said.
+/// What lists returned.
 type Listed = BTreeMap<ConfigRef, ListEntry>;
 
 /// The version of one object, or that it is not there.
@@ -86,7 +86,7 @@ impl ConfigReader {
         self
     }
 
-    /// What is said of an object without asking the API server: that it is not followed, or may not be read.
+    /// The answer for an object that takes no request: that it is not followed, or may not be read.
     pub fn withheld(&self, object: &ConfigRef) -> Option<Result<Lookup, Unreadable>> {
         if !self.follows_secrets && object.kind == ConfigKind::Secret {
             Some(Ok(Lookup::Unfollowed))
@@ -97,7 +97,7 @@ impl ConfigReader {
         }
     }
 
-    /// The same reader for reads on behalf of that caller, which take turns at the budget with those of others.
+    /// The same reader for reads on behalf of that caller, which take turns at the budget with those of other callers.
     #[must_use]
     pub fn on_behalf_of(&self, caller: &str) -> Self {
         Self { fetch: Fetch { caller: caller.into(), ..self.fetch.clone() }, ..self.clone() }
@@ -255,7 +255,7 @@ impl ConfigReader {
     /// One object by a list with its name: it is none of ours, so it is not read by itself.
     async fn find(&self, object: &ConfigRef, deadline: Instant) -> Result<Option<ConfigVersion>, Unreadable> {
         let wanted = BTreeSet::from([&*object.name]);
-        // A list that was not gone through to its end does not say that something is not there.
+        // A list that was not gone through to its end does not prove that something is absent.
         let found = self.fetch.versions(&object.namespace, object.kind, &wanted, deadline).await?;
         let mut found = found.ok_or(Unreadable::TooLarge)?;
         Ok(found.remove(&*object.name))
@@ -269,7 +269,7 @@ impl ConfigReader {
             wanted.entry((object.kind, &object.namespace)).or_default().insert(&object.name);
         }
         wanted.retain(|_, names| names.len() > HANDFUL);
-        // If a list cannot be had in good time, single reads are what is left.
+        // If a list does not arrive in time, single reads are what is left.
         let now = Instant::now();
         let deadline = now + deadline.saturating_duration_since(now) / 2;
         let lists = wanted.iter().map(async |((kind, namespace), names)| {
@@ -290,7 +290,7 @@ impl ConfigReader {
         listed
     }
 
-    /// Forgets an object that nothing refers to any more.
+    /// Forgets an object that no workload refers to any more.
     pub fn forget(&self, object: &ConfigRef) {
         self.memory().forget(&Selection { object: object.clone(), keys: Keys::All });
     }

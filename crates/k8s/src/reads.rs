@@ -55,7 +55,7 @@ impl Reads {
     }
 }
 
-/// What two reads say of one object. If it was written between them, the later one counts.
+/// Merges two reads of one object. If it was written between them, the later one counts.
 fn merged(before: Found, mut found: Found) -> Found {
     if before.version == found.version {
         found.digests.extend(before.digests);

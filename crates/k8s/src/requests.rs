@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(peak.load(Ordering::SeqCst), MAX_REQUESTS);
         assert_eq!(begin.elapsed().as_secs(), 3);
 
-        // Bodies count until they are gone, and whoever waits for a place does not wait for ever.
+        // Bodies count until they are gone, and a request that waits for a place does not wait for ever.
         let bodies = join_all((0..MAX_REQUESTS).map(|_| client.clone().call(request("/api")))).await;
         assert!(bodies.iter().flatten().all(|response| response.body().is_end_stream()));
         let watch = client.clone().call(request("/api?watch=true"));

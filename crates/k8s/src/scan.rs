@@ -33,7 +33,7 @@ impl Scalar<'_> {
     }
 }
 
-/// Where a value stands: the keys of the objects around it.
+/// Where a value is: the keys of the objects around it.
 #[derive(Debug, Default)]
 pub struct Path {
     levels: Vec<Level>,
@@ -46,7 +46,7 @@ struct Level {
 }
 
 impl Path {
-    /// Whether the value stands there. An element of an array is `*`.
+    /// Whether the value is at that path. An element of an array is `*`.
     pub fn is(&self, keys: &[&str]) -> bool {
         self.levels.len() == keys.len()
             && self

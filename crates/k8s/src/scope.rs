@@ -1,4 +1,4 @@
-//! Which objects an installation concerns itself with (1.6, 5.9).
+//! Which objects an installation manages (1.6, 5.9).
 
 use pod_reloader_core::selector::Selector;
 

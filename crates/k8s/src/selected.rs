@@ -43,7 +43,7 @@ impl Default for Selected {
 }
 
 impl Selected {
-    /// What is known of the namespace, or else what the question says.
+    /// What is known of the namespace, or else what the API server answers.
     pub(crate) async fn get_or_ask(
         &self,
         namespace: &str,
@@ -140,7 +140,7 @@ mod tests {
             let known = async { unreachable!("it is known") };
             let answer = selected.get_or_ask("shop", "", deadline, known).await;
             assert_eq!((answer, began.elapsed()), (Ok(true), Duration::ZERO));
-            // Nor do questions of others wait behind those of one caller.
+            // Nor do other callers' questions wait behind those of one caller.
             let answer = selected.get_or_ask("stock", "server", deadline, async { Ok(true) }).await;
             assert_eq!((answer, began.elapsed()), (Ok(true), Duration::ZERO));
         };

@@ -3,9 +3,9 @@
 //!
 //! kube's client bounds connecting, but neither the wait for an answer nor the silence of a watch, and it goes on using
 //! pooled connections that a load balancer or a lost conntrack entry has made deaf. So this layer keeps a whole client
-//! (with its pool) as one *generation*: if a request runs into its deadline, or its caller gives it up after
-//! [`STALL`] without any sign of life, the generation is retired and later requests are made by a new one. Requests
-//! that are under way on the old one are left alone; its pool goes with the last of them.
+//! (with its pool) as one *generation*: if a request runs into its deadline, or its caller gives it up after [`STALL`]
+//! without any sign of life, the generation is retired and later requests are made by a new one. Requests that are
+//! under way on the old one are left alone; its pool is dropped with the last of them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -44,7 +44,7 @@ pub type Connect = Arc<dyn Fn() -> Result<Client, kube::Error> + Send + Sync>;
 #[error("no answer from the API server within {} s", .0.as_secs())]
 pub struct NoAnswer(pub(crate) Duration);
 
-/// Whether the error says that a request ran into a deadline of this layer.
+/// Whether the error is a deadline of this layer.
 pub fn is_timeout(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Service(cause) if cause.is::<NoAnswer>())
 }
@@ -335,12 +335,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn c5_7_a_request_that_its_caller_gives_up_unanswered_moves_the_next_to_a_fresh_connection() {
-        for (patience, expected) in [(STALL, 2), (STALL / 2, 1)] {
+        for (wait, expected) in [(STALL, 2), (STALL / 2, 1)] {
             let (client, made) = client(&[Line::Deaf, Line::Works]);
             let api = Api::<ConfigMap>::namespaced(client, "ns");
             tokio::time::sleep(MIN_AGE).await;
-            timeout(patience, api.get("a")).await.unwrap_err();
-            assert_eq!(made.load(Ordering::SeqCst), expected, "{patience:?}");
+            timeout(wait, api.get("a")).await.unwrap_err();
+            assert_eq!(made.load(Ordering::SeqCst), expected, "{wait:?}");
         }
     }
 

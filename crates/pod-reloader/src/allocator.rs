@@ -1,4 +1,4 @@
-//! Has glibc's allocator give back what is freed.
+//! Makes glibc's allocator give back what is freed.
 //!
 //! By default it raises the size from which a block is mapped by itself to that of the largest block that was freed,
 //! up to 32 MiB, and keeps from then on what was freed, in an arena for each thread: after a burst of large reviews

@@ -265,15 +265,15 @@ fn parse_patches(text: &str) -> Result<usize, String> {
 
 /// A number of bytes, with Kubernetes' binary suffixes.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    const LEAST: u64 = 1 << 20;
-    const MOST: u64 = 1 << 34;
+    const MIN: u64 = 1 << 20;
+    const MAX: u64 = 1 << 34;
     let (number, shift) = [("Ki", 10), ("Mi", 20), ("Gi", 30)]
         .into_iter()
         .find_map(|(suffix, shift)| Some((text.strip_suffix(suffix)?, shift)))
         .unwrap_or((text, 0));
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     bytes
-        .filter(|bytes| (LEAST..=MOST).contains(bytes))
+        .filter(|bytes| (MIN..=MAX).contains(bytes))
         .ok_or_else(|| "expected a number of bytes from 1Mi to 16Gi, such as 24Mi".into())
 }
 

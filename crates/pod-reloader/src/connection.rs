@@ -1,4 +1,4 @@
-//! Where the API server is, and which way leads there (section 6).
+//! Where the API server is, and through which proxy (section 6).
 
 use anyhow::Context;
 use kube::Config;

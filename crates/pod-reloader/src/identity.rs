@@ -1,4 +1,4 @@
-//! The name of this replica among the others, and the operator's own user name.
+//! The name of this replica, and the operator's own user name.
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ pub(crate) struct OpenPort {
 }
 
 impl OpenPort {
-    /// The port, for those who speak that.
+    /// The port, for clients that speak that.
     pub(crate) fn over(self, transport: Transport) -> Port {
         Port { name: self.name, listener: self.listener, transport, limits: self.limits }
     }

@@ -1,5 +1,5 @@
-//! Which proxy leads to the API server, by the usual variables, as Go's clients read them. (kube asks `NO_PROXY` about
-//! the proxy instead of the server, and reads no variable in a cluster.)
+//! Which proxy to use for the API server, by the usual variables, as Go's clients read them. (kube asks `NO_PROXY`
+//! about the proxy instead of the server, and reads no variable in a cluster.)
 
 use std::net::IpAddr;
 

@@ -41,7 +41,7 @@ impl WebhookNeeds {
 impl Readiness {
     /// What is missing; nothing when ready.
     pub(crate) fn missing(&self) -> Vec<String> {
-        // One that stands down can answer: that it has nothing to say.
+        // A replica that stands down can answer: it changes nothing.
         let has_key = self.key.get().is_some() || self.key.is_standing_down();
         let conditions = [
             (has_key, "the digest key is not known, or not the stored one"),
@@ -102,7 +102,7 @@ mod tests {
         sleep(Duration::from_mins(1)).await;
         assert_eq!(silence(), [""; 0], "it speaks again");
 
-        // Who does not lead has no watches.
+        // A replica that does not lead has no watches.
         stub.fail(FaultRule::new(Fault::HangBeforeHeaders).resource("secrets"));
         sleep(Duration::from_mins(4)).await;
         assert_eq!(silence().len(), 1);

@@ -1,4 +1,4 @@
-//! What the TLS ports speak, and with whom (4.10, 4.11).
+//! What the TLS ports speak, and with which clients (4.10, 4.11).
 
 use std::sync::Arc;
 

@@ -50,7 +50,7 @@ pub(crate) async fn reconcile_while_leading(
             None => timeout(limit, &mut reconciler).await.ok(),
         };
         match ended {
-            // A bug: it ends the process, which starts anew.
+            // A bug: it ends the process, which is restarted.
             Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Some(_) => {}
             None => reconciler.abort(),

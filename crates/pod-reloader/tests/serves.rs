@@ -100,7 +100,7 @@ async fn exchange(config: Arc<ClientConfig>, port: u16, request: &str) -> std::i
     Ok(answer)
 }
 
-/// Two ports that nobody listens at.
+/// Two unused ports.
 fn ports() -> [u16; 2] {
     let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     held.map(|listener| listener.local_addr().unwrap().port())
@@ -119,7 +119,7 @@ async fn c4_11_the_binary_serves_with_the_cryptography_it_was_built_for() {
     let answer = place.ask(webhook, request).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 
-    // Nobody is there to say who may read them.
+    // No API server is there to say who may read them.
     let request = |more: &str| format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
     let answer = place.ask(metrics, &request("")).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");

@@ -144,7 +144,7 @@ impl Certificates {
         self.current.load().as_ref().map(|current| current.key.cert[0].clone())
     }
 
-    /// Whether there is one to serve.
+    /// Whether there is a pair to serve.
     pub fn is_loaded(&self) -> bool {
         self.current.load().is_some()
     }

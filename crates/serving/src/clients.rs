@@ -1,4 +1,4 @@
-//! Who may open a connection: the holder of a certificate of that CA, with one of those names (4.10).
+//! Which clients may open a connection: holders of a certificate of that CA, with one of those names (4.10).
 //!
 //! The names are part of the handshake's verification, so that nothing is read of a request before both are clear. The
 //! CA's file is followed as the serving certificate's directory is ([`crate::directory`]).
@@ -35,7 +35,7 @@ const QUOTED: usize = 300;
 /// Why a file cannot be taken for the CA of clients.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientAuthorityError {
-    /// Not there, or not to be read.
+    /// Missing, or not readable.
     #[error("cannot read {}: {error}", path.display())]
     Unreadable {
         /// Which file.
@@ -85,7 +85,7 @@ impl ClientAuthority {
         Ok(Arc::new(Self { file, names, trusted: ArcSwap::from_pointee(trusted), metrics }))
     }
 
-    /// Follows the file until shutdown. One that goes bad is reported once, and what was read before stays.
+    /// Follows the file until shutdown. An invalid one is reported once, and what was read before stays.
     pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
         let mut refused: Option<Vec<u8>> = None;
         let mut reported: Option<String> = None;

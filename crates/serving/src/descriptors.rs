@@ -100,7 +100,7 @@ mod tests {
         setrlimit(Resource::Nofile, Rlimit { current: Some(needed as u64 - 10), ..before }).unwrap();
         assert_eq!(raise(needed), needed);
         assert_eq!(getrlimit(Resource::Nofile).current, Some(needed as u64));
-        // What is more than needed is left alone, and nothing goes beyond the hard limit.
+        // What is more than needed is left alone, and the hard limit is never exceeded.
         assert_eq!(raise(needed - 20), needed);
         assert!(raise(usize::MAX) <= hard);
         setrlimit(Resource::Nofile, before).unwrap();

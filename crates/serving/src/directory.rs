@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub async fn follow(directory: PathBuf, certificates: Arc<Certificates>, shutdown: CancellationToken) {
     let mut follower = Follower { directory, certificates, seen: None };
     loop {
-        follower.look().await;
+        follower.poll().await;
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             () = shutdown.cancelled() => return,
@@ -39,7 +39,7 @@ enum Seen {
 }
 
 impl Follower {
-    async fn look(&mut self) {
+    async fn poll(&mut self) {
         let seen = match read(&self.directory).await {
             Ok((certificate, key)) => {
                 let mut sum = Sha256::new();

@@ -2,8 +2,8 @@
 //!
 //! In come a listener, a router and a directory or another source of certificates; out go answered requests. The
 //! invariants: a certificate, once loaded, is only ever replaced by one that parses and matches its key, and replacing
-//! it touches no open connection; no client's idle connections keep others out, and no number of connections takes the
-//! descriptors that the process needs for its own.
+//! it touches no open connection; no client's idle connections keep other clients out, and no number of connections
+//! takes the descriptors that the process needs for its own.
 //!
 //! ```text
 //! directory | others --install--> Certificates --resolve--> server --> router

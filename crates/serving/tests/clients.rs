@@ -40,7 +40,7 @@ struct Authority(CertifiedIssuer<'static, KeyPair>);
 type Pair = (String, String);
 
 impl Authority {
-    /// All alike, so that only the signature tells them apart.
+    /// All alike, so that only the signature distinguishes them.
     fn new() -> Self {
         Self::named("clients", SystemTime::now() + DAY)
     }
@@ -299,7 +299,7 @@ async fn c4_10_another_ca_counts_at_once_also_for_those_who_come_again() {
     }
     assert!(server.ask(&next).await.is_some());
 
-    // What is not in order changes nothing, and is told of once.
+    // An invalid file changes nothing, and is reported once.
     write("..4", "garbage");
     server.counts(r#"client_ca_reloads_total{result="failure"} 1"#).await;
     std::fs::remove_file(&path).unwrap();

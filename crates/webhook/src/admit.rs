@@ -74,7 +74,7 @@ impl Admitter {
 
     async fn admit_workload(&self, open: &Open, caller: &Caller) -> (Response, Outcome) {
         let Open { new, old, .. } = open;
-        // Another namespace is left alone, as one that is not among `--namespaces`; whatever it holds is not read.
+        // Another namespace is ignored, as one that is not among `--namespaces`; nothing in it is read.
         let selector = &self.scope.namespace_selector;
         let reader = self.reader.on_behalf_of(&caller.peer);
         let is_selected = reader.is_selected(&open.namespace, selector, caller.deadline).await;

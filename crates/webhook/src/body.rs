@@ -38,7 +38,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Bytes a second of a small body: 10 s for the largest.
 const SMALL_RATE: usize = 32 << 10;
 
-/// Bytes a second of a large one: while it arrives, others wait for its room.
+/// Bytes a second of a large one: while it arrives, other requests wait for its room.
 const LARGE_RATE: usize = 1 << 20;
 
 /// How much is read before there is room: the API server writes what a review is about before the objects.
@@ -62,7 +62,8 @@ pub(crate) async fn receive(mut body: Body, budget: &Budget, caller: &Caller) ->
     }
     let mut pace = Pace::new(SMALL_RATE);
     let mut head = Head::default();
-    // As most reviews are. A slow one so waits with what its window holds anyway, and not with the room of others.
+    // As most reviews are. A slow one then waits with what its window holds anyway, and not with room that other
+    // requests need.
     let is_early = length.is_some_and(|length| length <= EARLY_BYTES);
     while is_early || !head.is_read() {
         match next_data(&mut body, &mut pace).await? {
@@ -126,8 +127,8 @@ impl Pace {
         Self { bytes_per_second, received: 0, waited: Duration::ZERO }
     }
 
-    /// How long the client may take for what comes next.
-    fn patience(&self) -> Duration {
+    /// How long the client may take for the next bytes.
+    fn time_limit(&self) -> Duration {
         let micros = self.received.saturating_mul(1_000_000) / self.bytes_per_second;
         let earned = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         (GRACE + earned).saturating_sub(self.waited).min(SILENCE)
@@ -137,7 +138,7 @@ impl Pace {
 /// The next bytes, of which there is at least one: frames without any make no progress.
 async fn next_data(body: &mut Body, pace: &mut Pace) -> Result<Option<Bytes>, Rejection> {
     let begin = Instant::now();
-    let until = begin + pace.patience();
+    let until = begin + pace.time_limit();
     loop {
         match timeout_at(until, body.frame()).await {
             Ok(None) => return Ok(None),

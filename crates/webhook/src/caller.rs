@@ -1,4 +1,4 @@
-//! Who asks, and how much of our attention they may take (4.10).
+//! The caller of a review, and how many reads it may cause (4.10).
 
 use pod_reloader_k8s::fair::{FairSemaphore, Party, Permit};
 use pod_reloader_k8s::reader::CONCURRENT_READS;
@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 /// Reads for reviews that may be under way at once.
 const READS: usize = 256;
 
-/// Who asks, and until when an answer is of use.
+/// Who sent a review, and until when an answer is of use.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// The address that the request came from; empty where the server does not know it.

@@ -1,4 +1,4 @@
-//! What can be said of a request from its body alone. The body is not needed any more after that.
+//! What a request's body alone determines. The body is not needed any more after that.
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
 }
 
-/// How it goes on.
+/// What remains to be done.
 pub(crate) enum Plan {
     /// A kind that the webhook was not registered for.
     UnknownKind(String),
@@ -83,7 +83,7 @@ impl Admitter {
         if is_subresource || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
             return Err((Outcome::LeftAlone, None));
         }
-        // Another installation answers for these workloads: whatever this one said would be in its way.
+        // Another installation answers for these workloads: an answer of this one would interfere.
         if self.key.is_standing_down() {
             return Err((Outcome::LeftAlone, None));
         }

@@ -47,7 +47,7 @@ pub struct Request<'a> {
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     #[serde(deserialize_with = "required")]
     pub operation: String,
-    /// Who is writing.
+    /// The user who writes.
     pub user_info: Option<UserInfo>,
     /// The object as it would be stored.
     #[serde(borrow)]
@@ -75,7 +75,7 @@ pub struct GroupVersionKind {
     pub kind: String,
 }
 
-/// Who is writing, as the API server authenticated it.
+/// The user who writes, as the API server authenticated them.
 #[derive(Debug, Deserialize)]
 pub struct UserInfo {
     /// The user's name.
@@ -174,7 +174,7 @@ impl Write for Beginning {
 pub struct Response {
     /// What is to be changed; empty for nothing.
     pub patch: json_patch::Patch,
-    /// Shown to the user by kubectl and others.
+    /// Shown to the user by kubectl and other clients.
     pub warnings: Vec<String>,
 }
 

@@ -9,17 +9,17 @@ use pod_reloader_core::workload::SettleWindow;
 use pod_reloader_k8s::reads::Reads;
 
 /// Warnings of one kind beyond this many are counted only.
-const MOST: usize = 5;
+const MAX_WARNINGS: usize = 5;
 
 /// The names that were left out of the lists.
 pub(crate) fn bad_names(references: &References) -> Vec<String> {
     let bad = references.bad_names();
     let mut warnings: Vec<_> = bad
         .iter()
-        .take(MOST)
+        .take(MAX_WARNINGS)
         .map(|name| format!("pod-reloader: {name} is not a valid name and is left out"))
         .collect();
-    let more = references.bad_count().saturating_sub(MOST);
+    let more = references.bad_count().saturating_sub(MAX_WARNINGS);
     if more > 0 {
         warnings.push(format!("pod-reloader: {more} more names are not valid and are left out"));
     }
@@ -96,7 +96,7 @@ pub(crate) fn missing(references: &References, known: &Lookups) -> Vec<String> {
         .collect();
     let mut warnings: Vec<_> = missing
         .iter()
-        .take(MOST)
+        .take(MAX_WARNINGS)
         .map(|object| {
             let name = short(object);
             format!(
@@ -104,8 +104,8 @@ pub(crate) fn missing(references: &References, known: &Lookups) -> Vec<String> {
             )
         })
         .collect();
-    if missing.len() > MOST {
-        let more = missing.len() - MOST;
+    if missing.len() > MAX_WARNINGS {
+        let more = missing.len() - MAX_WARNINGS;
         warnings.push(format!(
             "pod-reloader: {more} more names do not exist and the pod template does not use them"
         ));
@@ -113,7 +113,7 @@ pub(crate) fn missing(references: &References, known: &Lookups) -> Vec<String> {
     warnings
 }
 
-/// A name that leaves room for what is said about it.
+/// A name, short enough that the rest of the warning fits.
 fn short(object: &ConfigRef) -> String {
     const MAX_CHARS: usize = 28;
     let mut shown: String = object.name.chars().take(MAX_CHARS).collect();

@@ -56,7 +56,7 @@ async fn c4_3_own_patches_pass_and_other_updates_are_restored_without_a_read() {
     request["request"]["options"]["fieldManager"] = json!("pod-reloader");
     assert!(!webhook.review(&request).await.is_patched);
 
-    // The same from somebody else, and a sync that drops all that it does not know.
+    // The same from another user, and a sync that drops all that it does not know.
     let restored = webhook.review(&review("UPDATE", &own, Some(&old))).await;
     assert_eq!(restored.object, old);
     let mut bare = deployment("a", &reading(&["a"]));

@@ -10,7 +10,7 @@ use serde_json::json;
 use support::{Admitted, OWN_USER, Webhook, deployment, reading, review};
 use tokio::time::Instant;
 
-/// As many reviews at once as an attacker likes, about the very namespace that somebody works in.
+/// As many reviews at once as an attacker likes, about the very namespace that a user works in.
 #[tokio::test(start_paused = true)]
 async fn c4_10_one_callers_reads_leave_room_for_those_of_others() {
     let webhook = Webhook::new();
@@ -41,7 +41,7 @@ async fn c4_10_one_callers_reads_leave_room_for_those_of_others() {
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
-/// The API server's address is everybody's: a tenant whose workloads list very much does not keep the others waiting.
+/// All users share the API server's address: a tenant whose workloads list very much does not keep the others waiting.
 #[tokio::test(start_paused = true)]
 async fn c4_10_namespaces_take_turns_within_one_callers_reads() {
     let webhook = Webhook::new();
@@ -77,7 +77,7 @@ async fn c4_10_a_review_leads_to_nothing_outside_its_namespace() {
     assert!(admitted.hash().is_some());
 }
 
-/// Names that somebody made up cost the API server one request, and not one each.
+/// Made-up names cost the API server one request, and not one each.
 #[tokio::test(start_paused = true)]
 async fn c4_10_hundreds_of_names_of_which_none_exists_cause_one_request() {
     let webhook = Webhook::new();
@@ -100,8 +100,8 @@ async fn c4_10_whoever_claims_to_be_the_operator_is_told_nothing() {
     assert!(webhook.stub.take_requests().is_empty());
 }
 
-/// Whatever the API server says about why something cannot be read, callers are told a few fixed words: its own may
-/// name rights and users.
+/// Whatever the API server says about why something cannot be read, callers get a few fixed words: its own may name
+/// rights and users.
 #[tokio::test(start_paused = true)]
 async fn c4_10_why_something_cannot_be_read_is_told_in_fixed_words() {
     for (code, words) in [(403, "forbidden"), (401, "unauthorized"), (410, "error 410")] {

@@ -152,12 +152,12 @@ fn c4_7_no_moment_of_twenty_years_is_left_untrusted() {
     let mut now = start();
     let mut state = State::create(&wanted, now, &LIFETIMES).unwrap();
     let (mut renewals, mut promotions) = (0, 0);
-    // What the API server trusted and what a replica served at the look before: either may lag by one look.
+    // What the API server trusted and what a replica served one pass before: either may lag by one pass.
     let (mut bundle_before, mut leaf_before) = (state.bundle(), state.leaf.clone());
     let mut published_since = now;
     while now < start() + Duration::from_hours(24 * 365 * 20) {
         now += Duration::from_hours(24 * 5);
-        // Announcement, promotion and renewal follow each other as they do where there is a look every half a minute.
+        // Announcement, promotion and renewal follow each other as they do with a pass every half a minute.
         for _ in 0..5 {
             now += LIFETIMES.overlap;
             let (bundle, leaf) = (state.bundle(), state.leaf.clone());

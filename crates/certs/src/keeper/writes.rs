@@ -58,7 +58,7 @@ impl Keeper {
         self.has_written = true;
         let new = secret::leaf_secret(self.secret.name(), &leaf, authority);
         match before {
-            // Whatever was asked for is met now.
+            // Whatever the user asked for is met now.
             Some(before) => {
                 let new = secret::updated(&secret::without_request(before.clone()), new);
                 self.secret.replace(&new).await?
@@ -83,7 +83,7 @@ impl Keeper {
         (*published == authority.bundle()).then_some(*since)
     }
 
-    /// Has the configuration trust the bundle. None yet is no failure: it comes with the installation.
+    /// Makes the configuration trust the bundle. A missing one is no failure: the installation creates it.
     pub(super) async fn publish(
         &mut self,
         configuration: Option<MutatingWebhookConfiguration>,

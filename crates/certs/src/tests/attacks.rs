@@ -1,4 +1,4 @@
-//! What somebody does who has had a CA's key, or may write what is published.
+//! Attackers who have had a CA's key, or may write what is published.
 
 use super::*;
 use crate::pair::split_bundle;
@@ -46,7 +46,7 @@ async fn c4_7_a_compromised_ca_is_replaced_at_once_and_trusted_for_a_day_at_most
 
 #[tokio::test(start_paused = true)]
 async fn c4_7_trust_in_a_compromised_ca_is_removed_at_once_where_that_is_asked_for() {
-    // So is that in others, whoever they are.
+    // So is the trust in any other CA that is published.
     let server = Server::default();
     register_with(&server, &Authority::create(now(), &lifetimes()).unwrap().bundle());
     let replicas = [start_replica(&server)];
@@ -101,7 +101,7 @@ async fn c4_7_a_foreign_ca_goes_after_a_day_whether_or_not_replicas_restart() {
     assert!(!published(&server).contains(&foreign));
 }
 
-/// The time is kept where the keys are, and nobody makes it longer by deleting or damaging that.
+/// The time is kept where the keys are, and no user prolongs it by deleting or damaging that.
 #[tokio::test(start_paused = true)]
 async fn c4_7_nobody_prolongs_the_trust_in_a_foreign_ca() {
     let server = Server::default();
@@ -146,7 +146,7 @@ async fn c4_7_a_time_that_lies_too_far_ahead_is_cut() {
     assert!(!published(&server).contains(&foreign));
 }
 
-/// Who may write the Secret with the certificate, but not the one with the CAs, gains no trust by it.
+/// A user who may write the Secret with the certificate, but not the one with the CAs, gains no trust by it.
 #[tokio::test(start_paused = true)]
 async fn c4_7_a_ca_that_is_planted_beside_the_certificate_is_never_trusted() {
     let (server, replicas) = trusted(2).await;

@@ -32,7 +32,7 @@ pub(super) const CONFIGURATION: &str = "webhook";
 pub(super) const RENEW: &str = "pod-reloader.cs.sap.com/renew";
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// One object of each name, with versions. Watches never say anything, so that every change is found by looking.
+/// One object of each name, with versions. Watches never deliver anything, so that every change is found by polling.
 #[derive(Default)]
 pub(super) struct Fake {
     pub(super) objects: HashMap<String, Value>,
@@ -139,7 +139,7 @@ pub(super) fn client(server: &Server) -> Client {
     Client::new(service, "ns")
 }
 
-/// The time of the tests, which goes as tokio's does.
+/// The time of the tests, which passes as tokio's does.
 pub(super) fn now() -> SystemTime {
     static START: std::sync::OnceLock<SystemTime> = std::sync::OnceLock::new();
     thread_local!(static BEGAN: tokio::time::Instant = tokio::time::Instant::now());
@@ -206,7 +206,7 @@ pub(super) fn annotate(server: &Server, name: &str, value: &str) {
     fake.put(name, secret);
 }
 
-/// What is stored, if all of it is in order.
+/// What is stored, if all of it is valid.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     pub(super) authority: Authority,

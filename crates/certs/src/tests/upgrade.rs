@@ -78,7 +78,7 @@ async fn c4_7_a_rollback_works_and_so_does_the_next_upgrade() {
     until("the keys to be moved", || !has_keys(&server) && is_trusted(&server, &new)).await;
     sleep(FORMER / 5).await;
 
-    // Back, replica by replica: the new one goes when the old one is there.
+    // Back, replica by replica: the new one stops when the old one is there.
     let (back, _) = Legacy::start(&server);
     until("a certificate", || back.certificates.is_loaded()).await;
     watch_over(&server, &[&new, &back], Duration::from_secs(40), STEP).await;

@@ -1,7 +1,7 @@
 //! The course of a reconcile, in reading order:
 //!
 //! 1. [`Controller::start`] evaluates the workload from memory, which is all that most reconciles need;
-//! 2. [`Controller::admit`] lets it pass the gate when it is its turn;
+//! 2. [`Controller::admit`] lets it pass the gate when its turn comes;
 //! 3. [`Reconciler::reconcile`] evaluates it from live reads, beside the controller, and
 //! 4. applies what was decided; on a conflict 3 and 4 begin again. [`Controller::finish_reconcile`] takes what was found
 //!    back into index and queue.
@@ -64,7 +64,7 @@ impl Controller {
     }
 }
 
-/// What an attempt is made from: the snapshot at first, after a conflict what was read anew.
+/// What an attempt is made from: the snapshot at first, after a conflict what was read again.
 struct Basis {
     view: Arc<View>,
     guarding: Guarding,
@@ -84,7 +84,7 @@ impl Basis {
         Self { view, guarding: Guarding::Version, not_before }
     }
 
-    /// What others write beside us does not matter from here on, only what the decision is made from.
+    /// From here on other controllers' writes do not matter, unless they change what the decision is made from.
     fn fresh(view: View) -> Self {
         // The version just read may have been written in the light of newer configuration.
         Self { view: Arc::new(view), guarding: Guarding::Inputs, not_before: Instant::now() }
@@ -170,7 +170,7 @@ impl Reconciler {
 }
 
 impl Controller {
-    /// The end: what was found goes into the index, and the queue hears when to go on.
+    /// The end: what was found is put into the index, and the queue gets the time to go on.
     pub(super) fn finish_reconcile(&mut self, view: &Arc<View>, began: Instant, report: Report) {
         let workload = view.workload_ref.clone();
         self.gate.leave(&workload, Instant::now());
@@ -179,7 +179,7 @@ impl Controller {
         {
             self.workload_is(&workload, object, received);
         }
-        // After the workload, whose references may be others now.
+        // After the workload, whose references may have changed.
         for learned in report.learned {
             match learned {
                 Learned::Read(object, presence, digest) => {

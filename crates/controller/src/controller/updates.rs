@@ -72,7 +72,7 @@ impl Controller {
                 if is_new && let Some(snapshot) = self.index.snapshot(&workload) {
                     self.reconciler.warn_of_secrets(&snapshot.view);
                 }
-                // Every workload event is compared anew (5.3).
+                // Every workload event is compared again (5.3).
                 self.reconcile_now(&workload);
             }
             Change::Deleted(object) => {

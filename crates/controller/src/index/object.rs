@@ -15,14 +15,14 @@ use super::{Affected, Index, Presence};
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
     pub(super) first_seen: Option<ConfigVersion>,
-    /// Those who list it of whom no reconcile has come to its end since it appeared: they may not have recorded it, even
-    /// if it is gone by now.
+    /// The workloads that list it and have not completed a reconcile since it appeared: they may not have recorded it,
+    /// even if it is gone by now.
     pub(super) unrecorded_by: HashSet<Arc<WorkloadRef>>,
     /// The digest of the content that was read last.
     pub(super) digest: Option<Digest>,
     /// When it was first referred to, or its content last seen to change.
     pub(super) moved_at: Instant,
-    /// The last change of its content that a watch reported, as against our getting to know it.
+    /// The last change of its content that a watch reported, as opposed to learning of it for the first time.
     pub(super) changed_at: Option<Instant>,
     /// When a version was seen whose content has not been compared yet.
     pub(super) uncompared_since: Option<Instant>,
@@ -54,7 +54,7 @@ impl ObjectEntry {
 }
 
 impl Index {
-    /// What a watch says of a config object.
+    /// What a watch reports of a config object.
     pub(crate) fn apply_object(&mut self, object: &ConfigRef, presence: &Presence, now: Instant) -> Affected {
         let Some(entry) = self.objects.get_mut(object) else { return Affected::default() };
         let before = entry.presence.replace(presence.clone());
@@ -101,9 +101,9 @@ impl Index {
         }
     }
 
-    /// What a read said of the content of an object that was to be compared; `None` if it could not be read, or is gone.
-    /// Returns the workloads to reconcile once their references have settled: those that list it, if its content is
-    /// another (3.1), or may be.
+    /// What a read found of the content of an object that was to be compared; `None` if it could not be read, or is
+    /// gone. Returns the workloads to reconcile once their references have settled: those that list it, if its content
+    /// is another (3.1), or may be.
     ///
     /// `is_behind` if a further version was seen while this one was read.
     pub(crate) fn compare_object(
@@ -120,7 +120,7 @@ impl Index {
         let before = std::mem::replace(&mut entry.digest, digest);
         let listing = entry.users(true);
         if digest.is_some() && before == digest {
-            // Those who waited for that answer need not wait as if it had moved.
+            // Workloads that waited for that answer need not wait as if the content had changed.
             let is_waiting = |user: &WorkloadRef| {
                 self.workloads.get(user).is_some_and(|workload| workload.unsettled_since.is_some())
             };
@@ -130,7 +130,7 @@ impl Index {
         listing
     }
 
-    /// The content of an object changed, appeared or went.
+    /// The content of an object changed, appeared or was deleted.
     fn move_object(&mut self, object: &ConfigRef, listing: &[WorkloadRef], at: Instant) {
         if let Some(entry) = self.objects.get_mut(object) {
             entry.moved_at = entry.moved_at.max(at);
@@ -152,8 +152,8 @@ impl Index {
                 entry.first_seen = Some(version.clone());
             }
         }
-        // The digest is what all who list it have heard of. A read that is ahead of the watches, or of a comparison, says
-        // that one of them knows of other content: whatever the watches report next is new to some of them.
+        // The digest is what all workloads that list it have seen. After a read that is ahead of the watches, or of a
+        // comparison, one of them has seen other content: whatever the watches report next is new to some of them.
         let is_reported = entry.presence.as_ref().is_none_or(|reported| *reported == presence);
         if entry.uncompared_since.is_none() && is_reported {
             entry.digest = digest.or(entry.digest);
@@ -179,7 +179,7 @@ impl Index {
         }
     }
 
-    /// Digests were made with another key, and say nothing any more.
+    /// Digests were made with another key, and cannot be compared any more.
     pub(crate) fn forget_digests(&mut self) {
         self.objects.values_mut().for_each(|entry| entry.digest = None);
     }

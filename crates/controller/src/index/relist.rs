@@ -1,4 +1,4 @@
-//! What a list that begins anew does not name any more is gone.
+//! What a relist does not name any more has been deleted.
 
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};

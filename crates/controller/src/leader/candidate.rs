@@ -40,7 +40,7 @@ impl Failure {
     }
 }
 
-/// From when a candidate leads: the start of the request, since others may have seen its effect from then on.
+/// From when a candidate leads: the start of the request, since other candidates may have seen its effect from then on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Term {
     began: Instant,
@@ -88,7 +88,7 @@ impl Candidate {
     /// Takes the Lease if it is free or expired, renews it if it is ours.
     pub(crate) async fn attempt(&mut self) -> Attempt {
         match self.try_attempt().await {
-            // The whole process may have stood still meanwhile.
+            // The whole process may have been suspended meanwhile.
             Ok(Some(term)) if term.end() <= Instant::now() => Attempt::Failed(Failure::TimedOut),
             Ok(Some(term)) => {
                 self.recovered();
@@ -103,8 +103,8 @@ impl Candidate {
     }
 
     async fn try_attempt(&mut self) -> Result<Option<Term>, Failure> {
-        // The usual renewal is one request. If somebody wrote in between (or if our own write went through and its
-        // answer was lost), the Lease is read first.
+        // The usual renewal is one request. If another client wrote in between (or if our own write went through and
+        // its answer was lost), the Lease is read first.
         if let Some(observed) = &self.observed
             && self.is_ours(&observed.lease)
         {
@@ -153,7 +153,7 @@ impl Candidate {
         }
     }
 
-    /// Says so when requests begin to fail; the rest of a series is for debugging.
+    /// Warns when requests begin to fail; further failures in a row are logged at level debug.
     pub(crate) fn report(&mut self, failure: &Failure) {
         if std::mem::replace(&mut self.is_failing, true) {
             tracing::debug!(error = %failure, "cannot read or write the Lease");
@@ -182,7 +182,7 @@ impl Candidate {
         }
     }
 
-    /// Writes what makes us the holder, guarded by the resourceVersion that it was made from.
+    /// Writes the Lease with us as the holder, guarded by the resourceVersion that it was made from.
     async fn write(&mut self, lease: Lease) -> Result<Term, Failure> {
         let began = Instant::now();
         self.may_hold = true;

@@ -1,5 +1,5 @@
-//! A watch of the Lease, so that one that was released or deleted is noticed at once. Only a hint: whoever gets it looks
-//! for itself, and looks every two seconds without one.
+//! A watch of the Lease, so that one that was released or deleted is noticed at once. Only a hint: the candidate reads
+//! the Lease itself, and does so every two seconds without a hint.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long until a watch begins.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Notifies whenever the Lease is deleted or has another holder; never ends.
 pub(crate) async fn watch(election: &Election, hints: &Notify) {
@@ -31,7 +31,7 @@ pub(crate) async fn watch(election: &Election, hints: &Notify) {
         // How it ended makes no difference.
         let _ = timeout(WATCH_TIMEOUT, follow(&api, election, &mut holder, hints)).await;
         // Where watches fail or end at once there is nothing to gain from asking often.
-        pause = if began.elapsed() >= LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = if began.elapsed() >= MAX_PAUSE { FIRST_PAUSE } else { (pause * 2).min(MAX_PAUSE) };
         sleep(jitter.apply(pause)).await;
     }
 }

@@ -9,7 +9,7 @@ use kube::api::ObjectMeta;
 
 use super::LEASE_DURATION;
 
-/// Who holds the Lease; nobody if it was released.
+/// The candidate that holds the Lease; `None` if it was released.
 pub(crate) fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }

@@ -254,7 +254,7 @@ async fn c5_1_a_steady_election_asks_little() {
     sleep(60 * SECOND).await;
     let before = server.state().requests;
     sleep(600 * SECOND).await;
-    // A renewal and a look every two seconds, and two watches a minute.
+    // A renewal and a poll every two seconds, and two watches a minute.
     let requests = server.state().requests - before;
     assert!((450..650).contains(&requests), "{requests}");
 }

@@ -31,7 +31,7 @@ const MAX_NOTE: usize = 1000;
 const CONCURRENT_EVENTS: usize = 8;
 /// Events of one namespace that wait; more are given up at once, so that they do not pile up.
 const MAX_WAITING_OF_NAMESPACE: usize = 500;
-/// And of all. What namespaces have in excess of their share is given up before that of others.
+/// And of all. What namespaces have in excess of their share is given up before that of other namespaces.
 const MAX_WAITING: usize = 4_000;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before an Event is tried again; each further one is twice as long.

@@ -1,7 +1,7 @@
 //! Where facts are published: the log, the metrics, Events.
 //!
-//! A sink is a file here and a line in [`Publisher::new`]. Nobody else logs, counts or writes Events of what happened to
-//! a workload.
+//! A sink is a file here and a line in [`Publisher::new`]. Nothing else logs, counts or writes Events of what happened
+//! to a workload.
 
 mod events;
 mod log;
@@ -16,7 +16,7 @@ use crate::fact::{Fact, Subject};
 
 /// Something that facts are published to.
 pub(crate) trait Sink: Send + Sync {
-    /// Takes a fact, without making the caller wait. Of a condition it hears once while it stands.
+    /// Takes a fact, without making the caller wait. It gets a condition once while it is active.
     fn publish(&self, subject: &Subject, fact: &Fact);
 
     /// Waits a moment for what was published and is still on its way.
@@ -25,7 +25,7 @@ pub(crate) trait Sink: Send + Sync {
     }
 }
 
-/// Publishes facts to every sink: a condition once while it stands, anything else whenever it happens.
+/// Publishes facts to every sink: a condition once while it is active, anything else whenever it happens.
 pub(crate) struct Publisher {
     conditions: Conditions,
     sinks: Vec<Box<dyn Sink>>,
@@ -51,9 +51,9 @@ impl Publisher {
         }
     }
 
-    /// See [`Conditions::stands`].
-    pub(crate) fn stands(&self, workload: &WorkloadRef, fact: &Fact) -> bool {
-        self.conditions.stands(workload, fact)
+    /// See [`Conditions::is_active`].
+    pub(crate) fn is_active(&self, workload: &WorkloadRef, fact: &Fact) -> bool {
+        self.conditions.is_active(workload, fact)
     }
 
     /// See [`Conditions::resolve`].

@@ -55,7 +55,7 @@ impl Shop {
         Live { reader: &self.reader, deadline: Instant::now() + REQUEST_TIMEOUT }
     }
 
-    /// What the watches have told.
+    /// What the watches have reported.
     fn snapshot(&self) -> Snapshot {
         let (mut index, now) = (Index::new(Duration::from_secs(2), true, 1000), Instant::now());
         let web = WorkloadRef { kind: DEPLOYMENT, namespace: "shop".into(), name: "web".into() };

@@ -1,17 +1,16 @@
 //! The watches: lists and watch streams of several kinds, as one channel of changes.
 //!
 //! kube's watcher has no deadlines, starts its backoff over with the first item of a list, restarts a stream that ends
-//! at once without a pause, and never looks again at what it believes to know. So this is a loop of our own:
+//! at once without a pause, and never resyncs. So this is a loop of our own:
 //!
 //! ```text
-//! list (streamed, else in pages) --> watch --ends in order--> watch again, from the version seen last
+//! list (streamed, else in pages) --> watch --ends cleanly---> watch again, from the version seen last
 //!   ^                                  |
 //!   +---- pause, longer each time -----+-- failed, expired, or the slow resync is due
 //! ```
 //!
-//! Deadlines are those of [`pod_reloader_k8s::transport`]; `pace` says how long to pause, `health` what is told of
-//! it all, `requests` speaks to the API server,
-//! `text` bounds what is read of it.
+//! Deadlines are those of [`pod_reloader_k8s::transport`]; `pace` says how long to pause, `health` keeps track of
+//! failures, `requests` speaks to the API server, `text` bounds what is read of it.
 
 pub mod health;
 mod pace;
@@ -53,10 +52,10 @@ impl<K: PartialEq> Coverage<K> {
     }
 }
 
-/// What a stream tells of its objects.
+/// What a stream reports of its objects.
 #[derive(Debug)]
 pub(crate) enum Change<K> {
-    /// A list begins: what it does not name until [`Change::ListEnds`] is gone.
+    /// A list begins: what it does not name until [`Change::ListEnds`] has been deleted.
     ListBegins,
     /// An object of the list.
     Listed(K),
@@ -182,7 +181,7 @@ impl Start<'_> {
                 sender: self.sender.clone(),
             };
             let (health, turns) = (self.health.clone(), self.turns.clone());
-            // Config objects matter only to workloads, so these streams need not wait, nor be begun anew.
+            // Config objects matter only to workloads, so these streams need not wait, nor be restarted.
             let (mut may_begin, relist) = if K::metadata_api() {
                 (watch::channel(true).1, watch::channel(0).1)
             } else {

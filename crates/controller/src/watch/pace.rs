@@ -1,4 +1,4 @@
-//! When a stream tries again, and when it lists anew.
+//! When a stream tries again, and when it lists again.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use crate::jitter;
 
 /// The first pause after a failure; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(24);
+const MAX_PAUSE: Duration = Duration::from_secs(24);
 
 /// A stream is relisted this often at least, and with many objects less often.
 const RESYNC: Duration = Duration::from_mins(10);
 const RESYNC_PER_OBJECT: Duration = Duration::from_millis(30);
-const LONGEST_RESYNC: Duration = Duration::from_hours(1);
+const MAX_RESYNC: Duration = Duration::from_hours(1);
 
 /// The pauses of one stream.
 #[derive(Debug, Default)]
@@ -25,24 +25,24 @@ impl Pace {
         self.failures
     }
 
-    /// The stream is in good order. Not said for a list that began, nor for one that completed and was of no use.
+    /// The stream is healthy. Not called for a list that began, nor for one that completed and was of no use.
     pub(super) fn steady(&mut self) {
         self.failures = 0;
     }
 
     /// How long to pause after one more failure.
     pub(super) fn after_failure(&mut self) -> Duration {
-        let pause = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        let pause = FIRST.saturating_mul(1 << self.failures.min(16)).min(MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
         jittered(pause)
     }
 }
 
-/// How long what a list of so many objects said is relied on (the slow resync, 5.7).
+/// How long a list of so many objects is relied on (the slow resync, 5.7).
 pub(super) fn resync_after(objects: usize) -> Duration {
     let by_size = RESYNC_PER_OBJECT.saturating_mul(u32::try_from(objects).unwrap_or(u32::MAX));
     // Less than the whole, so that the bounds hold with the jitter.
-    jittered(RESYNC.saturating_add(by_size).min(LONGEST_RESYNC)).min(LONGEST_RESYNC)
+    jittered(RESYNC.saturating_add(by_size).min(MAX_RESYNC)).min(MAX_RESYNC)
 }
 
 /// Replicas and streams that lost the same server should not come back in step.
@@ -59,7 +59,7 @@ mod tests {
         let mut pace = Pace::default();
         let pauses: Vec<_> = (0..12).map(|_| pace.after_failure()).collect();
         for (i, pause) in pauses.iter().enumerate() {
-            let middle = FIRST.saturating_mul(1 << i).min(LONGEST);
+            let middle = FIRST.saturating_mul(1 << i).min(MAX_PAUSE);
             assert!(*pause >= middle.mul_f64(0.75) && *pause <= middle.mul_f64(1.25), "{i}: {pause:?}");
         }
         assert!(*pauses.last().unwrap() >= Duration::from_secs(18));
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn c5_7_the_resync_takes_from_ten_minutes_to_an_hour_by_the_size() {
         assert!(resync_after(0) >= Duration::from_secs(450) && resync_after(0) <= Duration::from_secs(750));
-        assert!(resync_after(1_000_000) <= LONGEST_RESYNC);
+        assert!(resync_after(1_000_000) <= MAX_RESYNC);
         assert!(resync_after(1_000_000) >= Duration::from_mins(45));
         assert!(resync_after(50_000) >= Duration::from_mins(20));
     }

@@ -16,7 +16,7 @@ use super::{Change, Out};
 /// Between two questions.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Tells for ever whether the namespace that `out` covers is selected, as lists of one or none.
+/// Reports for ever whether the namespace that `out` covers is selected, as lists of one or none.
 pub(super) async fn poll(reader: Arc<ConfigReader>, selector: Selector, out: Out<NamespaceMeta>, sign: Sign) {
     let namespace = out.coverage.namespace.clone().unwrap_or_default();
     let mut is_selected = false;

@@ -41,7 +41,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Why a list or watch came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// What it asked for is no longer there: everything has to be listed anew.
+    /// What it asked for is no longer there: everything has to be listed again.
     #[error("the resource version is too old")]
     Expired,
     #[error("{} ({})", .0.message, .0.code)]
@@ -204,13 +204,13 @@ impl<K: Watched> Requests<K> {
         }
     }
 
-    /// Begins a watch from that version on: returns once the server has agreed.
+    /// Begins a watch from that version on: returns once the server has accepted it.
     pub(super) async fn watch(&self, version: &str, sign: &Sign) -> Result<Lines, Failure> {
         let params = self.watch_params(WATCH_SECONDS);
         Ok(Lines::new(self.send(self.watch_request(&params, version)?, sign).await?))
     }
 
-    /// Passes on what the watch says, and moves the version along, until the server ends the stream in good order.
+    /// Passes on what the watch delivers, and moves the version along, until the server ends the stream cleanly.
     pub(super) async fn follow(
         &self,
         mut lines: Lines,
@@ -219,7 +219,7 @@ impl<K: Watched> Requests<K> {
         sign: &Sign,
     ) -> Result<(), Failure> {
         while let Some(line) = lines.next().await? {
-            sign.told();
+            sign.delivered();
             let event = parse(K::seed(self.kind), &line)?;
             drop(line);
             match event {

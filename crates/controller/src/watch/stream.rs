@@ -12,12 +12,12 @@ use super::health::Sign;
 use super::pace::{Pace, resync_after};
 use super::requests::{Failure, Requests};
 
-/// A watch that has lasted so long is in good order; one that ended before was of no use.
+/// A watch that has lasted so long is healthy; one that ended before was of no use.
 const STEADY: Duration = Duration::from_secs(5);
-/// After so many failures in a row a watch is not simply begun again: what it does not tell of is listed.
+/// After so many failures in a row a watch is not simply begun again: what it may not deliver is listed.
 const MAX_FAILURES: u32 = 5;
 
-/// Between the wish for a list and the list: others may come along.
+/// Between the request for a relist and the list: further requests may arrive.
 const BEFORE_RELIST: Duration = Duration::from_secs(1);
 
 /// Lists and watches for ever; lists at once whenever `relist` changes.
@@ -56,7 +56,7 @@ pub(super) async fn follow<K>(
     }
 }
 
-/// Watches until everything has to be listed anew: because the version expired, or because it is time.
+/// Watches until everything has to be listed again: because the version expired, or because it is time.
 async fn watch_until<K>(
     requests: &Requests<K>,
     out: &Out<K>,

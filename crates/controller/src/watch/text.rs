@@ -1,5 +1,5 @@
-//! The text of lists and watches. Somebody else decides how large it is, so large pieces are in memory one at a time,
-//! whichever streams they come from.
+//! The text of lists and watches. Users of the API server decide how large it is, so large pieces are in memory one at
+//! a time, whichever streams they come from.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::requests::Failure;
 const MAX_LINE: usize = 12 * 1024 * 1024;
 /// What is larger is read in turn.
 const LARGE: usize = 512 * 1024;
-/// How long a large text may pause: others wait for their turn.
+/// How long a large text may pause: other texts wait for their turn.
 const LARGE_SILENCE: Duration = Duration::from_secs(10);
 
 static LARGE_TEXTS: Semaphore = Semaphore::const_new(1);

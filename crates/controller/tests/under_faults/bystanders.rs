@@ -1,4 +1,4 @@
-//! A noisy neighbour delays nobody else by more than a second (C 13).
+//! A noisy neighbour delays no other namespace by more than a second (C 13).
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::support::{SETTLE_WINDOW, in_paused_time, last_revision, paint, revisi
 
 /// A change is seen within that time, whatever hung (A 1), and then some backoff.
 const BOUND: Duration = Duration::from_secs(60 + 30);
-/// Somebody whom the fault does not concern is not delayed by more than a second beyond the window.
+/// A user whom the fault does not concern is not delayed by more than a second beyond the window.
 const BYSTANDERS_BOUND: Duration = SETTLE_WINDOW.saturating_add(Duration::from_secs(1));
 /// Requests that the two changes and the fault may take, renewed watches included; those for the Lease not.
 const MAX_REQUESTS: usize = 150;
@@ -37,7 +37,7 @@ impl Row {
         }
     }
 
-    /// Whether it cannot be told for whom a request is made.
+    /// Whether a request does not show whom it is made for.
     fn concerns_all(self) -> bool {
         use RequestKind::{List, WatchStart, WatchStream};
         !matches!(self, Self::Reconciler(_)) || matches!(self.kind(), List | WatchStart | WatchStream)

@@ -16,7 +16,7 @@ fn label(stub: &StubApi, serial: usize) {
     });
 }
 
-/// Also while somebody labels the workload.
+/// Also while a user labels the workload.
 #[test]
 fn c3_2_a_change_and_its_reversal_cause_nothing_beside_a_write_of_the_workload() {
     let mut broken = vec![];

@@ -1,4 +1,4 @@
-//! Reads that fail for good, and reads that nobody needs.
+//! Reads that fail permanently, and reads that no workload needs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::support::replica::{Options, Replica};
 use crate::support::{in_paused_time, paint, revisions, server};
 
-fn told(stub: &StubApi, reason: &str) -> usize {
+fn events(stub: &StubApi, reason: &str) -> usize {
     stub.list("events").iter().filter(|event| event["reason"] == reason).count()
 }
 
@@ -29,7 +29,7 @@ fn c5_5_a_reference_that_can_never_be_read_does_not_hold_up_the_others_for_long(
             paint(&stub, "shop", "blue");
             sleep(Duration::from_mins(3)).await;
             assert_eq!(revisions(&stub, "shop"), 2, "{fault:?}\n{}", stub.transcript());
-            assert_eq!(told(&stub, "ReferenceUnreadable"), 1, "{fault:?}");
+            assert_eq!(events(&stub, "ReferenceUnreadable"), 1, "{fault:?}");
             stub.heal(rule);
             sleep(Duration::from_mins(10)).await;
             assert_eq!(revisions(&stub, "shop"), 2, "{fault:?}: it is as it was");
@@ -49,7 +49,7 @@ fn c3_4_a_reload_that_waits_reads_nothing_until_something_changes() {
         assert_eq!(revisions(&stub, "shop"), 1);
         paint(&stub, "shop", "blue");
         sleep(Duration::from_secs(10)).await;
-        assert_eq!((revisions(&stub, "shop"), told(&stub, "ReloadDeferred")), (1, 1));
+        assert_eq!((revisions(&stub, "shop"), events(&stub, "ReloadDeferred")), (1, 1));
 
         // Others write the workload all the time: its status, say.
         let requests = || {
@@ -68,6 +68,6 @@ fn c3_4_a_reload_that_waits_reads_nothing_until_something_changes() {
         assert_eq!(requests() - before, 0, "{}", stub.transcript());
         stub.put(objects::secret("shop", "credentials", &[("password", "secret")]));
         sleep(Duration::from_secs(5)).await;
-        assert_eq!((revisions(&stub, "shop"), told(&stub, "ReloadDeferred")), (2, 1));
+        assert_eq!((revisions(&stub, "shop"), events(&stub, "ReloadDeferred")), (2, 1));
     });
 }

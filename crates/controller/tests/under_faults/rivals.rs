@@ -74,7 +74,7 @@ fn c2_2_of_two_installations_over_the_same_workloads_the_later_one_stands_down()
         let second = Replica::start(&stub, later());
         let made = settle(&stub, Duration::from_mins(1)).await;
         assert!(stands_down(&second) && !stands_down(&first));
-        assert_eq!(warnings(&stub), 1, "it is told once");
+        assert_eq!(warnings(&stub), 1, "it is reported once");
         sleep(Duration::from_mins(30)).await;
         assert_eq!(patches(&stub) - before, made, "and no more with time");
         all_have(&stub, 1);
@@ -85,7 +85,7 @@ fn c2_2_of_two_installations_over_the_same_workloads_the_later_one_stands_down()
         all_have(&stub, 2);
         assert_eq!(patches(&stub) - before, made + WORKLOADS);
 
-        // The other one remembers when it starts anew.
+        // The other one remembers when it starts again.
         assert!(second.stop().await);
         let second = Replica::start(&stub, later());
         settle(&stub, Duration::from_mins(2)).await;

@@ -115,7 +115,7 @@ fn c2_2_a_change_during_a_rotation_is_one_reload() {
     }
 }
 
-/// While nobody runs, in a way: the reads of the content fail for a while.
+/// As good as not running: the reads of the content fail for a while.
 #[test]
 fn c2_2_a_change_is_seen_also_where_the_rotation_takes_long() {
     in_paused_time(async {
@@ -183,7 +183,7 @@ fn c2_2_a_replica_that_lags_does_not_take_the_new_key_for_a_foreign_one() {
     });
 }
 
-/// What cannot be recorded anew is compared under the former key for as long as that is kept, and no longer.
+/// What cannot be recorded again is compared under the former key for as long as that is kept, and no longer.
 #[test]
 fn c2_2_the_former_key_is_kept_with_the_secret_and_ends() {
     in_paused_time(async {

@@ -201,7 +201,7 @@ fn c1_6_what_was_decided_before_a_label_went_is_not_written_after_it() {
             let _replica = Replica::start(&stub, Options { scope, ..Options::new("replica") });
             sleep(Duration::from_secs(30)).await;
             assert_eq!(revisions(&stub, "shop"), 1);
-            // The watches tell nothing of it: a check before the write is all there is.
+            // The watches do not report it: a check before the write is all there is.
             stub.fail(FaultRule::new(Fault::LostEvent).resource("deployments"));
             stub.fail(FaultRule::new(Fault::LostEvent).resource("namespaces"));
             if of_workload {
@@ -265,7 +265,7 @@ fn webhook(stub: &StubApi, scope: Scope) -> Webhook {
     Webhook::within(stub, "webhook", key, scope)
 }
 
-/// As if the registration had no selectors, or somebody else sent the review.
+/// As if the registration had no selectors, or another client sent the review.
 #[test]
 fn c1_6_a_review_of_what_is_not_selected_is_answered_without_a_read_and_without_a_word() {
     in_paused_time(async {

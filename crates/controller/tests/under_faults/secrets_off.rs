@@ -70,7 +70,7 @@ fn c5_9_no_secret_is_watched_listed_or_read_and_configmaps_are_followed() {
         assert_eq!(requests_for_secrets(&stub, "replica"), [""; 0]);
         assert_eq!(replica.health.silent(), [""; 0]);
 
-        // Each is told of once, and nothing is tried again and again.
+        // Each is reported once, and nothing is tried again and again.
         for name in (0..20).map(web).chain(["only-secrets".into()]) {
             assert_eq!(events(&stub, &name, "SecretsNotFollowed"), 1, "{name}");
         }
@@ -123,8 +123,8 @@ fn c5_9_turning_it_off_and_on_again_restarts_nothing_and_tells_nothing_twice() {
         let replica = start(&stub, "off-once-more", without_secrets());
         sleep(Duration::from_mins(1)).await;
         let writes = stub.writes();
-        let told = writes[before..].iter().filter(|it| it.object["regarding"]["name"] == "web").count();
-        assert_eq!((told, of_operator(before), made()), (0, 0, 9));
+        let events = writes[before..].iter().filter(|it| it.object["regarding"]["name"] == "web").count();
+        assert_eq!((events, of_operator(before), made()), (0, 0, 9));
         assert!(replica.stop().await);
         let _replica = start(&stub, "on-again", Scope::default());
         sleep(Duration::from_mins(1)).await;

@@ -52,7 +52,7 @@ fn c4_12_without_a_webhook_every_hash_is_set_moved_and_put_back_by_the_reconcile
         sleep(Duration::from_secs(5)).await;
         assert_eq!((hash(&stub), revisions(&stub, "shop")), (Some(second.clone()), 5));
 
-        // A hash that somebody invents does not stay.
+        // A hash that a user makes up does not stay.
         stub.edit("deployments", "shop", "web", |web| {
             web["spec"]["template"]["metadata"]["annotations"]["pod-reloader.cs.sap.com/config-hash"] =
                 json!("x");

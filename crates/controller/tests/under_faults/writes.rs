@@ -98,8 +98,8 @@ fn c3_1_rewriting_the_same_content_all_the_time_delays_no_reload() {
     });
 }
 
-/// The time from a change to its patch is that of changes which a watch told of: what was undone, or found after a
-/// start, would make latencies of it that nobody ever waited for.
+/// The time from a change to its patch is that of changes which a watch reported: what was undone, or found after a
+/// start, would count as latencies that no user ever waited for.
 #[test]
 fn healing_drift_and_catching_up_are_no_latency() {
     in_paused_time(async {
@@ -118,7 +118,7 @@ fn healing_drift_and_catching_up_are_no_latency() {
         sleep(Duration::from_secs(10)).await;
         assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (2, 1));
 
-        // Somebody past the webhook: once with the annotations of another time, once with none.
+        // A user past the webhook: once with the annotations of another time, once with none.
         stub.edit("deployments", "shop", "web", |web| {
             web["metadata"]["annotations"] = begun["metadata"]["annotations"].clone();
             web["spec"]["template"]["metadata"] = begun["spec"]["template"]["metadata"].clone();
@@ -129,7 +129,7 @@ fn healing_drift_and_catching_up_are_no_latency() {
         sleep(Duration::from_secs(10)).await;
         assert_eq!((revisions(&stub, "shop"), latencies(&replica)), (6, 1), "no annotations");
 
-        // What changed while nobody watched.
+        // What changed while the operator was not running.
         assert!(replica.stop().await);
         paint(&stub, "shop", "green");
         let replica = Replica::start(&stub, Options::new("replica"));
@@ -158,13 +158,13 @@ fn c5_8_a_reload_is_told_of_once_although_writing_the_event_fails() {
             shop(&stub, "shop", 1);
             let _replica = Replica::start(&stub, Options::new("replica"));
             sleep(Duration::from_secs(30)).await;
-            let told = || stub.list("events").len();
-            let before = told();
+            let events = || stub.list("events").len();
+            let before = events();
             let rule = stub.fail(FaultRule::new(fault).kind(RequestKind::CreateEvent).times(3));
             paint(&stub, "shop", "blue");
             sleep(Duration::from_mins(1)).await;
             assert!(stub.hits(rule) > 0, "{fault:?}");
-            assert_eq!((revisions(&stub, "shop"), told() - before), (2, 1), "{fault:?}");
+            assert_eq!((revisions(&stub, "shop"), events() - before), (2, 1), "{fault:?}");
         });
     }
 }

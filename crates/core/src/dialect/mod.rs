@@ -41,7 +41,7 @@ pub trait Dialect: Sync {
 pub struct Selection {
     /// What it follows.
     pub references: References,
-    /// It is to be left alone all the same (1.3).
+    /// It is excluded all the same (1.3).
     pub is_left_alone: bool,
 }
 

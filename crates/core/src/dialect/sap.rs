@@ -15,7 +15,7 @@ use crate::template::TemplateUses;
 pub const CONFIGMAPS: &str = "pod-reloader.cs.sap.com/configmaps";
 /// On the workload: comma-separated names of `Secret`s (1.2).
 pub const SECRETS: &str = "pod-reloader.cs.sap.com/secrets";
-/// Label on the workload: `"true"` has it left alone (1.3).
+/// Label on the workload: `"true"` excludes it (1.3).
 pub const IGNORED: &str = "pod-reloader.cs.sap.com/ignored";
 /// Label on the workload: a synonym of [`IGNORED`] (1.3).
 pub const DISABLED: &str = "pod-reloader.cs.sap.com/disabled";
@@ -127,9 +127,9 @@ pub fn version_hash<'l>(
     Some(sum.finish())
 }
 
-/// The hash that SAP's pod-reloader makes of lists that are not tidy: it splits at commas and takes what it gets,
-/// blanks and all. What is no name, it does not find. `None` where the lists are tidy, or too long to have been
-/// kept, or while an object could not be looked up.
+/// The hash that SAP's pod-reloader computes from untidy lists: it splits at commas and keeps blanks. What is no name,
+/// it does not find. `None` where the lists are tidy, or too long to have been kept, or while an object could not be
+/// looked up.
 pub fn version_hash_as_written(
     namespace: &str,
     references: &References,

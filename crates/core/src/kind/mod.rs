@@ -26,7 +26,7 @@ pub struct Kind {
     pub plural: &'static str,
     /// The members that lead from the object to its pod template; the first one is not `metadata`.
     pub template: &'static [&'static str],
-    /// What makes its pods start anew with the present configuration.
+    /// What restarts its pods with the present configuration.
     pub reload: Reload,
     /// How far its pods are with the latest version of the template, from the JSON text of the object.
     pub health: fn(&str) -> Result<Health, serde_json::Error>,
@@ -71,7 +71,7 @@ impl Kind {
     }
 }
 
-/// A kind, told from others by its names.
+/// A kind, identified by its names.
 #[derive(Clone, Copy)]
 pub struct KindRef(&'static Kind);
 

@@ -6,7 +6,7 @@ use super::{Requirement, Test};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
-    /// A key, a value or, where an operator may stand, `in` and `notin`.
+    /// A key, a value or, where an operator may be, `in` and `notin`.
     Word(&'a str),
     /// An operator or a mark.
     Sign(&'static str),

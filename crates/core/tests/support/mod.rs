@@ -327,7 +327,7 @@ impl World {
         assert_eq!(self.ask(Context::Steady).verdict, Verdict::Keep);
     }
 
-    /// The hash stays while observed-config is written anew; afterwards there is nothing left to do.
+    /// The hash stays while observed-config is written again; afterwards there is nothing left to do.
     #[track_caller]
     pub fn expect_record_only(&mut self) {
         let decision = self.ask(Context::Steady);

@@ -155,7 +155,7 @@ fn c4_10_within_a_namespace_callers_take_turns() {
         drop(poll(ours).unwrap());
     }
     drop(poll(&mut flood[3]).unwrap());
-    // Whoever comes later is not behind all who came before.
+    // A later caller is not queued behind all earlier ones.
     let mut late = ask_for(&semaphore, "shop", "server", 1).unwrap_err();
     drop(poll(&mut flood[4]));
     drop(poll(&mut late).unwrap());
@@ -171,7 +171,7 @@ fn c4_10_one_caller_in_many_namespaces_leaves_every_other_turn_to_somebody_else(
     let mut good: Vec<_> =
         ["shop", "n99", "n50"].map(|name| ask_for(&semaphore, name, "server", 1).unwrap_err()).into();
     drop(held);
-    // Whoever has a turn gives it back at once.
+    // Every permit is given back at once.
     let take_turns = |waiting: &mut Vec<Acquire>| {
         let before = waiting.len();
         waiting.retain_mut(|waiter| poll(waiter).is_none());

@@ -1,8 +1,8 @@
 //! Replacing the key on purpose.
 //!
-//! The former key stays in the Secret for [`FORMER_KEPT`]: what is recorded with it is compared under it and recorded anew
-//! with the new one, so that nothing that changes meanwhile is missed (2.2). Any replica may make the new key, since the
-//! write is guarded; the others take it at once, for it names theirs as the former one.
+//! The former key stays in the Secret for [`FORMER_KEPT`]: what is recorded with it is compared under it and recorded
+//! again with the new one, so that nothing that changes meanwhile is missed (2.2). Any replica may create the new key,
+//! since the write is guarded; other replicas take it at once, for it names theirs as the former one.
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! Standing down as a whole installation: what one replica found out, all others read from the Secret.
+//! Standing down as a whole installation: what one replica found out, all other replicas read from the Secret.
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;

@@ -63,7 +63,7 @@ fn c2_2_former_keys_are_kept_with_their_times_and_end() {
     // A time that lies too far ahead is none.
     let far = with_former(to_secret(&key), &[kept(&old, now + FORMER_KEPT * 3)]);
     assert_eq!(former(&far, now), (vec![], true));
-    // What is damaged is not compared, and goes; the key stays.
+    // A corrupt entry is not compared, and is removed; the key stays.
     let mut damaged = secret;
     damaged.data.as_mut().unwrap().get_mut("former").unwrap().0.truncate(20);
     assert_eq!(former(&damaged, now), (vec![], true));

@@ -157,7 +157,7 @@ impl Gate {
         if let (Some(verdict), _) = self.remembered(&digest) {
             return Ok(verdict);
         }
-        // A task of its own: a caller that goes away saves itself neither the question nor the pause behind it.
+        // A task of its own: a caller that disconnects avoids neither the review nor the pause behind it.
         let (sender, answer) = oneshot::channel();
         let (gate, token) = (self.clone(), token.to_owned());
         tokio::spawn(async move {
@@ -194,7 +194,7 @@ impl Gate {
     }
 }
 
-/// Lets through whom the API server vouches for.
+/// Lets callers through that the API server vouches for.
 pub(crate) async fn require(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let judged = match bearer_token(request.headers()) {
         Some(token) => gate.judge(token).await,

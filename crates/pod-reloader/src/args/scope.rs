@@ -1,4 +1,4 @@
-//! Flags that say what an installation concerns itself with (1.6, 5.9).
+//! Flags that say what an installation manages (1.6, 5.9).
 
 use clap::{ArgAction, Args};
 use pod_reloader_core::selector::Selector;

@@ -94,7 +94,7 @@ async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()> {
     operator.wait_and_shut_down(&mut stop_signals, delay).await
 }
 
-/// The API server, and who this replica is there.
+/// The API server, and this replica's identity there.
 struct ApiServer {
     config: Config,
     client: Client,

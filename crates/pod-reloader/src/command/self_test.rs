@@ -1,5 +1,5 @@
-//! `pod-reloader self-test`: what `helm test` runs. It has a Deployment without replicas reloaded, through the running
-//! webhook and reconciler, as a user's would be.
+//! `pod-reloader self-test`: what `helm test` runs. It checks that the running webhook and reconciler reload a
+//! Deployment without replicas, as they would a user's.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -257,11 +257,11 @@ fn config_hash(deployment: &DynamicObject) -> Option<String> {
 }
 
 /// Tries until it works or time is up; the error is the last one.
-async fn until<T, Fut>(patience: Duration, attempt: impl Fn() -> Fut) -> anyhow::Result<T>
+async fn until<T, Fut>(timeout: Duration, attempt: impl Fn() -> Fut) -> anyhow::Result<T>
 where
     Fut: Future<Output = anyhow::Result<T>>,
 {
-    let end = Instant::now() + patience;
+    let end = Instant::now() + timeout;
     let mut last_seen = String::new();
     loop {
         match attempt().await {

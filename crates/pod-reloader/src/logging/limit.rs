@@ -23,7 +23,7 @@ const BURST: f64 = 2_000.0;
 /// And how many each second from then on.
 const PER_SECOND: f64 = 5.0;
 
-/// How often it is said that lines were left out.
+/// How often a line reports that lines were left out.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts the lines of each kind (the place in the code that writes them), and drops what is too much. Clones share the

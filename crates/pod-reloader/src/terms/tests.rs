@@ -66,7 +66,7 @@ async fn c5_1_a_term_that_is_regained_does_not_wait_for_what_hangs_in_the_last_o
         // Another leads, for longer than anything of the old term may go on, and not as long as a request may hang.
         sleep(Duration::from_millis(1_200)).await;
         paint(&stub, "green");
-        // A reload that was made is still told of.
+        // A reload that was made is still reported.
         let requests = || stub.count(|entry| entry.kind() != RequestKind::CreateEvent);
         let before = (revisions(), requests());
         sleep(Duration::from_secs(1)).await;

@@ -1,14 +1,14 @@
-//! The connections of a port, and which has to go when there are too many.
+//! The connections of a port, and which one is closed when there are too many.
 //!
 //! Every newcomer is accepted; if the port is full then, an older connection is asked to end in its place:
 //!
 //! 1. Peers that have less than half of what the largest has are spared, so that no client pays for a crowd that
 //!    another makes.
-//! 2. Of the others, a connection without a request goes first: of the peer that has most, the one that has had none for
-//!    the longest time. A connection that has not got as far as a request is idle since it was accepted, but has a second
-//!    for that.
-//! 3. If requests are under way on all of them, the one goes whose request has been under way longest, if that is some
-//!    time: an honest client is answered before. If none is that old, the newcomer may stay as long as there are
+//! 2. Of the others, a connection without a request is closed first: of the peer that has most, the one that has had
+//!    none for the longest time. A connection that has not got as far as a request is idle since it was accepted, but
+//!    has a second for that.
+//! 3. If requests are under way on all of them, the one is closed whose request has been under way longest, if that is
+//!    some time: an honest client is answered before. If none is that old, the newcomer may stay as long as there are
 //!    descriptors, and those after it wait until something ends.
 
 use std::cmp::Reverse;
@@ -62,7 +62,7 @@ pub(super) struct Entry {
     connections: Arc<Connections>,
     id: u64,
     pub(super) load: Arc<watch::Sender<Load>>,
-    /// Cancelled when the connection is to end for the sake of another, in good order.
+    /// Cancelled when the connection is to end gracefully, for the sake of another.
     pub(super) leave: CancellationToken,
     /// Cancelled when it is to end at once.
     pub(super) cut: CancellationToken,
@@ -239,7 +239,7 @@ mod tests {
             entries.push(admit(&connections, other).await);
         }
         assert_eq!(leaving(&entries), [0, 1, 2]);
-        // What the largest has under way is not safe from it either, but what the others have is.
+        // The largest peer's requests are not safe from it either, but those of the others are.
         let mut running =
             entries[3..8].iter().map(|entry| Running::new(entry.load.clone())).collect::<Vec<_>>();
         advance(YOUNG_REQUEST).await;

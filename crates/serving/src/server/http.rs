@@ -55,7 +55,7 @@ impl Connection {
                     let connection = http1::Builder::new()
                         .timer(TokioTimer::new())
                         .max_buf_size(MAX_HEAD as usize)
-                        // Covers idle connections too, which end in better order by what follows.
+                        // Covers idle connections too, which end more gracefully by what follows.
                         .header_read_timeout(self.limits.idle + self.limits.header)
                         .serve_connection(io, service);
                     self.serve_http1(connection, &is_last, entry).await;
@@ -157,7 +157,7 @@ impl Connection {
     }
 
     async fn drain(&self, connection: impl Future<Output = hyper::Result<()>>, entry: &Entry) {
-        // Others wait for the place of one that was asked to leave.
+        // Other clients wait for the place of one that was asked to leave.
         let has_left = async {
             entry.leave.cancelled().await;
             has_been_idle(entry.load.subscribe(), LEAVE).await;
@@ -180,8 +180,8 @@ fn http2_settings(share: &Share) -> http2::Builder<TokioExecutor> {
     let mut settings = http2::Builder::new(TokioExecutor::new());
     settings
         .timer(TokioTimer::new())
-        // A peer that has gone without a word, or that takes nothing, does not answer a PING. One PING of the client's
-        // is answered at a time, and nothing more is read before.
+        // A peer that vanished, or that takes nothing, does not answer a PING. One PING of the client's is answered at
+        // a time, and nothing more is read before.
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
         .max_concurrent_streams(share.streams)

@@ -17,8 +17,8 @@ pub struct Limits {
     /// For the first request to begin, on HTTP/1.1.
     pub header: Duration,
     /// After this time without a request a connection is asked to end, so that idle ones do not take the places of
-    /// others. Longer than clients keep theirs (Go: 90 seconds): closed by us, an HTTP/1.1 connection may be lost to
-    /// the very request that is being sent on it.
+    /// other clients. Longer than clients keep theirs (Go: 90 seconds): closed by us, an HTTP/1.1 connection may be
+    /// lost to the very request that is being sent on it.
     pub idle: Duration,
     /// For one request, from its head until the client has taken the answer; its connection is then closed. Longer than
     /// any request may take by its own deadline, so it only meets clients that do not take their answers.

@@ -129,7 +129,7 @@ pub async fn serve(port: Port, app: Router, metrics: Metrics, stop: Stop) {
     }
 }
 
-/// A place among all that the port may hold; others have to go for it if there is none.
+/// A place among all that the port may hold; another connection is closed for it if there is none.
 async fn slot(slots: &Arc<Semaphore>, connections: &Connections) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(slot) = slots.clone().try_acquire_owned() {

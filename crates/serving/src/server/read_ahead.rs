@@ -3,8 +3,8 @@
 //! A body is read when there is room for it in the memory budget, but what the client's windows allow it may send
 //! before, and that is in no budget. So the windows of all connections together are bounded: each connection gets an
 //! eighth of what is left for all, and half of what is left for its peer, who has a quarter of all at most. The API
-//! server's few connections thus have many requests at once; a client that opens hundreds gets down to the few
-//! requests that fit the 64 KiB which the protocol grants every connection, and only then do others, too. A client that
+//! server's few connections thus have many requests at once; a client that opens hundreds gets down to the few requests
+//! that fit the 64 KiB which the protocol grants every connection, and only then do other clients, too. A client that
 //! has more to ask than its connection allows opens another.
 //!
 //! All streams that a connection may have fit into the connection's window: the API server has one for all tenants, and

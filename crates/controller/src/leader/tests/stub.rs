@@ -115,7 +115,7 @@ impl Server {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody else's write.
+    /// Another client's write.
     pub(super) fn put(&self, lease: Value) {
         self.state().store(lease);
     }

@@ -16,19 +16,19 @@ use tokio::time::timeout;
 /// Real time that is spent unless `HISTORY_SECONDS` is set; `make test` sets it to more.
 const SECONDS: u64 = 3;
 /// Virtual time that a history may take, the rest at its end included.
-const LONGEST: Duration = Duration::from_mins(30);
+const MAX_DURATION: Duration = Duration::from_mins(30);
 const MAX_REQUESTS: usize = 10_000;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-/// Runs one; an error has all that there is to say of it.
+/// Runs one; an error describes all of it.
 fn run(seed: u64) -> Result<(), String> {
     in_paused_time(async {
         let mut play = Play::new(seed, Level::of(seed));
         let mut broken = vec![];
-        if timeout(LONGEST, play.run()).await.is_err() {
+        if timeout(MAX_DURATION, play.run()).await.is_err() {
             broken.push("it does not end".to_owned());
         }
         if play.stub.log().len() > MAX_REQUESTS {
@@ -42,7 +42,7 @@ fn run(seed: u64) -> Result<(), String> {
             "seed {seed}, {:?}:\n{}\n\nwhat happened:\n{}\n\nrequests:\n{}",
             play.level,
             broken.join("\n"),
-            play.story(),
+            play.transcript(),
             if std::env::var_os("HISTORY_SEED").is_some() {
                 play.stub.transcript()
             } else {
@@ -55,7 +55,7 @@ fn run(seed: u64) -> Result<(), String> {
 #[test]
 fn c3_over_any_history_no_reload_is_missed_and_none_is_needless_over_the_stub() {
     if let Some(seed) = number("HISTORY_SEED") {
-        return run(seed).unwrap_or_else(|told| panic!("{told}"));
+        return run(seed).unwrap_or_else(|error| panic!("{error}"));
     }
     let (began, limit) = (Instant::now(), Duration::from_secs(number("HISTORY_SECONDS").unwrap_or(SECONDS)));
     let mut failures = vec![];

@@ -1,7 +1,7 @@
 //! What running pods saw, from all writes in their order, and what follows from it (section 3).
 //!
-//! Pods start right after each change of the template, or as soon as all is there that it requires. What cannot be known
-//! by anybody who is not there is forgiven; each such case says which.
+//! Pods start right after each change of the template, or as soon as all is there that it requires. What no observer
+//! could know that was not running then is forgiven; each such case says which.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -171,8 +171,8 @@ impl Oracle {
         for object in (0..OBJECTS.len()).filter(|object| before.wish.listed[*object]) {
             let present = past[object].iter().rposition(|(at, _)| *at <= since).unwrap_or_default();
             let mut contents = past[object].get(present..).unwrap_or_default().iter();
-            // What was there when it was decided, or some content that came back: what pods of a rollout that had
-            // to wait saw nobody knows exactly.
+            // What was there when it was decided, or some content that came back: what pods of a rollout saw that had
+            // to wait is not known exactly.
             if contents.any(|(_, content)| before.is_stale(object, content.as_ref())) {
                 return Ok(());
             }
@@ -211,7 +211,7 @@ impl Oracle {
         }
     }
 
-    /// Whether nobody could know.
+    /// Whether no replica could know.
     fn is_forgiven(
         &self,
         workload: &Workload,
@@ -238,7 +238,7 @@ impl Oracle {
         if held(began.saturating_sub(slack), *started) && held(*started, *started + slack) {
             return true;
         }
-        // It appeared and changed while nobody was there to see the first content.
+        // It appeared and changed while no replica ran that could see the first content.
         let was_absent = workload.at_revision[object].is_none();
         self.level.is_rough() && workload.wish.uses[object] == Use::Required && was_absent
     }

@@ -79,7 +79,7 @@ impl Play {
     }
 
     /// What was done and what came of it, in order.
-    pub(super) fn story(&self) -> String {
+    pub(super) fn transcript(&self) -> String {
         let mut lines = self.notes.clone();
         for write in self.stub.writes() {
             let what = match write.resource {
@@ -152,11 +152,11 @@ impl Play {
             };
             sleep(Duration::from_millis(pause)).await;
         }
-        self.let_all_be_well().await;
+        self.recover().await;
     }
 
-    async fn let_all_be_well(&mut self) {
-        self.note("all is well from here".into());
+    async fn recover(&mut self) {
+        self.note("no more faults from here on".into());
         self.stub.heal_all();
         self.stub.set_watch_lag(Duration::ZERO);
         self.start_replicas();

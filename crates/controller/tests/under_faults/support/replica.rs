@@ -27,7 +27,7 @@ use super::SETTLE_WINDOW;
 
 /// How long a reconciler may take to end when another replica leads; as the operator does it.
 const ABANDON: Duration = Duration::from_secs(1);
-/// How long a replica may take to end when it is told to.
+/// How long a replica may take to stop.
 const STOP: Duration = Duration::from_mins(1);
 
 /// What to start.

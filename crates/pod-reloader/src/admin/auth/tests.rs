@@ -199,10 +199,10 @@ async fn c4_11_a_flood_of_bad_tokens_neither_storms_the_api_server_nor_shuts_oth
                 for number in 0..20 {
                     let metrics = metrics.clone();
                     // Half of them do not wait for an answer.
-                    let patience = Duration::from_millis(if number % 2 == 0 { 1 } else { 10_000 });
+                    let limit = Duration::from_millis(if number % 2 == 0 { 1 } else { 10_000 });
                     tokio::spawn(async move {
                         let token = format!("Bearer {round}-{number}");
-                        timeout(patience, metrics.ask(&[&token])).await
+                        timeout(limit, metrics.ask(&[&token])).await
                     });
                 }
                 sleep(Duration::from_millis(100)).await;

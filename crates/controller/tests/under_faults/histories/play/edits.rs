@@ -139,7 +139,7 @@ impl Play {
         // On a connection of its own, which nothing has befallen yet.
         let answer = self.stub.client_of("user:ann").request::<Value>(request).await;
         if self.level.is_rough() && answer.is_err() {
-            // Broken on its way; the owner looks what became of it.
+            // Broken on its way; the owner finds out what became of it.
             return;
         }
         assert!(answer.is_ok(), "{answer:?}");
