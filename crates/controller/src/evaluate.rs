@@ -6,6 +6,7 @@ use pod_reloader_core::decide::{Context, FirstSeen, Input, Verdict};
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::lookup::Lookup;
 use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::reference::Keys;
 use pod_reloader_k8s::evaluate::{Evaluation, Tolerance, evaluate};
 use tokio::time::Instant;
 
@@ -104,15 +105,15 @@ pub(crate) fn learned(view: &View, key: &DigestKey, evaluation: &Evaluation) -> 
     let references = view.workload.references.all();
     let mut learned = vec![];
     for (object, lookup) in &evaluation.reads.lookups {
-        let reference = references.get(object);
         match lookup {
             Lookup::Unknown | Lookup::Unfollowed => {}
             Lookup::Absent => learned.push(Learned::Read(object.clone(), Presence::Absent, None)),
             // The watches report what is only required.
             Lookup::Found(found) => {
-                if let Some(reference) = reference {
+                if references.contains_key(object) {
                     let presence = Presence::Version(found.version.clone());
-                    let digest = found.digest(key, &reference.keys);
+                    // Whether content moved is compared over all keys, whichever of them each workload follows.
+                    let digest = found.digest(key, &Keys::All);
                     learned.push(Learned::Read(object.clone(), presence, digest));
                 }
             }

@@ -100,8 +100,9 @@ pub(crate) struct Index {
     settle_window: Duration,
     /// Whether content counts, or any new version (2.4).
     compares_content: bool,
-    /// Objects that are referred to: how many at most, and how many in each namespace now. No user of a single
-    /// namespace can take more than a third of the memory that there is for them.
+    /// Objects that are referred to: how many at most, and how many are charged to each namespace now. That is the
+    /// namespace of the workload that referred to it first, wherever the object lies: users who may write workloads in
+    /// one namespace can take no more than a third of the memory that there is for them, and none of another's third.
     max_objects: usize,
     objects_of: HashMap<Arc<str>, usize>,
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
@@ -162,11 +163,12 @@ impl Index {
             return (Applied::NoRoom, self.delete_workload(workload_ref));
         }
         let mut has_new = false;
+        let namespace = self.shared_name(&workload_ref.namespace);
         for (object, is_listed) in &after {
             let entry = self.objects.entry(object.clone()).or_insert_with(|| {
                 has_new |= *is_listed;
-                *self.objects_of.entry(object.namespace.clone()).or_default() += 1;
-                ObjectEntry::new(now)
+                *self.objects_of.entry(namespace.clone()).or_default() += 1;
+                ObjectEntry::new(now, namespace.clone())
             });
             entry.users.insert(id.clone(), *is_listed);
         }
@@ -175,6 +177,11 @@ impl Index {
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
         self.workloads.insert(workload_ref.clone(), WorkloadEntry { id, view, unsettled_since });
         (Applied::Managed, orphans)
+    }
+
+    /// The name of a namespace, from the one copy that its objects share.
+    fn shared_name(&self, namespace: &str) -> Arc<str> {
+        self.objects_of.get_key_value(namespace).map_or_else(|| namespace.into(), |(name, _)| name.clone())
     }
 
     fn has_room<'a>(&self, namespace: &str, objects: impl Iterator<Item = &'a ConfigRef>) -> bool {
@@ -205,11 +212,12 @@ impl Index {
             entry.users.remove(workload);
             entry.unrecorded_by.remove(workload);
             if entry.users.is_empty() {
+                let charged_to = entry.charged_to.clone();
                 self.objects.remove(&object);
-                if let Some(count) = self.objects_of.get_mut(&object.namespace) {
+                if let Some(count) = self.objects_of.get_mut(&charged_to) {
                     *count -= 1;
                     if *count == 0 {
-                        self.objects_of.remove(&object.namespace);
+                        self.objects_of.remove(&charged_to);
                     }
                 }
                 orphans.push(object);

@@ -1,5 +1,7 @@
 //! Classifies an admission request from the old and the new object alone (section 4).
 
+use std::collections::BTreeSet;
+
 use crate::config_hash::HashMode;
 use crate::decide::Context;
 use crate::workload::Workload;
@@ -59,7 +61,7 @@ pub fn classify<'a>(
         (false, true) if new.is_ignored => Admission::LeaveAlone,
         // Opting out restarts nothing.
         (true, false) => Admission::Restore(Baseline { observed: None, ..before }),
-        (_, true) if references_differ(mode, old, new) || template_changed() => {
+        (_, true) if lists_differ(mode, old, new) || template_changed() => {
             Admission::Decide(before, Context::Rollout)
         }
         // The reconciler reloads, after the settle window.
@@ -67,10 +69,12 @@ pub fn classify<'a>(
     }
 }
 
-fn references_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
+/// What is followed without being listed comes and goes without a rollout (section 3): the reconciler records it.
+fn lists_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
+    let (old, new) = (old.references.listed(), new.references.listed());
     match mode {
-        HashMode::Content => old.references.objects() != new.references.objects(),
+        HashMode::Content => BTreeSet::from_iter(old) != BTreeSet::from_iter(new),
         // Order and repetition are part of that hash.
-        HashMode::Version => old.references.listed().ne(new.references.listed()),
+        HashMode::Version => old.ne(new),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) fn by_version(
     };
     let observed = observed.filter(|observed| observed.is_comparable(input.key));
     let mut causes = match (input.baseline.hash, observed) {
+        // That hash covers what is listed, as SAP's does: what is only followed neither sets nor changes it.
+        (None, _) if facts.lists_nothing() => vec![],
         (None, _) => vec![Cause::NoHash],
         (Some(present), None) if hash == *present => vec![],
         (Some(present), None) if is_as_written(input, known, present) => match input.context {

@@ -210,6 +210,8 @@ impl<'a> Facts<'a> {
         for (&object, reference) in &self.references {
             let (record, cause) = match observed.records.get(object) {
                 Some(before) => self.compare_one(reference, before, is_comparable),
+                // Nothing says what its pods run with, and nobody asked for a reload: it is recorded once it can be.
+                None if reference.origin == Origin::Followed && self.unknown.contains(object) => continue,
                 None => self.new_one(reference),
             };
             records.insert(object.clone(), record);

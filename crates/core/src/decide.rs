@@ -236,7 +236,10 @@ fn with_causes_open(mut records: Records, observed: &Observed, causes: &[Cause])
 /// At first sight of a workload that lists nothing and has no hash: what its pods run with is recorded, and nothing is
 /// restarted (section 3).
 fn adopt_workload(input: &Input<'_>, facts: &Facts<'_>) -> Verdict {
-    if facts.unknown.is_empty() { observe(input, None, facts.records_now()) } else { facts.undecided() }
+    let mut records = facts.records_now();
+    // What cannot be read is recorded once it can be, as silently.
+    records.retain(|object, _| !facts.unknown.contains(object));
+    if records.is_empty() { facts.undecided() } else { observe(input, None, records) }
 }
 
 /// Without a valid observed-config: the hash that is there is kept if it stands for the live content in our form

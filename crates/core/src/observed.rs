@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config_hash::name_beside;
 use crate::digest::{Digest, DigestKey};
-use crate::name::{ConfigKind, ConfigRef};
+use crate::name::{ConfigKind, ConfigRef, is_valid_name, is_valid_namespace};
 use crate::reference::{Keys, Origin};
 
 /// What was seen of one reference.
@@ -80,6 +80,15 @@ struct Wire {
     followed: Followed,
 }
 
+impl Wire {
+    /// Whether it says nothing that version 1 did not know.
+    fn lists_whole_objects(&self) -> bool {
+        let mut listed = self.configmaps.iter().chain(&self.secrets);
+        self.followed.is_empty()
+            && listed.all(|(name, record)| !name.contains('/') && matches!(record, WireRecord::Whole(_)))
+    }
+}
+
 /// The references that are not listed.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,7 +126,7 @@ impl Observed {
     pub fn parse(text: &str, namespace: &str, hash_beside: Option<&str>) -> Option<Self> {
         let wire: Wire = serde_json::from_str(text).ok()?;
         let is_known = match wire.version {
-            1 => wire.hash.is_some() && wire.followed.is_empty(),
+            1 => wire.hash.is_some() && wire.lists_whole_objects(),
             VERSION => true,
             _ => false,
         };
@@ -133,6 +142,10 @@ impl Observed {
         ] {
             for (name, record) in names {
                 let (namespace, name) = name.split_once('/').unwrap_or((namespace, &name));
+                // They go into log lines and Events. None was written that Kubernetes would refuse.
+                if !is_valid_name(name) || !is_valid_namespace(namespace) {
+                    return None;
+                }
                 let object = ConfigRef::new(kind, namespace, name);
                 if records.insert(object, record.read(origin)?).is_some() {
                     return None;
@@ -264,6 +277,10 @@ mod tests {
         assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), Some(sample()));
         let without_hash = adopted().to_annotation(NAMESPACE).replace("\"version\":2", "\"version\":1");
         assert_eq!(Observed::parse(&without_hash, NAMESPACE, None), None, "it knew no such thing");
+        for listed in [r#"{"a":{"digest":null,"keys":["k"]}}"#, r#"{"other/a":null}"#] {
+            let text = format!(r#"{{"version":1,"key":"k1","hash":"h","configmaps":{listed}}}"#);
+            assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), None, "it knew no such thing: {text}");
+        }
     }
 
     #[test]
@@ -280,6 +297,11 @@ mod tests {
             text.replace("\"key\":\"k1\",", ""),
             text.replace("\"secrets\"", "\"followed\":{\"configmaps\":{\"a\":null}},\"secrets\""),
             text.replace("\"secrets\"", "\"more\":{},\"secrets\""),
+            text.replace("\"a\":\"?\"", "\"a/b/c\":\"?\""),
+            text.replace("\"a\":\"?\"", "\"/a\":\"?\""),
+            text.replace("\"a\":\"?\"", "\"a.b/c\":\"?\""),
+            text.replace("\"a\":\"?\"", "\"../../secrets/a\":\"?\""),
+            text.replace("\"a\":\"?\"", "\"\\u001b[31m\":\"?\""),
             text[..text.len() - 1].to_owned(),
             format!("{text}x"),
             String::new(),

@@ -5,13 +5,14 @@
 use std::collections::HashSet;
 use std::future::Future;
 
-use pod_reloader_core::decide::{Answer, Decision, Input, decide};
+use pod_reloader_core::decide::{Answer, Context, Decision, Input, decide};
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::lookup::{Lookup, Query};
+use pod_reloader_core::lookup::Query;
 use tokio::time::Instant;
 
 use crate::reader::ConfigReader;
 use crate::reads::Reads;
+use crate::unreadable::Unreadable;
 
 /// Where answers come from.
 pub trait Source {
@@ -58,12 +59,17 @@ pub struct Evaluation {
 
 /// Decides, with what the source knows. `input.tolerates_unknown` is set from `tolerance` and what was read.
 pub async fn evaluate(input: &Input<'_>, source: &impl Source, tolerance: Tolerance) -> Evaluation {
+    let references = input.references.objects();
     let mut reads = Reads::default();
     let mut asked = HashSet::new();
     loop {
         let is_tolerant = match tolerance {
             Tolerance::None => false,
-            Tolerance::Lasting => reads.only_lasting(),
+            Tolerance::Lasting => reads.only_lasting(|object| match input.context {
+                Context::Steady => true,
+                // Of what the template requires beside the references nothing has to be known.
+                Context::Rollout => references.contains(object),
+            }),
             Tolerance::All => true,
         };
         let input = Input { tolerates_unknown: is_tolerant, ..*input };
@@ -75,7 +81,7 @@ pub async fn evaluate(input: &Input<'_>, source: &impl Source, tolerance: Tolera
         // say, so that no two reads see the same version.
         let (again, queries): (Vec<_>, Vec<_>) = lacking.into_iter().partition(|query| asked.contains(query));
         for query in again {
-            reads.lookups.insert(query.object, Lookup::Unknown);
+            reads.add(query.object, Err(Unreadable::Unanswered));
         }
         if queries.is_empty() {
             continue;
@@ -83,7 +89,9 @@ pub async fn evaluate(input: &Input<'_>, source: &impl Source, tolerance: Tolera
         asked.extend(queries.iter().cloned());
         reads.extend(source.look_up(input.key, queries.clone()).await);
         for query in queries {
-            reads.lookups.entry(query.object).or_insert(Lookup::Unknown);
+            if !reads.lookups.contains_key(&query.object) {
+                reads.add(query.object, Err(Unreadable::Unanswered));
+            }
         }
     }
 }

@@ -22,22 +22,25 @@ impl Reads {
         self.unreadable.iter().map(|(object, why)| (object, *why))
     }
 
-    /// Whether all that could not be read stays unreadable until an administrator acts.
-    pub fn only_lasting(&self) -> bool {
-        self.unreadable.values().all(|why| why.is_lasting())
+    /// Whether all that could not be read of what `matters` stays unreadable until an administrator acts.
+    pub fn only_lasting(&self, matters: impl Fn(&ConfigRef) -> bool) -> bool {
+        self.unreadable.iter().filter(|(object, _)| matters(object)).all(|(_, why)| why.is_lasting())
     }
 
-    /// Adds the answer to one question.
+    /// Adds the answer to one question. An object of which one question failed is unknown, whatever others found: if
+    /// one of the failures may pass, that one counts.
     pub fn add(&mut self, object: ConfigRef, answer: Result<Lookup, Unreadable>) {
         let lookup = match answer {
-            Ok(lookup) => {
-                self.unreadable.remove(&object);
-                lookup
-            }
             Err(why) => {
-                self.unreadable.insert(object.clone(), why);
+                self.unreadable
+                    .entry(object.clone())
+                    .and_modify(|before| *before = if before.is_lasting() { why } else { *before })
+                    .or_insert(why);
                 Lookup::Unknown
             }
+            Ok(_) if self.unreadable.contains_key(&object) => return,
+            Ok(Lookup::Unknown) => return self.add(object, Err(Unreadable::Unanswered)),
+            Ok(lookup) => lookup,
         };
         let lookup = match (self.lookups.remove(&object), lookup) {
             (Some(Lookup::Found(before)), Lookup::Found(found)) => Lookup::Found(merged(before, found)),

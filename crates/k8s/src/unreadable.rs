@@ -22,6 +22,8 @@ pub enum Unreadable {
     Malformed,
     /// It is one of the operator's own Secrets, which are not read on behalf of a workload.
     OperatorsOwn,
+    /// There was no answer that can be used: no two reads found it in the same version, say.
+    Unanswered,
 }
 
 impl Unreadable {
@@ -35,6 +37,7 @@ impl Unreadable {
             Self::NoRoom => "no_room",
             Self::Malformed => "malformed",
             Self::OperatorsOwn => "own",
+            Self::Unanswered => "unanswered",
         }
     }
 
@@ -42,7 +45,7 @@ impl Unreadable {
     pub const fn is_transient(self) -> bool {
         match self {
             Self::Status(code) => code == 429 || code >= 500,
-            Self::TimedOut | Self::Connection => true,
+            Self::TimedOut | Self::Connection | Self::Unanswered => true,
             Self::TooLarge | Self::NoRoom | Self::Malformed | Self::OperatorsOwn => false,
         }
     }
@@ -81,6 +84,7 @@ impl fmt::Display for Unreadable {
             Self::NoRoom => f.write_str("no memory free for it"),
             Self::Malformed => f.write_str("not a config object"),
             Self::OperatorsOwn => f.write_str("the operator's own"),
+            Self::Unanswered => f.write_str("it changes from read to read"),
         }
     }
 }

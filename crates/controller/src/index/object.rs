@@ -28,10 +28,12 @@ pub(super) struct ObjectEntry {
     pub(super) uncompared_since: Option<Instant>,
     /// The workloads that it matters to, and whether it is on their lists or only required by their templates.
     pub(super) users: HashMap<Arc<WorkloadRef>, bool>,
+    /// The namespace whose share of the index it takes.
+    pub(super) charged_to: Arc<str>,
 }
 
 impl ObjectEntry {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, charged_to: Arc<str>) -> Self {
         Self {
             presence: None,
             first_seen: None,
@@ -41,6 +43,7 @@ impl ObjectEntry {
             changed_at: None,
             uncompared_since: None,
             users: HashMap::new(),
+            charged_to,
         }
     }
 
@@ -157,7 +160,7 @@ impl Index {
         let is_reported = entry.presence.as_ref().is_none_or(|reported| *reported == presence);
         if entry.uncompared_since.is_none() && is_reported {
             entry.digest = digest.or(entry.digest);
-        } else if digest.is_some() && digest != entry.digest {
+        } else if digest != entry.digest {
             entry.digest = None;
         }
         entry.presence.get_or_insert(presence);

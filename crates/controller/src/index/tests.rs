@@ -210,7 +210,7 @@ fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() 
     assert_eq!(first_seen(&index), None);
     change(&mut index, "x", "4", 2, now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));
-    // Nor is one forgotten that was deleted before it was recorded.
+    // Nor is one forgotten that went before it was recorded.
     index.apply_object(&configmap("x"), &Presence::Absent, now);
     index.apply_object(&configmap("x"), &version("5"), now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));
@@ -232,7 +232,7 @@ fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_
     assert_eq!(apply(of("third", "a"), "a,b"), Applied::Managed);
     assert_eq!(apply(of("fourth", "a"), "a,b"), Applied::NoRoom);
     assert_eq!(apply(of("fourth", "a"), "a"), Applied::Managed);
-    // A workload that is deleted makes room.
+    // What goes makes room.
     index.delete_workload(&of("second", "a"));
     assert_eq!(
         index.apply_workload(&of("fourth", "b"), listing_in("fourth", "a,b,c"), now).0,
@@ -335,4 +335,20 @@ fn c5_7_what_a_relist_does_not_list_any_more_is_gone() {
     let here = Coverage { kind: DEPLOYMENT, namespace: Some("ns".into()) };
     index.begin_workloads(&here);
     assert_eq!(index.end_workloads(&here), [workload("a")]);
+}
+
+#[test]
+fn c5_2_a_namespace_cannot_take_the_room_of_another_by_references_into_it() {
+    use pod_reloader_core::reference::{Keys, References};
+    let (mut index, now) = (Index::new(WINDOW, true, 9), Instant::now());
+    let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..workload(name) };
+    let following = |names: &[&str]| Workload {
+        references: References::default()
+            .following(names.iter().map(|name| (ConfigRef::configmap("victim", *name), Keys::All))),
+        ..Workload::default()
+    };
+    let (first, _) = index.apply_workload(&of("greedy", "a"), following(&["a", "b", "c"]), now);
+    let (second, _) = index.apply_workload(&of("greedy", "b"), following(&["d", "e", "f"]), now);
+    let (of_victim, _) = index.apply_workload(&of("victim", "w"), following(&["own"]), now);
+    assert_eq!((first, second, of_victim), (Applied::Managed, Applied::NoRoom, Applied::Managed));
 }

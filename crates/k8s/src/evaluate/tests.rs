@@ -22,7 +22,7 @@ const ENDLESS: usize = 10;
 /// What a source says to one question; nothing where it leaves that out.
 type Said = Option<Result<Lookup, Unreadable>>;
 
-/// A source that knows some objects, and answers as configured for others.
+/// A source that knows some objects, and says what it is told to of others.
 #[derive(Default)]
 struct Stub {
     /// Version and content.
@@ -162,7 +162,7 @@ fn c4_3_references_are_asked_for_and_then_what_is_required_each_once() {
     assert_eq!(
         world.stub.take_rounds(),
         std::slice::from_ref(&references),
-        "nothing changed, so nothing waits"
+        "nothing changed, so nobody waits"
     );
 
     world.stub.put(&cm("a"), "2");
@@ -177,11 +177,11 @@ fn c4_3_references_are_asked_for_and_then_what_is_required_each_once() {
 fn c4_2_what_cannot_be_known_is_asked_for_once_and_tolerance_says_whether_it_holds_up_the_others() {
     let shallow =
         Lookup::Found(Found::version(ConfigVersion { uid: "u".into(), resource_version: "1".into() }));
-    // The answer for one reference, and whether it stays so until an administrator acts.
+    // What is said of one reference, and whether it stays so until somebody does something about it.
     let cases: [(Said, bool); 7] = [
-        (None, true),
-        (Some(Ok(shallow)), true),
-        (Some(Ok(Lookup::Unknown)), true),
+        (None, false),
+        (Some(Ok(shallow)), false),
+        (Some(Ok(Lookup::Unknown)), false),
         (Some(Err(Unreadable::Status(403))), true),
         (Some(Err(Unreadable::OperatorsOwn)), true),
         (Some(Err(Unreadable::Status(500))), false),
@@ -212,7 +212,7 @@ fn c4_2_what_cannot_be_known_is_asked_for_once_and_tolerance_says_whether_it_hol
 #[test]
 fn c3_16_what_is_required_and_cannot_be_asked_for_is_asked_for_once() {
     let cases: [(Said, bool); 3] =
-        [(None, true), (Some(Err(Unreadable::Status(403))), true), (Some(Err(Unreadable::TimedOut)), false)];
+        [(None, false), (Some(Err(Unreadable::Status(403))), true), (Some(Err(Unreadable::TimedOut)), false)];
     for (said, is_lasting) in cases {
         let mut world = World::created("a", &["needed"]);
         world.stub.put(&cm("a"), "2");
@@ -261,4 +261,38 @@ fn c2_2_a_source_that_knows_no_former_key_is_asked_once_while_the_key_is_replace
     let evaluation = world.evaluate(Context::Steady, Tolerance::None);
     assert_eq!(world.stub.take_rounds(), [vec![content("a"), content("b")]]);
     assert_eq!(evaluation.decision.verdict, Verdict::Undecided(vec![cm("a"), cm("b")]));
+}
+
+/// It will be readable in a moment: to decide without it would lose a change.
+#[test]
+fn c3_15_what_two_reads_disagree_about_is_not_taken_for_lasting() {
+    let mut world = World::created("a,b", &[]);
+    let only_k = Keys::only(["k"]);
+    world.references = References::default().following([(cm("a"), only_k), (cm("b"), Keys::All)]);
+    world.stub.is_written_all_the_time = true;
+    let evaluation = world.evaluate(Context::Steady, Tolerance::Lasting);
+    assert_eq!(evaluation.reads.lookups[&cm("a")], Lookup::Unknown);
+    assert_eq!(
+        evaluation.decision.verdict,
+        Verdict::Undecided(vec![cm("a")]),
+        "tolerant: {}, unreadable: {:?}",
+        evaluation.is_tolerant,
+        evaluation.reads.unreadable().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn c3_15_a_passing_failure_of_one_of_two_reads_is_passing_whichever_comes_first() {
+    let found = || {
+        let version = ConfigVersion { uid: "u".into(), resource_version: "1".into() };
+        Ok(Lookup::Found(Found::version(version)))
+    };
+    let failed = || Err(Unreadable::Status(500));
+    for answers in [[found(), failed()], [failed(), found()]] {
+        let mut reads = Reads::default();
+        for answer in answers.clone() {
+            reads.add(cm("a"), answer);
+        }
+        assert!(!reads.only_lasting(|_| true), "{answers:?}: {reads:?}");
+    }
 }
