@@ -38,7 +38,7 @@ async fn fixing_the_secret_heals_all_three_variants() -> anyhow::Result<()> {
         let pods = space.pods(app).await?;
         ensure!(pods.iter().all(|pod| pod.ready && pod.restarts == 0), "{app}: {pods:?}");
         ensure!(pods.iter().all(|pod| !before.contains(&pod.name)), "{app} healed by itself: {pods:?}");
-        ensure!(space.get(app, "/").await?["looks"] == 1, "{app} started with the wrong secret");
+        ensure!(space.get_from_service(app, "/").await?["looks"] == 1, "{app} started with the wrong secret");
         ensure!(space.revisions(&workload).await? == 2, "{app} has not one new revision");
     }
 
@@ -48,7 +48,7 @@ async fn fixing_the_secret_heals_all_three_variants() -> anyhow::Result<()> {
     ensure!(healed.name == broken[0].name && healed.restarts > broken[0].restarts, "{healed:?}");
     let healed = becomes_ready(&space, "app-file-plain").await?;
     ensure!(healed.name == looping[0].name && healed.started == looping[0].started, "{healed:?}");
-    let answer = space.get("app-file-plain", "/").await?;
+    let answer = space.get_from_service("app-file-plain", "/").await?;
     ensure!(answer["looks"].as_u64() > Some(1), "it was right from the start: {answer}");
     Ok(())
 }
@@ -107,7 +107,7 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
     ensure!(space.field("deployment/app", revision).await? == "3");
     let events = space.reload_events("deployment/app").await?;
     ensure!(events == ["Reload triggered: secret/pin changed"; 2], "{events:?}");
-    let counts = space.get("hammer", "/").await?;
+    let counts = space.get_from_service("hammer", "/").await?;
     ensure!(two(&counts), "a pod with the wrong secret answered: {counts}");
     let requests = space.nothing_failed().await?;
     ensure!(requests > during, "{counts}");

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use pod_reloader_core::dialect::{ALL, Dialect, Effect, Key, Place};
 use pod_reloader_core::name::ConfigKind;
-use pod_reloader_tests::objects::BUILT_IN;
-use pod_reloader_tests::world::operator_binary;
+use pod_reloader_e2e::objects::BUILT_IN;
+use pod_reloader_e2e::operator_binary;
 use serde_json::{Value, json};
 
 use crate::helm::{CASES, Case, NAMESPACE, chart, parse, render, template};

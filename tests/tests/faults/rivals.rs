@@ -4,9 +4,8 @@ use anyhow::ensure;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use pod_reloader_e2e::{Mark, Operator, User, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::{Mark, Operator, TIMEOUT, User, World, eventually};
 
 const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WORKLOADS: usize = 5;
@@ -27,12 +26,12 @@ async fn patches(world: &World, since: Mark, namespace: &str) -> anyhow::Result<
 async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_down() -> anyhow::Result<()> {
     let mut world = World::own(&["--settle-window=500ms"]).await?;
     let name = {
-        let space = Space::within(&world).await?;
+        let space = world.space().await?;
         space.configmap("settings", "one").await?;
         for i in 0..WORKLOADS {
             space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
         }
-        space.quiesce().await?;
+        space.settle().await?;
         space.name.clone()
     };
     let mark = world.audit().mark().await?;
@@ -45,7 +44,7 @@ async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_
     world.replicas.push(Operator::spawn(&options).await?);
 
     let second = &world.replicas[1];
-    eventually("the second installation to stand down", PATIENCE, || async {
+    eventually("the second installation to stand down", TIMEOUT, || async {
         let metrics = second.metrics().await?;
         ensure!(metrics.lines().any(|line| line == "pod_reloader_standing_down 1"), "not yet");
         Ok(())
@@ -56,13 +55,13 @@ async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_
     let metrics = world.replicas[0].metrics().await?;
     ensure!(metrics.lines().any(|line| line == "pod_reloader_standing_down 0"), "the first one goes on");
 
-    let space = Space::reopen(&world, &name).await?;
-    space.quiesce().await?;
+    let space = world.open_space(&name).await?;
+    space.settle().await?;
     let before = patches(&world, mark, &name).await?;
     ensure!(before <= 8 * WORKLOADS, "{before} patches");
     let mark = world.audit().mark().await?;
     space.configmap("settings", "two").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for i in 0..WORKLOADS {
         space.expect_revisions(DEPLOYMENT, &format!("app-{i}"), 2).await?;
     }

@@ -8,10 +8,9 @@ use kube::{Api, ResourceExt};
 use pod_reloader_core::dialect::sap::version_hash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
-use pod_reloader_e2e::{Helm, User, chart, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, NAME};
-use pod_reloader_tests::{PATIENCE, Release, Space};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::release::{self, NAME};
+use pod_reloader_e2e::{Helm, Release, TIMEOUT, User, chart, eventually};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
@@ -30,7 +29,7 @@ async fn a_release_of_saps_is_upgraded_in_place_by_helm_4() -> anyhow::Result<()
 
 async fn takeover(helm: &str) -> anyhow::Result<()> {
     let Some(world) = release::world().await? else { return Ok(()) };
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let settings = space.configmap("settings", "one").await?;
     let mut workload = objects::listing(APP, "settings");
     let live = Lookup::Found(Found::version(ConfigVersion {
@@ -79,7 +78,7 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     assert!(secrets.get_opt(&format!("{fullname}-tls")).await?.is_none(), "SAP's certificate is still there");
 
     // Nothing restarts; SAP's hash is kept, and what it stands for recorded.
-    eventually("observed-config", PATIENCE, || async {
+    eventually("observed-config", TIMEOUT, || async {
         ensure!(objects::observed(&space.get(DEPLOYMENT, APP).await?).is_some(), "none");
         Ok(())
     })

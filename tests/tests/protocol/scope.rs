@@ -1,15 +1,14 @@
 //! `--namespaces`: Roles are enough, and nothing else is looked at.
 
-use pod_reloader_e2e::{Operator, User};
-use pod_reloader_tests::objects::{self, apps};
-use pod_reloader_tests::{Space, World};
+use pod_reloader_e2e::objects::{self, apps};
+use pod_reloader_e2e::{Operator, User, World};
 use serde_json::json;
 
 #[tokio::test]
 async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
     let (inside, outside) = {
-        let (inside, outside) = (Space::within(&world).await?, Space::within(&world).await?);
+        let (inside, outside) = (world.space().await?, world.space().await?);
         (inside.name, outside.name)
     };
     let role = |namespace: &str, rules: serde_json::Value| {
@@ -47,9 +46,9 @@ async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
     let urls = world.replicas.iter().map(Operator::webhook_url);
     world.apply(&pod_reloader_e2e::Registration::new(urls).ca_bundle(world.authority.pem())).await?;
 
-    let inside = Space::reopen(&world, &inside).await?;
-    inside.quiesce().await?;
-    let outside = Space::reopen(&world, &outside).await?;
+    let inside = world.open_space(&inside).await?;
+    inside.settle().await?;
+    let outside = world.open_space(&outside).await?;
     outside.configmap("settings", "one").await?;
     let created = outside.create(&objects::listing("app", "settings")).await?;
     assert_eq!(objects::config_hash(&created), None, "not ours there");

@@ -52,7 +52,7 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
     ensure!(after.bystanders == before.bystanders, "{before:#?} became {after:#?}");
 
     // The data are there, and only the new password opens the door.
-    let page = space.get("frontend", "/").await?;
+    let page = space.get_from_service("frontend", "/").await?;
     ensure!(page["api"]["items"] == items, "{page}");
     ensure!(shop.log_in("second-password").await.is_ok());
     let refused = shop.log_in("first-password").await.err().context("the old password still opens")?;

@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
     }
 
     async fn get(&self, service: &str) -> anyhow::Result<Value> {
-        let answer = self.space.get(service, "/").await?;
+        let answer = self.space.get_from_service(service, "/").await?;
         ensure!(answer.is_object(), "{answer}");
         Ok(answer)
     }

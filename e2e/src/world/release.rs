@@ -14,14 +14,13 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User, chart, eventually};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::operator_binary;
-use crate::{PATIENCE, World};
+use super::{World, operator_binary};
+use crate::{Helm, Operator, OperatorOptions, Options, TIMEOUT, User, chart, eventually};
 
 /// Of the webhook's Service.
 const WEBHOOK_PORT: u16 = 443;
@@ -128,7 +127,7 @@ impl Release {
             generation: 0,
         };
         // A pod does not start before its Secret is there, with all that it mounts.
-        eventually("the Secret with the certificate", PATIENCE, || {
+        eventually("the Secret with the certificate", TIMEOUT, || {
             let (secrets, secret) = (mount.secrets.clone(), mount.secret.clone());
             async move {
                 let data = secrets.get(&secret).await?.data.unwrap_or_default();
