@@ -44,9 +44,8 @@ impl Release {
     /// Installs the chart of this repository with the given values (`--set` and its like).
     pub async fn install(world: &World, namespace: &str, values: &[&str]) -> anyhow::Result<Self> {
         let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
-        let chart = chart::folder();
-        let chart = chart.to_str().context("a path that is no UTF-8")?;
-        helm.upgrade(NAME, chart, namespace, values).await?;
+        let args = [&["--create-namespace"], values].concat();
+        helm.upgrade(NAME, chart::folder(), namespace, &args).await?;
         Self::installed(world, namespace).await
     }
 

@@ -102,12 +102,11 @@ async fn any_issuer_and_a_certificate_of_ones_own_making_do_as_well() -> anyhow:
     ];
     apply_example(&world, &examples.join("certificate.yaml"), &places).await?;
     let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
-    let chart = chart::folder();
     let own = [
         "--set=webhook.existingSecret=webhook-certificate",
         r"--set=webhook.annotations.cert-manager\.io/inject-ca-from=operators/webhook-certificate",
     ];
-    helm.upgrade(NAME, chart.to_str().context("a path that is no UTF-8")?, NAMESPACE, &own).await?;
+    helm.upgrade(NAME, chart::folder(), NAMESPACE, &own).await?;
     let mut release_of_own = Release::installed(&world, NAMESPACE).await?;
     let replica = release_of_own.start_replica(&world, "by-certificate").await?;
     release.route_to(&world, &[&replica]).await

@@ -35,7 +35,8 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     let chart = format!("oci://{repository}/pod-reloader");
     let quick = "--set=settleWindow=300ms";
 
-    let notes = helm.upgrade(NAME, &chart, NAMESPACE, &["--plain-http", quick]).await?;
+    let first = ["--create-namespace", "--plain-http", quick];
+    let notes = helm.upgrade(NAME, &chart, NAMESPACE, &first).await?;
     assert!(notes.contains("rollout status") && !notes.contains("has no registry"), "{notes}");
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let mut replicas = vec![release.start_replica(&world, "replica-1").await?];

@@ -9,11 +9,7 @@ use serde_json::json;
 const OF_THE_CLUSTER: &str = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                               validatingadmissionpolicies,validatingadmissionpolicybindings,flowschemas";
 
-fn chart() -> String {
-    chart::folder().to_string_lossy().into_owned()
-}
-
-/// `helm upgrade --install`, as a user.
+/// Has that user install or upgrade the chart.
 async fn install(
     world: &World,
     user: User,
@@ -22,9 +18,7 @@ async fn install(
     values: &[&str],
 ) -> anyhow::Result<String> {
     let helm = Helm::new("helm", &world.plane.kubeconfig(user), world.directory())?;
-    let chart = chart();
-    let fixed = ["upgrade", "--install", name, &chart, "--namespace", namespace];
-    helm.run(fixed.iter().chain(values)).await
+    helm.upgrade(name, chart::folder(), namespace, values).await
 }
 
 async fn namespaces(world: &World, names: &[&str]) -> anyhow::Result<()> {
@@ -138,19 +132,10 @@ async fn the_api_server_takes_all_that_is_rendered() -> anyhow::Result<()> {
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/values");
     for file in ["hardened", "namespaced", "saps", "own-certificate"] {
         let values = format!("--values={files}/{file}.yaml");
-        let chart = chart();
-        let rendered = helm
-            .run([
-                "template",
-                "reloader",
-                &chart,
-                "--namespace=ops",
-                &values,
-                "--no-hooks",
-                // Of kinds that the Prometheus operator brings along.
-                "--set=metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false",
-            ])
-            .await?;
+        // Of kinds that the Prometheus operator brings along.
+        let without = "--set=metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false";
+        let args = [&values, "--no-hooks", without];
+        let rendered = helm.template("reloader", chart::folder(), "ops", &args).await?;
         let apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"];
         world.kubectl().run_with_input(apply, &rendered).await.context(file)?;
     }

@@ -48,16 +48,15 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let predecessor = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/predecessor");
     let values = format!("--values={predecessor}/saps-values.yaml");
     let ca = format!("--set=caBundle={}", world.authority.pem());
-    before.upgrade(NAME, predecessor, NAMESPACE, &[&values, &ca]).await?;
+    before.upgrade(NAME, predecessor, NAMESPACE, &["--create-namespace", &values, &ca]).await?;
     let client = world.admin().await?;
     let fullname = format!("{NAME}-pod-reloader");
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let uid = deployments.get(&fullname).await?.uid();
 
-    let chart = chart::folder();
-    let chart = chart.to_str().context("a path that is no UTF-8")?;
     let helm = Helm::new(helm, &kubeconfig, world.directory())?;
-    let notes = helm.upgrade(NAME, chart, NAMESPACE, &[&values, "--set=settleWindow=300ms"]).await?;
+    let quick = "--set=settleWindow=300ms";
+    let notes = helm.upgrade(NAME, chart::folder(), NAMESPACE, &[&values, quick]).await?;
     assert!(notes.contains("SAP's image"), "{notes}");
     let deployment = deployments.get(&fullname).await?;
     assert_eq!(deployment.uid(), uid, "it was replaced");
