@@ -83,9 +83,9 @@ impl Scenario {
         self.settle_with_controllers().await
     }
 
-    /// What the client under load (`docs/examples/hammer.yaml`) has counted: an error if a request has failed.
+    /// What the client under load (`docs/examples/load.yaml`) has counted: an error if a request has failed.
     pub async fn nothing_failed(&self) -> anyhow::Result<u64> {
-        let counts = self.get_from_service("hammer", "/").await?;
+        let counts = self.get_from_service("load", "/").await?;
         ensure!(counts["failed"] == 0, "requests failed: {counts}");
         counts["requests"].as_u64().with_context(|| format!("no count in {counts}"))
     }
