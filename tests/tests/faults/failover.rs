@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use pod_reloader_e2e::objects::{self, KindRef, apps};
 use pod_reloader_e2e::{TIMEOUT, World, eventually};
 
@@ -39,13 +39,10 @@ pub(crate) async fn two_replicas() -> anyhow::Result<World> {
 #[tokio::test]
 async fn c5_1_a_successor_takes_over_and_no_change_is_lost_or_doubled() -> anyhow::Result<()> {
     let mut world = two_replicas().await?;
-    let name = {
-        let space = world.space().await?;
-        space.configmap("settings", "one").await?;
-        space.create(&objects::listing(APP, "settings")).await?;
-        space.settle().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing(APP, "settings")).await?;
+    space.settle().await?;
     // Asked to go: at once, far sooner than the Lease would run out.
     let first = leader(&world).await?;
     let began = Instant::now();
@@ -54,7 +51,6 @@ async fn c5_1_a_successor_takes_over_and_no_change_is_lost_or_doubled() -> anyho
     leader(&world).await?;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     world.register().await?;
-    let space = world.open_space(&name).await?;
     space
         .expect_new_revisions(DEPLOYMENT, APP, 1, || async {
             space.configmap("settings", "two").await.map(drop)
@@ -66,27 +62,19 @@ async fn c5_1_a_successor_takes_over_and_no_change_is_lost_or_doubled() -> anyho
 #[tokio::test]
 async fn c5_1_a_leader_that_was_paused_overwrites_nothing() -> anyhow::Result<()> {
     let mut world = two_replicas().await?;
-    let name = {
-        let space = world.space().await?;
-        space.configmap("settings", "one").await?;
-        space.create(&objects::listing(APP, "settings")).await?;
-        space.settle().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing(APP, "settings")).await?;
+    space.settle().await?;
     let paused = leader(&world).await?;
     world.replicas[paused].pause()?;
     let other = 1 - paused;
     // Its webhook would be waited for; only the other is asked meanwhile.
     let registration = pod_reloader_e2e::Registration::new([world.replicas[other].webhook_url()]);
     world.apply(&registration.ca_bundle(world.authority.pem())).await?;
-    let mut changed = None;
-    {
-        let space = world.open_space(&name).await?;
-        let before = space.hash(DEPLOYMENT, APP).await?;
-        space.configmap("settings", "two").await?;
-        let after = space.hash_changes(DEPLOYMENT, APP, &before).await?;
-        changed.replace(after);
-    }
+    let before = space.hash(DEPLOYMENT, APP).await?;
+    space.configmap("settings", "two").await?;
+    let changed = space.hash_changes(DEPLOYMENT, APP, &before).await?;
     world.replicas[paused].resume()?;
     world.register().await?;
     eventually("the one that was paused to step back", TIMEOUT, || async {
@@ -95,8 +83,7 @@ async fn c5_1_a_leader_that_was_paused_overwrites_nothing() -> anyhow::Result<()
         Ok(())
     })
     .await?;
-    let space = world.open_space(&name).await?;
     space.settle().await?;
-    assert_eq!(space.hash(DEPLOYMENT, APP).await?, changed.context("was changed")?);
+    assert_eq!(space.hash(DEPLOYMENT, APP).await?, changed);
     space.expect_revisions(DEPLOYMENT, APP, 2).await
 }

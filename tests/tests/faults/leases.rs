@@ -19,25 +19,18 @@ const LEASE: &str = "pod-reloader.cs.sap.com";
 #[tokio::test]
 async fn c5_1_a_killed_leader_is_followed_when_its_lease_runs_out() -> anyhow::Result<()> {
     let mut world = two_replicas().await?;
-    let name = {
-        let space = world.space().await?;
-        space.configmap("settings", "one").await?;
-        space.create(&objects::listing(APP, "settings")).await?;
-        space.create(&objects::listing("other", "settings")).await?;
-        space.settle().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing(APP, "settings")).await?;
+    space.create(&objects::listing("other", "settings")).await?;
+    space.settle().await?;
     let first = leader(&world).await?;
     let mut gone = world.replicas.remove(first);
-    {
-        // It dies in the middle of things: inside the settle window of a change.
-        let space = world.open_space(&name).await?;
-        space.configmap("settings", "two").await?;
-    }
+    // It dies in the middle of things: inside the settle window of a change.
+    space.configmap("settings", "two").await?;
     gone.kill()?;
     let killed = Instant::now();
     world.register().await?;
-    let space = world.open_space(&name).await?;
     // Meanwhile the survivor's webhook answers, and carries the change along with a rollout.
     let image = objects::image(objects::listing("other", "settings"), "example.invalid/app:2");
     space.replace(&image).await?;

@@ -146,26 +146,22 @@ async fn c2_2_the_key_is_restored_and_another_one_is_not_used_at_once() -> anyho
 #[tokio::test]
 async fn c1_5_a_workload_is_deleted_while_no_operator_runs() -> anyhow::Result<()> {
     let mut world = World::own(&[WINDOW]).await?;
-    let name = {
-        let space = world.space().await?;
-        space.configmap("settings", "one").await?;
-        for kind in BUILT_IN {
-            space.create(&objects::workload(kind, APP, json!({objects::CONFIGMAPS: "settings"}))).await?;
-        }
-        space.settle().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    for kind in BUILT_IN {
+        space.create(&objects::workload(kind, APP, json!({objects::CONFIGMAPS: "settings"}))).await?;
+    }
+    space.settle().await?;
     // The registration stays, with failure policy Fail.
     for mut replica in world.replicas.drain(..) {
         replica.kill()?;
     }
-    let space = world.open_space(&name).await?;
     let refused = space.patch(DEPLOYMENT, APP, json!({"metadata": {"labels": {"a": "b"}}})).await;
     assert!(refused.is_err(), "the webhook is not asked at all");
     // In the foreground, the garbage collector takes its finalizer off by a write of its own.
     for kind in BUILT_IN {
         let what = format!("{}/{APP}", kind.kind.to_ascii_lowercase());
-        let args = ["delete", &what, "--cascade=foreground", "--timeout=60s", "--namespace", &name];
+        let args = ["delete", &what, "--cascade=foreground", "--timeout=60s", "--namespace", &space.name];
         world.kubectl().run(args).await?;
         assert!(space.workloads(kind).get_opt(APP).await?.is_none(), "{what} is still there");
     }

@@ -25,15 +25,12 @@ async fn patches(world: &World, since: Mark, namespace: &str) -> anyhow::Result<
 #[tokio::test]
 async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_down() -> anyhow::Result<()> {
     let mut world = World::own(&["--settle-window=500ms"]).await?;
-    let name = {
-        let space = world.space().await?;
-        space.configmap("settings", "one").await?;
-        for i in 0..WORKLOADS {
-            space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
-        }
-        space.settle().await?;
-        space.name.clone()
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    for i in 0..WORKLOADS {
+        space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
+    }
+    space.settle().await?;
     let mark = world.audit().mark().await?;
     let metadata = ObjectMeta { name: Some("second".into()), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
@@ -55,9 +52,8 @@ async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_
     let metrics = world.replicas[0].metrics().await?;
     ensure!(metrics.lines().any(|line| line == "pod_reloader_standing_down 0"), "the first one goes on");
 
-    let space = world.open_space(&name).await?;
     space.settle().await?;
-    let before = patches(&world, mark, &name).await?;
+    let before = patches(&world, mark, &space.name).await?;
     ensure!(before <= 8 * WORKLOADS, "{before} patches");
     let mark = world.audit().mark().await?;
     space.configmap("settings", "two").await?;
@@ -65,7 +61,7 @@ async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_
     for i in 0..WORKLOADS {
         space.expect_revisions(DEPLOYMENT, &format!("app-{i}"), 2).await?;
     }
-    let after = patches(&world, mark, &name).await?;
+    let after = patches(&world, mark, &space.name).await?;
     ensure!(after == WORKLOADS, "{after} patches for one change: they go on writing");
     Ok(())
 }

@@ -79,23 +79,20 @@ async fn gets_hash(space: &Space, name: &str, before: Option<&str>) -> anyhow::R
 #[tokio::test]
 async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
-    let (inside, outside) = (world.space().await?.name, world.space().await?.name);
+    let (inside, outside) = (world.space().await?, world.space().await?);
     let mut rules = workload_rules();
     rules[3]["verbs"] = json!(["get", "list", "watch"]);
     grant(&world, None, rules).await?;
     grant(&world, Some("pod-reloader"), own_rules()).await?;
     let mark = world.audit().mark().await?;
-    {
-        let (inside, outside) = (world.open_space(&inside).await?, world.open_space(&outside).await?);
-        label(&inside, Some("shop")).await?;
-        label(&outside, Some("another")).await?;
-        for space in [&inside, &outside] {
-            space.configmap("settings", "one").await?;
-            for (name, tier) in [("app", "web"), ("db", "db")] {
-                space.create(&of_tier(name, tier)).await?;
-            }
-            space.create(&objects::listing("none", "settings")).await?;
+    label(&inside, Some("shop")).await?;
+    label(&outside, Some("another")).await?;
+    for space in [&inside, &outside] {
+        space.configmap("settings", "one").await?;
+        for (name, tier) in [("app", "web"), ("db", "db")] {
+            space.create(&of_tier(name, tier)).await?;
         }
+        space.create(&objects::listing("none", "settings")).await?;
     }
     let mut options = world.replica_options(
         "selecting",
@@ -109,7 +106,6 @@ async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them()
     )?;
     options.kubeconfig = world.plane.kubeconfig(User::Guest);
     world.replicas.push(Operator::spawn(&options).await?);
-    let (inside, outside) = (world.open_space(&inside).await?, world.open_space(&outside).await?);
 
     let first = gets_hash(&inside, "app", None).await?;
     outside.configmap("settings", "two").await?;
@@ -153,8 +149,9 @@ async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them()
 #[tokio::test]
 async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
-    let inside = world.space().await?.name;
-    grant(&world, Some(&inside), workload_rules()).await?;
+    let space = world.space().await?;
+    let inside = &space.name;
+    grant(&world, Some(inside), workload_rules()).await?;
     grant(&world, Some("pod-reloader"), own_rules()).await?;
     let mark = world.audit().mark().await?;
     let args = [
@@ -172,7 +169,6 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
     let [_, _, webhook] = world.replicas[0].ports();
     ensure!(tokio::net::TcpStream::connect(("127.0.0.1", webhook)).await.is_err(), "nothing listens there");
 
-    let space = world.open_space(&inside).await?;
     space.configmap("settings", "one").await?;
     space.create(&of_tier("app", "web")).await?;
     let first = gets_hash(&space, "app", None).await?;
@@ -206,7 +202,7 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
         ensure!(!entry.resource.starts_with("selfsubject"), "{entry:?}");
         let is_own = entry.namespace == "pod-reloader";
         ensure!(is_own || entry.resource != "secrets", "{entry:?}");
-        ensure!(is_own || entry.namespace == inside, "beyond a namespace: {entry:?}");
+        ensure!(is_own || entry.namespace == *inside, "beyond a namespace: {entry:?}");
     }
     Ok(())
 }
