@@ -85,7 +85,7 @@ pin-base: ## write the digest that the build image's tag has today into the Dock
 	@e2e/tools/build.sh crane
 	@e2e/image/base.sh
 
-# One program stands behind the targets that boot clusters, show the demo and pack images.
+# One program stands behind the targets that boot clusters, show the demo, measure and pack images.
 LAB := $(or $(CARGO_TARGET_DIR),target)/debug/lab
 .PHONY: lab
 lab: tools
@@ -216,11 +216,12 @@ advisories: cargo-deny ## security advisories of dependencies, from the RustSec 
 clean: ## remove what was built here
 	rm -rf target e2e/bin e2e/run
 
+# The clients cost something, too: they are optimized like the operator.
 .PHONY: bench
 bench: control-plane build ## measure fan-out and memory on a control plane of its own (some minutes)
-	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader $(CARGO) run --release --locked -p pod-reloader-tests --bin bench
+	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader \
+	  $(CARGO) run --release --locked -p pod-reloader-e2e --bin lab -- bench
 
 .PHONY: bench-memory
-bench-memory: control-plane build ## measure peak memory under a limit of 128 MiB, whatever tenants do (SCENARIOS=...; 30 minutes)
-	$(CARGO) build --locked -p pod-reloader-tests --bin memory
-	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader target/debug/memory $(SCENARIOS)
+bench-memory: control-plane build lab ## measure peak memory under a limit of 128 MiB, whatever tenants do (SCENARIOS=...; 30 minutes)
+	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader $(LAB) memory $(SCENARIOS)

@@ -52,7 +52,7 @@ trap 'rm -rf "$scratch"' EXIT
 copy=$scratch/copy
 mkdir "$copy"
 tar --create Cargo.toml Cargo.lock crates e2e/Cargo.toml e2e/src e2e/apps/Cargo.toml e2e/apps/src tests/Cargo.toml \
-    tests/src tests/stub-api/Cargo.toml tests/stub-api/src | tar --extract --directory "$copy"
+    tests/tests/*/main.rs tests/stub-api/Cargo.toml tests/stub-api/src | tar --extract --directory "$copy"
 
 for architecture in "${architectures[@]}"; do
     target=$(processor "$architecture")-unknown-linux-gnu

@@ -1,7 +1,7 @@
 //! The chart of this repository, rendered without a cluster: what runs on the lab's control planes has the rights and
 //! the webhook registration that users get.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -22,13 +22,10 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// If Helm has not been built, or does not like the values.
 pub async fn render(templates: &[&str], values: &[&str]) -> anyhow::Result<String> {
-    let home = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let helm = Helm::new("helm", Path::new("/dev/null"), home.path())?;
-    let chart = folder().display().to_string();
-    let fixed = ["template", RELEASE, &chart, "--namespace", RELEASE].map(ToOwned::to_owned);
     let shown = templates.iter().map(|template| format!("--show-only=templates/{template}"));
-    let values = values.iter().map(|value| (*value).to_owned());
-    helm.run(fixed.into_iter().chain(shown).chain(values)).await.context("the chart cannot be rendered")
+    let args: Vec<_> = shown.chain(values.iter().map(|value| (*value).to_owned())).collect();
+    let helm = Helm::offline("helm")?;
+    helm.template(RELEASE, folder(), RELEASE, &args).await.context("the chart cannot be rendered")
 }
 
 /// The same as documents, without labels: they would say that a release of the chart is installed, beside which it

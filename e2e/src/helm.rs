@@ -1,8 +1,9 @@
 //! The real `helm`, and a real OCI registry to install from.
 
-use std::{ffi::OsStr, path::Path, time::Duration};
+use std::{ffi::OsStr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
 use crate::{
     paths, ports,
@@ -17,6 +18,8 @@ const START_DEADLINE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub struct Helm {
     tool: Tool,
+    /// Only held.
+    _home: Option<Arc<TempDir>>,
 }
 
 impl Helm {
@@ -31,7 +34,18 @@ impl Helm {
             .env("HELM_CACHE_HOME", home.join("cache"))
             .env("HELM_CONFIG_HOME", home.join("config"))
             .env("HELM_DATA_HOME", home.join("data"));
-        Ok(Self { tool })
+        Ok(Self { tool, _home: None })
+    }
+
+    /// The same without a cluster, to render, lint and package; `name` may be `helm-unittest`, too.
+    ///
+    /// # Errors
+    /// If it has not been built.
+    pub fn offline(name: &str) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let Self { tool, .. } = Self::new(name, Path::new("/dev/null"), home.path())?;
+        // With a cluster, its credentials may be found by HOME.
+        Ok(Self { tool: tool.env("HOME", home.path()), _home: Some(Arc::new(home)) })
     }
 
     /// Runs it and gives what it printed; an error with its message if it failed.
@@ -39,16 +53,40 @@ impl Helm {
         self.tool.run(args).await
     }
 
-    /// `helm upgrade --install` of a chart, wherever it is, with further arguments. Gives what it printed.
+    /// `helm upgrade --install` of a chart, wherever it is, with further arguments. Gives what it printed. The namespace
+    /// is only made with `--create-namespace`, which takes a right that not every user has.
     pub async fn upgrade(
         &self,
         release: &str,
-        chart: &str,
+        chart: impl AsRef<OsStr>,
         namespace: &str,
         args: &[&str],
     ) -> anyhow::Result<String> {
-        let fixed = ["upgrade", "--install", release, chart, "--namespace", namespace, "--create-namespace"];
-        self.run(fixed.iter().chain(args)).await
+        self.with_chart(&["upgrade", "--install"], release, chart, namespace, args).await
+    }
+
+    /// `helm template` of a chart, with further arguments. Gives the manifests.
+    pub async fn template<A: AsRef<OsStr>>(
+        &self,
+        release: &str,
+        chart: impl AsRef<OsStr>,
+        namespace: &str,
+        args: &[A],
+    ) -> anyhow::Result<String> {
+        self.with_chart(&["template"], release, chart, namespace, args).await
+    }
+
+    async fn with_chart<A: AsRef<OsStr>>(
+        &self,
+        command: &[&str],
+        release: &str,
+        chart: impl AsRef<OsStr>,
+        namespace: &str,
+        args: &[A],
+    ) -> anyhow::Result<String> {
+        let command = command.iter().map(OsStr::new);
+        let fixed = [OsStr::new(release), chart.as_ref(), "--namespace".as_ref(), namespace.as_ref()];
+        self.run(command.chain(fixed).chain(args.iter().map(AsRef::as_ref))).await
     }
 }
 

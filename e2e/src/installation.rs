@@ -32,7 +32,7 @@ impl Installation {
 
     /// Installs or upgrades, and waits until the operator is ready.
     pub async fn upgrade(&self, values: &[&str]) -> anyhow::Result<()> {
-        let waiting = ["--wait", "--timeout=180s"];
+        let waiting = ["--create-namespace", "--wait", "--timeout=180s"];
         let ours = self.values.iter().map(String::as_str);
         let args: Vec<_> = waiting.into_iter().chain(ours).chain(values.iter().copied()).collect();
         self.helm.upgrade(NAME, &self.chart, NAME, &args).await?;

@@ -15,9 +15,14 @@
 //!
 //! [`Testbed::shared`] is such a cluster, or any that is given, with pod-reloader installed and a namespace for each scenario.
 //!
+//! A [`World`] is a control plane with replicas of the built operator and their registration: all tests of a binary can
+//! share one, and those that break things have one of their own. Its proxies misbehave on demand, and [`Release`] is the
+//! chart, installed there.
+//!
 //! A [`Space`] is a namespace on any of these, with what tests do and see there.
 //!
-//! Nothing here sleeps for a fixed time: everything awaits a condition ([`wait::eventually`]).
+//! Nothing here sleeps for a fixed time: everything awaits a condition ([`wait::eventually`]); [`let_pass`] is for tests
+//! of time itself.
 
 pub mod audit;
 pub mod authority;
@@ -30,9 +35,11 @@ pub mod image;
 pub mod installation;
 pub mod kubectl;
 pub mod node;
+pub mod objects;
 pub mod operator;
 pub mod paths;
 pub mod pods;
+pub mod policy;
 pub mod ports;
 pub mod process;
 mod random;
@@ -43,6 +50,7 @@ pub mod tool;
 pub mod user;
 pub mod wait;
 pub mod workload;
+pub mod world;
 
 pub use audit::{Audit, Entry, Mark};
 pub use authority::{Authority, Pair};
@@ -59,5 +67,6 @@ pub use space::Space;
 pub use testbed::{Scenario, Testbed};
 pub use tool::Tool;
 pub use user::User;
-pub use wait::{TIMEOUT, eventually, give_up};
+pub use wait::{TIMEOUT, eventually, give_up, let_pass};
 pub use workload::Workload;
+pub use world::{SETTLE_WINDOW, World, operator_binary, release::Release};

@@ -61,12 +61,12 @@ impl Tool {
         let output = self.output(&args, input).await?;
         if !output.status.success() {
             // Some say what is wrong where others print their results.
-            let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+            let said = [output.stdout, output.stderr].concat();
             bail!(
                 "{} {} failed: {}",
                 self.name(),
                 args.join(OsStr::new(" ")).to_string_lossy(),
-                String::from_utf8_lossy(said).trim()
+                String::from_utf8_lossy(&said).trim()
             );
         }
         String::from_utf8(output.stdout).with_context(|| format!("{} printed what is not UTF-8", self.name()))

@@ -66,6 +66,11 @@ pub fn give_up(reason: impl Display) -> anyhow::Error {
     anyhow::Error::new(GaveUp(reason.to_string()))
 }
 
+/// A pause that a test needs because time itself is what it tests.
+pub async fn let_pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 #[derive(Debug)]
 struct GaveUp(String);
 

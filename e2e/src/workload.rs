@@ -6,49 +6,39 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject, ListParams, ObjectMeta},
+    api::{DynamicObject, ListParams, ObjectMeta},
 };
 
-use crate::wait::eventually;
-
-/// The annotation of a pod template that holds its config hash.
-pub const CONFIG_HASH: &str = "pod-reloader.cs.sap.com/config-hash";
+use crate::{
+    objects::{self, KindRef, apps},
+    wait::eventually,
+};
 
 /// A Deployment, a `StatefulSet` or a `DaemonSet` that exists, or will.
 #[derive(Clone)]
 pub struct Workload {
     client: Client,
     namespace: String,
-    /// In small letters, as `kubectl` takes it.
-    kind: String,
+    kind: KindRef,
     name: String,
     timeout: Duration,
 }
 
 impl Workload {
-    /// `kind` as in manifests or as `kubectl` takes it. What is waited for has to happen within `timeout`.
-    pub fn new(client: Client, namespace: &str, kind: &str, name: &str, timeout: Duration) -> Self {
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        Self { client, namespace, kind: kind.to_lowercase(), name, timeout }
+    /// What is waited for has to happen within `timeout`.
+    pub fn new(client: Client, namespace: &str, kind: KindRef, name: &str, timeout: Duration) -> Self {
+        Self { client, namespace: namespace.to_owned(), kind, name: name.to_owned(), timeout }
     }
 
     /// It as it is.
     pub async fn get(&self) -> anyhow::Result<DynamicObject> {
-        let resource = ApiResource {
-            group: "apps".to_owned(),
-            version: "v1".to_owned(),
-            api_version: "apps/v1".to_owned(),
-            kind: self.kind.clone(),
-            plural: format!("{}s", self.kind),
-        };
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &resource);
-        Ok(api.get(&self.name).await?)
+        Ok(objects::api(self.client.clone(), self.kind, &self.namespace).get(&self.name).await?)
     }
 
     /// Its config hash; an error if it has none.
     pub async fn config_hash(&self) -> anyhow::Result<String> {
         let workload = self.get().await?;
-        config_hash(&workload).context("the workload has no config hash")
+        objects::config_hash(&workload).context("the workload has no config hash")
     }
 
     /// Waits until it has another config hash than `before`, and gives the new one.
@@ -73,7 +63,7 @@ impl Workload {
             let is_owned =
                 |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
             let all = ListParams::default();
-            Ok(if self.kind == "deployment" {
+            Ok(if self.kind == apps::DEPLOYMENT {
                 let sets = Api::<ReplicaSet>::namespaced(self.client.clone(), &self.namespace);
                 sets.list(&all).await?.iter().filter(|set| is_owned(&set.metadata)).count()
             } else {
@@ -83,9 +73,4 @@ impl Workload {
         })
         .await
     }
-}
-
-/// The config hash on a workload's pod template.
-pub fn config_hash(workload: &DynamicObject) -> Option<String> {
-    workload.data["spec"]["template"]["metadata"]["annotations"][CONFIG_HASH].as_str().map(str::to_owned)
 }

@@ -5,10 +5,10 @@
 
 mod api;
 mod frontend;
-mod hammer;
 mod http;
-mod picky;
-mod sealer;
+mod load;
+mod sealed_secrets;
+mod strict;
 mod web;
 
 use std::process::ExitCode;
@@ -21,9 +21,9 @@ enum Application {
     /// Shows the configuration that it saw at its start, and what it would see now.
     Web(web::Args),
     /// Runs only with the right secret.
-    Picky(picky::Args),
+    Strict(strict::Args),
     /// Sends requests all the time, and counts those that fail.
-    Hammer(hammer::Args),
+    Load(load::Args),
     /// Keeps items in PostgreSQL.
     Api(api::Args),
     /// Makes the table of the API, and ends.
@@ -31,7 +31,7 @@ enum Application {
     /// Shows what the API answers.
     Frontend(frontend::Args),
     /// A controller that owns Secrets, and writes them from `SealedSecrets`.
-    Sealer(sealer::Args),
+    SealedSecrets(sealed_secrets::Args),
 }
 
 #[tokio::main]
@@ -39,12 +39,12 @@ async fn main() -> ExitCode {
     let application = Application::parse();
     let outcome = match application {
         Application::Web(args) => web::run(args).await,
-        Application::Picky(args) => picky::run(args).await,
-        Application::Hammer(args) => hammer::run(args).await,
+        Application::Strict(args) => strict::run(args).await,
+        Application::Load(args) => load::run(args).await,
         Application::Api(args) => api::run(args).await,
         Application::Migrate(connection) => api::migrate(&connection).await,
         Application::Frontend(args) => frontend::run(args).await,
-        Application::Sealer(args) => sealer::run(args).await,
+        Application::SealedSecrets(args) => sealed_secrets::run(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,11 @@ use anyhow::{Context as _, ensure};
 use tokio::sync::RwLockReadGuard;
 
 use super::{ROLLOUT_TIMEOUT, Testbed, example};
-use crate::{paths, space::Space};
+use crate::{
+    objects::{self, BUILT_IN, KindRef},
+    paths,
+    space::Space,
+};
 
 /// A namespace with a random name. Dropping it deletes it.
 pub struct Scenario {
@@ -31,7 +35,7 @@ impl Scenario {
         guard: Option<RwLockReadGuard<'static, ()>>,
     ) -> anyhow::Result<Self> {
         let (client, prefix) = (bed.client().await?, format!("e2e-{name}"));
-        let space = Space::create(client, bed.kubectl.clone(), &prefix, ROLLOUT_TIMEOUT).await?;
+        let space = Space::new(client, bed.kubectl.clone(), &prefix, ROLLOUT_TIMEOUT).await?;
         Ok(Self { bed, space, _guard: guard })
     }
 
@@ -54,7 +58,7 @@ impl Scenario {
     pub async fn config_hash(&self, workload: &str) -> anyhow::Result<String> {
         let (kind, name) = split(workload)?;
         let workload = self.workload(kind, name).get().await?;
-        Ok(crate::workload::config_hash(&workload).unwrap_or_default())
+        Ok(objects::config_hash(&workload).unwrap_or_default())
     }
 
     /// Waits until a workload has another config hash than `before`, and gives the new one.
@@ -79,17 +83,19 @@ impl Scenario {
         self.settle_with_controllers().await
     }
 
-    /// What the client under load (`docs/examples/hammer.yaml`) has counted: an error if a request has failed.
+    /// What the client under load (`docs/examples/load.yaml`) has counted: an error if a request has failed.
     pub async fn nothing_failed(&self) -> anyhow::Result<u64> {
-        let counts = self.get("hammer", "/").await?;
+        let counts = self.get_from_service("load", "/").await?;
         ensure!(counts["failed"] == 0, "requests failed: {counts}");
         counts["requests"].as_u64().with_context(|| format!("no count in {counts}"))
     }
 }
 
 /// Kind and name of `deployment/NAME`.
-fn split(workload: &str) -> anyhow::Result<(&str, &str)> {
-    workload.split_once('/').context("KIND/NAME")
+fn split(workload: &str) -> anyhow::Result<(KindRef, &str)> {
+    let (kind, name) = workload.split_once('/').context("KIND/NAME")?;
+    let known = BUILT_IN.into_iter().find(|known| known.kind.eq_ignore_ascii_case(kind));
+    Ok((known.with_context(|| format!("no kind of workload: {kind}"))?, name))
 }
 
 impl Drop for Scenario {

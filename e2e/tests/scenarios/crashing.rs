@@ -38,7 +38,7 @@ async fn fixing_the_secret_heals_all_three_variants() -> anyhow::Result<()> {
         let pods = space.pods(app).await?;
         ensure!(pods.iter().all(|pod| pod.ready && pod.restarts == 0), "{app}: {pods:?}");
         ensure!(pods.iter().all(|pod| !before.contains(&pod.name)), "{app} healed by itself: {pods:?}");
-        ensure!(space.get(app, "/").await?["looks"] == 1, "{app} started with the wrong secret");
+        ensure!(space.get_from_service(app, "/").await?["looks"] == 1, "{app} started with the wrong secret");
         ensure!(space.revisions(&workload).await? == 2, "{app} has not one new revision");
     }
 
@@ -48,7 +48,7 @@ async fn fixing_the_secret_heals_all_three_variants() -> anyhow::Result<()> {
     ensure!(healed.name == broken[0].name && healed.restarts > broken[0].restarts, "{healed:?}");
     let healed = becomes_ready(&space, "app-file-plain").await?;
     ensure!(healed.name == looping[0].name && healed.started == looping[0].started, "{healed:?}");
-    let answer = space.get("app-file-plain", "/").await?;
+    let answer = space.get_from_service("app-file-plain", "/").await?;
     ensure!(answer["looks"].as_u64() > Some(1), "it was right from the start: {answer}");
     Ok(())
 }
@@ -63,13 +63,13 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
     // Not before: pods may take long to start beside those of other tests.
     let deadline = r#"{"spec": {"progressDeadlineSeconds": 20}}"#;
     space.kubectl(&["patch", "deployment/app", "--patch", deadline]).await?;
-    space.apply("hammer.yaml").await?;
-    space.rolled_out("deployment/hammer").await?;
+    space.apply("load.yaml").await?;
+    space.rolled_out("deployment/load").await?;
     let (first, hash) = (space.pods("app").await?, space.config_hash("deployment/app").await?);
     let two = |counts: &serde_json::Value| {
         counts["instances"].as_object().is_some_and(|instances| instances.len() == 2)
     };
-    space.get_until("hammer", "/", "the hammer to have met both", two).await?;
+    space.get_until("load", "/", "the client under load to have met both", two).await?;
 
     space.set("secret/pin", "PIN", "1111").await?;
     space.hash_changes("deployment/app", &hash).await?;
@@ -107,7 +107,7 @@ async fn a_wrong_secret_is_stopped_by_the_rollout() -> anyhow::Result<()> {
     ensure!(space.field("deployment/app", revision).await? == "3");
     let events = space.reload_events("deployment/app").await?;
     ensure!(events == ["Reload triggered: secret/pin changed"; 2], "{events:?}");
-    let counts = space.get("hammer", "/").await?;
+    let counts = space.get_from_service("load", "/").await?;
     ensure!(two(&counts), "a pod with the wrong secret answered: {counts}");
     let requests = space.nothing_failed().await?;
     ensure!(requests > during, "{counts}");

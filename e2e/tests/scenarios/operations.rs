@@ -155,7 +155,7 @@ async fn c5_7_without_the_operator_only_opted_in_workloads_wait_and_nothing_is_m
     let replaced = outcome?;
 
     eventually("the change to be caught up with", ROLLOUT_TIMEOUT, || async {
-        let answer = space.get("app", "/").await?;
+        let answer = space.get_from_service("app", "/").await?;
         ensure!(answer["at_start"]["env"]["RANDOM_ENV_SECRET"] == "changed meanwhile", "{answer}");
         Ok(())
     })

@@ -9,12 +9,12 @@ async fn the_service_answers_all_along_while_a_deployment_is_reloaded() -> anyho
     space.apply("sap-readme/1-config.yaml").await?;
     space.apply("sap-readme/2-deployment.yaml").await?;
     space.rolled_out("deployment/app").await?;
-    space.apply("hammer.yaml").await?;
-    space.rolled_out("deployment/hammer").await?;
+    space.apply("load.yaml").await?;
+    space.rolled_out("deployment/load").await?;
     let first = space.pods("app").await?;
     ensure!(first.len() == 3, "{first:?}");
     let before = space
-        .get_until("hammer", "/", "the hammer to have met all three", |counts| {
+        .get_until("load", "/", "the client under load to have met all three", |counts| {
             counts["instances"].as_object().is_some_and(|instances| instances.len() == 3)
         })
         .await?;
@@ -31,7 +31,7 @@ async fn the_service_answers_all_along_while_a_deployment_is_reloaded() -> anyho
     let events = space.reload_events("deployment/app").await?;
     ensure!(events == ["Reload triggered: secret/my-secret changed"], "{events:?}");
     let counts = space
-        .get_until("hammer", "/", "the hammer to have met the three new ones", |counts| {
+        .get_until("load", "/", "the client under load to have met the three new ones", |counts| {
             counts["instances"].as_object().is_some_and(|instances| instances.len() == 6)
         })
         .await?;

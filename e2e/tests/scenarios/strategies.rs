@@ -35,7 +35,7 @@ async fn recreate_ends_all_old_pods_before_it_starts_new_ones() -> anyhow::Resul
     .await?;
     ensure!(together.get() == 0, "old and new pods ran together");
     ensure!(gone.get(), "a reload by Recreate is an interruption, which has not been seen");
-    let answer = space.get("app-recreate", "/").await?;
+    let answer = space.get_from_service("app-recreate", "/").await?;
     ensure!(answer["at_start"]["env"]["COLOR"] == "green", "{answer}");
     ensure!(space.revisions("deployment/app-recreate").await? == 2);
     Ok(())

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use pod_reloader_core::dialect::{ALL, Dialect, Effect, Key, Place};
 use pod_reloader_core::name::ConfigKind;
-use pod_reloader_tests::objects::BUILT_IN;
-use pod_reloader_tests::world::operator_binary;
+use pod_reloader_e2e::objects::BUILT_IN;
+use pod_reloader_e2e::{chart, operator_binary};
 use serde_json::{Value, json};
 
-use crate::helm::{CASES, Case, NAMESPACE, chart, parse, render, template};
+use crate::helm::{CASES, Case, NAMESPACE, parse, render, template};
 use crate::objects::{kind, list, name, named, of_kind, pods, selects, text, the};
 
 /// The operator's container and the labels of its pods.
@@ -302,7 +302,7 @@ fn the_operator_understands_its_arguments() {
 
 /// The keys that the chart's list has, each as the list writes it.
 fn keys_of_the_chart() -> Vec<Value> {
-    let helpers = std::fs::read_to_string(chart().join("templates/_dialects.tpl")).unwrap();
+    let helpers = std::fs::read_to_string(chart::folder().join("templates/_dialects.tpl")).unwrap();
     let (_, list) = helpers.split_once("define \"pod-reloader.dialectKeys\" -}}").unwrap();
     let (list, _) = list.split_once("{{- end }}").unwrap();
     parse(list).unwrap().remove(0).as_array().unwrap().clone()

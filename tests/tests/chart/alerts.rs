@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::helm::{CASES, render, root};
+use pod_reloader_e2e::paths;
+
+use crate::helm::{CASES, render};
 use crate::objects::{list, of_kind, text};
 
 const PREFIX: &str = "pod_reloader_";
@@ -37,7 +39,7 @@ fn alerts_name_only_metrics_that_there_are() {
 /// A result that the operator never counts would make an alert that never fires.
 #[test]
 fn alerts_name_only_results_that_there_are() {
-    let counted = fs::read_to_string(root().join("crates/controller/src/sink/metrics.rs")).unwrap();
+    let counted = fs::read_to_string(paths::root().join("crates/controller/src/sink/metrics.rs")).unwrap();
     let mut results = 0;
     for case in CASES {
         for object in of_kind(&render(case), "PrometheusRule") {
@@ -56,7 +58,7 @@ fn alerts_name_only_results_that_there_are() {
 /// Whoever is woken by an alert is told where to read on.
 #[test]
 fn every_alert_has_its_section() {
-    let page = fs::read_to_string(root().join("docs/alerts.md")).unwrap();
+    let page = fs::read_to_string(paths::root().join("docs/alerts.md")).unwrap();
     let mut alerts = BTreeSet::new();
     for case in CASES {
         for object in of_kind(&render(case), "PrometheusRule") {
@@ -86,7 +88,7 @@ fn named_in(expression: &str) -> Vec<String> {
 /// The names under which metrics are scraped, from the places in the code where they are registered.
 fn registered() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for krate in fs::read_dir(root().join("crates")).unwrap() {
+    for krate in fs::read_dir(paths::root().join("crates")).unwrap() {
         let sources = krate.unwrap().path().join("src");
         read(&sources.join("metrics.rs"), &mut names);
         read_collectors(&sources, &mut names);

@@ -3,13 +3,14 @@
 use std::fs;
 use std::process::Command;
 
+use pod_reloader_e2e::{chart, paths};
 use serde_json::Value;
 
-use crate::helm::{chart, parse, root};
+use crate::helm::parse;
 
 #[test]
 fn schema_and_readme_are_what_the_values_give() {
-    let output = Command::new(root().join("charts/generate.sh")).arg("--check").output().unwrap();
+    let output = Command::new(paths::root().join("charts/generate.sh")).arg("--check").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -17,7 +18,8 @@ fn schema_and_readme_are_what_the_values_give() {
 #[test]
 fn every_value_has_a_description() {
     let schema: Value =
-        serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(chart::folder().join("values.schema.json")).unwrap())
+            .unwrap();
     let mut bare = vec![];
     let mut seen = 0;
     visit(&schema, "", &mut |path, property| {
@@ -44,7 +46,7 @@ fn visit(schema: &Value, path: &str, look: &mut impl FnMut(&str, &Value)) {
 
 #[test]
 fn chart_and_operator_have_one_version_and_one_image() {
-    let read = |file| parse(&fs::read_to_string(chart().join(file)).unwrap()).unwrap().remove(0);
+    let read = |file| parse(&fs::read_to_string(chart::folder().join(file)).unwrap()).unwrap().remove(0);
     let metadata = read("Chart.yaml");
     assert_eq!(metadata["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(metadata["appVersion"], concat!("v", env!("CARGO_PKG_VERSION")));

@@ -1,9 +1,6 @@
 //! Running the pinned tools, and reading what they print.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-use pod_reloader_e2e::paths;
+use pod_reloader_e2e::{Helm, chart, paths};
 use serde_json::Value;
 
 /// Values to render with, and the name of the release.
@@ -36,53 +33,29 @@ impl Case {
     }
 
     pub fn args(self) -> Vec<String> {
-        let file = |name| root().join("tests/tests/chart/values").join(format!("{name}.yaml"));
+        let file = |name| paths::root().join("tests/tests/chart/values").join(format!("{name}.yaml"));
         self.values.map_or_else(Vec::new, |name| vec!["--values".into(), file(name).display().to_string()])
     }
-}
-
-/// The repository.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository").to_owned()
-}
-
-pub fn chart() -> PathBuf {
-    root().join("charts/pod-reloader")
 }
 
 /// Both majors of Helm that are supported.
 pub const HELMS: [&str; 2] = ["helm", "helm3"];
 
-/// Runs it with nothing of the person's who runs the tests.
-pub fn run(tool_name: &str, args: &[String]) -> Output {
-    let home = tempfile::tempdir().unwrap();
-    Command::new(paths::tool(tool_name).unwrap())
-        .args(args)
-        .env_remove("KUBECONFIG")
-        .env("HOME", home.path())
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .output()
-        .unwrap()
+/// What a future of the kit gives, or what is wrong.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future).map_err(|error| format!("{error:#}"))
 }
 
-/// What it printed, or what it complained of.
-pub fn outcome(output: &Output) -> Result<String, String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(text(&output.stdout) + &text(&output.stderr))
-    }
+/// What the tool printed, or what it complained of.
+pub fn run(tool: &str, args: &[String]) -> Result<String, String> {
+    let helm = Helm::offline(tool).unwrap();
+    block_on(helm.run(args))
 }
 
 pub fn template(helm: &str, release: &str, args: &[String]) -> Result<String, String> {
-    let mut all: Vec<String> =
-        ["template", release, "--namespace", NAMESPACE].into_iter().map(Into::into).collect();
-    all.push(chart().display().to_string());
-    all.extend_from_slice(args);
-    outcome(&run(helm, &all))
+    let helm = Helm::offline(helm).unwrap();
+    block_on(helm.template(release, chart::folder(), NAMESPACE, args))
 }
 
 /// The objects of a case, as the newest Helm renders them.

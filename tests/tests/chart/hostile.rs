@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use pod_reloader_e2e::chart;
 use serde_json::{Value, json};
 
-use crate::helm::{Case, chart, parse, render, template};
+use crate::helm::{Case, parse, render, template};
 use crate::objects::{kind, name};
 
 /// Each would be something else to YAML, to a template or to a command line.
@@ -74,7 +75,8 @@ fn merged(mut one: Value, other: Value) -> Value {
 #[test]
 fn no_text_breaks_out_of_its_place() {
     let schema =
-        serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(chart::folder().join("values.schema.json")).unwrap())
+            .unwrap();
     let mut paths = vec![];
     texts(&schema, &[], &mut paths);
     assert!(paths.len() > 25, "{paths:?}");
@@ -140,7 +142,8 @@ fn names_like_numbers_stay_names() {
 #[test]
 fn nulls_are_defaults_or_refused() {
     let schema: Value =
-        serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(chart::folder().join("values.schema.json")).unwrap())
+            .unwrap();
     let mut paths = vec![];
     leaves(&schema, &[], &mut paths);
     assert!(paths.len() > 100, "{}", paths.len());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pod_reloader_tests::objects::{BUILT_IN, KindRef};
+use pod_reloader_e2e::objects::{BUILT_IN, KindRef};
 use serde_json::{Value, json};
 
 use crate::helm::{CASES, render};

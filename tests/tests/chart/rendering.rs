@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::helm::{CASES, Case, HELMS, NAMESPACE, chart, outcome, parse, render, run, template};
+use pod_reloader_e2e::chart;
+
+use crate::helm::{CASES, Case, HELMS, NAMESPACE, parse, render, run, template};
 use crate::objects::{kind, map, name, text};
 
 /// From the oldest that the chart takes up to the newest there is.
@@ -127,14 +129,14 @@ fn the_chart_can_be_a_part_of_another() {
         fs::write(parent.join("values.yaml"), values).unwrap();
         let package = [
             "package".into(),
-            chart().display().to_string(),
+            chart::folder().display().to_string(),
             "--destination".into(),
             parent.join("charts").display().to_string(),
         ];
-        outcome(&run(helm, &package)).unwrap();
+        run(helm, &package).unwrap();
         let args = ["template", "x", "--namespace", NAMESPACE].map(Into::into);
         let args: Vec<String> = args.into_iter().chain([parent.display().to_string()]).collect();
-        let objects = parse(&outcome(&run(helm, &args)).unwrap()).unwrap();
+        let objects = parse(&run(helm, &args).unwrap()).unwrap();
         let expected = render(Case { release: "x", values: None });
         assert_eq!(objects.len(), expected.len(), "{helm}");
     }

@@ -3,10 +3,9 @@
 use anyhow::ensure;
 use base64::Engine;
 use kube::api::DeleteParams;
-use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::proxy::{Faults, Proxy, behind_proxy};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::proxy::{Faults, Proxy, behind_proxy};
+use pod_reloader_e2e::{Space, TIMEOUT, User, World, eventually};
 use serde_json::json;
 
 const APP: &str = "app";
@@ -16,7 +15,7 @@ const WINDOW: &str = "--settle-window=500ms";
 #[tokio::test]
 async fn c5_7_expired_watches_lose_no_change() -> anyhow::Result<()> {
     let (world, proxy) = behind_proxy(&[WINDOW]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     for name in ["settings", "optional", "late"] {
         space.configmap(name, "one").await?;
     }
@@ -24,7 +23,7 @@ async fn c5_7_expired_watches_lose_no_change() -> anyhow::Result<()> {
     for workload in [objects::listing(APP, "settings"), optional, objects::listing("late", "late")] {
         space.create(&workload).await?;
     }
-    space.quiesce().await?;
+    space.settle().await?;
     let before = space.hash(DEPLOYMENT, "late").await?;
 
     // All watches end, and none can begin: whatever is seen from here on is seen by listing.
@@ -33,20 +32,20 @@ async fn c5_7_expired_watches_lose_no_change() -> anyhow::Result<()> {
     space.configmap("settings", "two").await?;
     space.delete_configmap("optional").await?;
     space.workloads(DEPLOYMENT).delete("late", &DeleteParams::default()).await?;
-    eventually("all five watches to have been refused", PATIENCE, || async {
+    eventually("all five watches to have been refused", TIMEOUT, || async {
         ensure!(proxy.failed_watches() >= failed + 5, "{}", proxy.failed_watches());
         Ok(())
     })
     .await?;
     proxy.set(Faults::default());
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 2).await?;
     space.expect_revisions(DEPLOYMENT, "optional", 2).await?;
 
     // Nothing is left of what went meanwhile: another one of that name starts from nothing.
     space.configmap("late", "two").await?;
     space.create(&objects::listing("late", "late")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, "late", 1).await?;
     assert_ne!(space.hash(DEPLOYMENT, "late").await?, before);
     for (name, reloads) in [(APP, 1), ("optional", 1), ("late", 0)] {
@@ -58,17 +57,17 @@ async fn c5_7_expired_watches_lose_no_change() -> anyhow::Result<()> {
 #[tokio::test]
 async fn c5_5_a_patch_whose_answer_is_lost_is_made_once_and_told_of() -> anyhow::Result<()> {
     let (world, proxy) = behind_proxy(&[WINDOW]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     let mark = world.audit().mark().await?;
     let before = space.hash(DEPLOYMENT, APP).await?;
     proxy.set(Faults { lose_patch_answers: true, ..Faults::default() });
     space.configmap("settings", "two").await?;
     space.hash_changes(DEPLOYMENT, APP, &before).await?;
     proxy.set(Faults::default());
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 2).await?;
     let writes = world.audit().writes_by(User::Operator, mark).await?;
     let patches = writes.iter().filter(|write| write.is_about("deployments") && write.name == APP);
@@ -81,13 +80,13 @@ async fn c5_5_a_patch_whose_answer_is_lost_is_made_once_and_told_of() -> anyhow:
 #[tokio::test]
 async fn c5_8_secret_content_never_appears_in_what_is_said_of_broken_answers() -> anyhow::Result<()> {
     let (world, proxy) = behind_proxy(&[WINDOW, "--zap-log-level=5"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     // Long, so that wherever an answer is cut off there is some of it on both sides.
     let value = |word: &str| word.repeat(100);
     apply(&world, &space, &value("hunter2-one")).await?;
     let lists = json!({objects::SECRETS: "database"});
     space.create(&objects::workload(DEPLOYMENT, APP, lists.clone())).await?;
-    space.quiesce().await?;
+    space.settle().await?;
 
     cut_reads(&world, &proxy, async || {
         apply(&world, &space, &value("hunter2-two")).await?;
@@ -100,7 +99,7 @@ async fn c5_8_secret_content_never_appears_in_what_is_said_of_broken_answers() -
     })
     .await?;
     proxy.set(Faults::default());
-    eventually("the new one to have a hash", PATIENCE, || space.hash(DEPLOYMENT, "new")).await?;
+    eventually("the new one to have a hash", TIMEOUT, || space.hash(DEPLOYMENT, "new")).await?;
 
     let log = world.replicas[0].log_text()?;
     assert!(log.contains("cannot read a config object"), "{log}");
@@ -115,7 +114,7 @@ async fn c5_8_secret_content_never_appears_in_what_is_said_of_broken_answers() -
 }
 
 /// With kubectl apply, so that the content stands in an annotation too.
-async fn apply(world: &World, space: &Space<'_>, password: &str) -> anyhow::Result<()> {
+async fn apply(world: &World, space: &Space, password: &str) -> anyhow::Result<()> {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database", "namespace": space.name},
         "stringData": {"password": password}
@@ -139,7 +138,7 @@ async fn cut_reads(
         anyhow::Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok()).sum::<usize>())
     };
     let before = errors().await?;
-    eventually("more reads to fail", PATIENCE, || async {
+    eventually("more reads to fail", TIMEOUT, || async {
         let errors = errors().await?;
         ensure!(errors > before + 1, "{errors}");
         Ok(())

@@ -5,9 +5,9 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use pod_reloader_e2e::{Operator, OperatorOptions, Registration, User, eventually};
-use pod_reloader_tests::world::operator_binary;
-use pod_reloader_tests::{PATIENCE, World};
+use pod_reloader_e2e::{
+    Operator, OperatorOptions, Registration, TIMEOUT, User, World, eventually, operator_binary,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn c4_7_replicas_share_self_made_certificates_and_keep_them_trusted() -> a
         }
         Ok(bundle)
     };
-    let bundle = eventually("the CA to be published", PATIENCE, published_by_all).await?;
+    let bundle = eventually("the CA to be published", TIMEOUT, published_by_all).await?;
 
     // Somebody edits the configuration.
     let edit = Patch::Json::<()>(serde_json::from_value(json!([
@@ -42,17 +42,17 @@ async fn c4_7_replicas_share_self_made_certificates_and_keep_them_trusted() -> a
         {"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}
     ]))?);
     configurations.patch("pod-reloader", &PatchParams::default(), &edit).await?;
-    eventually("the CA to be put back", PATIENCE, published_by_all).await?;
+    eventually("the CA to be put back", TIMEOUT, published_by_all).await?;
     world.webhook_answers().await?;
 
     // Somebody deletes a Secret: the same comes back, and nobody is left untrusted.
     for name in [CERTIFICATES, CAS] {
         secrets.delete(name, &DeleteParams::default()).await?;
-        eventually("the Secret to be stored again", PATIENCE, || async {
+        eventually("the Secret to be stored again", TIMEOUT, || async {
             anyhow::Ok(secrets.get(name).await?)
         })
         .await?;
-        let restored = eventually("the certificates to be stored again", PATIENCE, published_by_all).await?;
+        let restored = eventually("the certificates to be stored again", TIMEOUT, published_by_all).await?;
         assert_eq!(restored, bundle);
         world.webhook_answers().await?;
     }
@@ -65,7 +65,7 @@ async fn c4_7_replicas_share_self_made_certificates_and_keep_them_trusted() -> a
     let ask =
         Patch::Merge(json!({"metadata": {"annotations": {RENEW: "now", "example.com/other": "stays"}}}));
     secrets.patch(CERTIFICATES, &PatchParams::default(), &ask).await?;
-    let after = eventually("the request to be gone", PATIENCE, || async {
+    let after = eventually("the request to be gone", TIMEOUT, || async {
         let secret = stored().await?;
         ensure!(
             !secret.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(RENEW)),
@@ -80,7 +80,7 @@ async fn c4_7_replicas_share_self_made_certificates_and_keep_them_trusted() -> a
     assert_eq!(part(&cas_after, "ca-signing.crt"), part(&cas_before, "ca-signing.crt"));
     assert!(part(&cas_after, "ca-next.crt").is_some());
     assert!(after.metadata.annotations.is_some_and(|all| all.contains_key("example.com/other")));
-    let renewed = eventually("both CAs to be published", PATIENCE, published_by_all).await?;
+    let renewed = eventually("both CAs to be published", TIMEOUT, published_by_all).await?;
     assert!(renewed.0.len() > bundle.0.len() && renewed.0.starts_with(&bundle.0), "{renewed:?}");
     world.webhook_answers().await?;
 
@@ -90,7 +90,7 @@ async fn c4_7_replicas_share_self_made_certificates_and_keep_them_trusted() -> a
         let ask = Patch::Merge(json!({"metadata": {"annotations": {RENEW: value}}}));
         secrets.patch(CAS, &PatchParams::default(), &ask).await?;
         let leaf = stored().await?;
-        eventually("a new CA to sign", PATIENCE, || async {
+        eventually("a new CA to sign", TIMEOUT, || async {
             // All the time.
             world.webhook_answers().await?;
             let after = cas().await?;
@@ -116,7 +116,7 @@ async fn c4_7_an_upgrade_moves_the_keys_of_the_cas() -> anyhow::Result<()> {
     world.apply(&Registration::new(world.replicas.iter().map(Operator::webhook_url))).await?;
     world.webhook_answers().await?;
     let secrets = Api::<Secret>::namespaced(world.admin().await?, "pod-reloader");
-    let cas = eventually("the CAs", PATIENCE, || async { anyhow::Ok(secrets.get(CAS).await?) }).await?;
+    let cas = eventually("the CAs", TIMEOUT, || async { anyhow::Ok(secrets.get(CAS).await?) }).await?;
     world.replicas[0].kill()?;
     world.replicas.clear();
     secrets.delete(CAS, &DeleteParams::default()).await?;
@@ -125,7 +125,7 @@ async fn c4_7_an_upgrade_moves_the_keys_of_the_cas() -> anyhow::Result<()> {
 
     world.replicas = vec![Operator::spawn(&options(&world, "second")?).await?];
     world.apply(&Registration::new(world.replicas.iter().map(Operator::webhook_url))).await?;
-    eventually("the keys to move", PATIENCE * 2, || async {
+    eventually("the keys to move", TIMEOUT * 2, || async {
         world.webhook_answers().await?;
         let data = secrets.get(CERTIFICATES).await?.data.unwrap_or_default();
         ensure!(!data.keys().any(|key| key.starts_with("ca-")), "still there");

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use pod_reloader_e2e::eventually;
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use anyhow::ensure;
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::{TIMEOUT, World, eventually};
 
 const APP: &str = "app";
 const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
@@ -13,7 +12,7 @@ const ARGS: &[&str] = &["--leader-elect", "--settle-window=500ms"];
 
 /// Which replica leads.
 pub(crate) async fn leader(world: &World) -> anyhow::Result<usize> {
-    eventually("a leader", PATIENCE, || async {
+    eventually("a leader", TIMEOUT, || async {
         for (i, replica) in world.replicas.iter().enumerate() {
             // A replica that does not answer does not count.
             if replica
@@ -40,22 +39,18 @@ pub(crate) async fn two_replicas() -> anyhow::Result<World> {
 #[tokio::test]
 async fn c5_1_a_successor_takes_over_and_no_change_is_lost_or_doubled() -> anyhow::Result<()> {
     let mut world = two_replicas().await?;
-    let name = {
-        let space = Space::within(&world).await?;
-        space.configmap("settings", "one").await?;
-        space.create(&objects::listing(APP, "settings")).await?;
-        space.quiesce().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing(APP, "settings")).await?;
+    space.settle().await?;
     // Asked to go: at once, far sooner than the Lease would run out.
     let first = leader(&world).await?;
     let began = Instant::now();
     let mut gone = world.replicas.remove(first);
-    gone.terminate(PATIENCE).await?;
+    gone.terminate(TIMEOUT).await?;
     leader(&world).await?;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     world.register().await?;
-    let space = Space::reopen(&world, &name).await?;
     space
         .expect_new_revisions(DEPLOYMENT, APP, 1, || async {
             space.configmap("settings", "two").await.map(drop)
@@ -67,37 +62,28 @@ async fn c5_1_a_successor_takes_over_and_no_change_is_lost_or_doubled() -> anyho
 #[tokio::test]
 async fn c5_1_a_leader_that_was_paused_overwrites_nothing() -> anyhow::Result<()> {
     let mut world = two_replicas().await?;
-    let name = {
-        let space = Space::within(&world).await?;
-        space.configmap("settings", "one").await?;
-        space.create(&objects::listing(APP, "settings")).await?;
-        space.quiesce().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing(APP, "settings")).await?;
+    space.settle().await?;
     let paused = leader(&world).await?;
     world.replicas[paused].pause()?;
     let other = 1 - paused;
     // Its webhook would be waited for; only the other is asked meanwhile.
     let registration = pod_reloader_e2e::Registration::new([world.replicas[other].webhook_url()]);
     world.apply(&registration.ca_bundle(world.authority.pem())).await?;
-    let mut changed = None;
-    {
-        let space = Space::reopen(&world, &name).await?;
-        let before = space.hash(DEPLOYMENT, APP).await?;
-        space.configmap("settings", "two").await?;
-        let after = space.hash_changes(DEPLOYMENT, APP, &before).await?;
-        changed.replace(after);
-    }
+    let before = space.hash(DEPLOYMENT, APP).await?;
+    space.configmap("settings", "two").await?;
+    let changed = space.hash_changes(DEPLOYMENT, APP, &before).await?;
     world.replicas[paused].resume()?;
     world.register().await?;
-    eventually("the one that was paused to step back", PATIENCE, || async {
+    eventually("the one that was paused to step back", TIMEOUT, || async {
         let metrics = world.replicas[paused].metrics().await?;
         ensure!(metrics.lines().any(|line| line == "pod_reloader_leader 0"), "it leads still");
         Ok(())
     })
     .await?;
-    let space = Space::reopen(&world, &name).await?;
-    space.quiesce().await?;
-    assert_eq!(space.hash(DEPLOYMENT, APP).await?, changed.context("was changed")?);
+    space.settle().await?;
+    assert_eq!(space.hash(DEPLOYMENT, APP).await?, changed);
     space.expect_revisions(DEPLOYMENT, APP, 2).await
 }

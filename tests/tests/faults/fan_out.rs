@@ -9,19 +9,17 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::{Operator, Registration, User, eventually};
-use pod_reloader_tests::objects;
-use pod_reloader_tests::proxy::{Faults, behind_proxy};
-use pod_reloader_tests::{PATIENCE, Space};
+use pod_reloader_e2e::world::proxy::{Faults, behind_proxy};
+use pod_reloader_e2e::{Operator, Registration, Space, TIMEOUT, User, eventually, objects};
 
 /// Workloads that list `settings`, created through the webhook or past it.
-async fn create_all(space: &Space<'_>, count: usize) -> anyhow::Result<()> {
+async fn create_all(space: &Space, count: usize) -> anyhow::Result<()> {
     let create =
         |i| async move { space.create(&objects::listing(&format!("app-{i}"), "settings")).await.map(drop) };
     futures::stream::iter((0..count).map(create)).buffer_unordered(8).try_collect().await
 }
 
-async fn list<K>(space: &Space<'_>) -> anyhow::Result<Vec<K>>
+async fn list<K>(space: &Space) -> anyhow::Result<Vec<K>>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -33,7 +31,7 @@ where
     Ok(api.list(&ListParams::default()).await?.items)
 }
 
-async fn hashes(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, Option<String>>> {
+async fn hashes(space: &Space) -> anyhow::Result<BTreeMap<String, Option<String>>> {
     let list = list::<Deployment>(space).await?;
     let hash = |deployment: &Deployment| {
         let template = &deployment.spec.as_ref()?.template;
@@ -45,7 +43,7 @@ async fn hashes(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, Option<Str
 
 /// Waits until no workload has the hash it had.
 async fn all_differ(
-    space: &Space<'_>,
+    space: &Space,
     before: &BTreeMap<String, Option<String>>,
     patience: Duration,
 ) -> anyhow::Result<()> {
@@ -60,8 +58,8 @@ async fn all_differ(
 }
 
 /// Waits until the controllers have nothing more to write about the workloads: each such event asks for a fresh look.
-async fn controllers_rest(space: &Space<'_>) -> anyhow::Result<()> {
-    eventually("all workloads to be as their controllers leave them", PATIENCE, || async {
+async fn controllers_rest(space: &Space) -> anyhow::Result<()> {
+    eventually("all workloads to be as their controllers leave them", TIMEOUT, || async {
         for deployment in list::<Deployment>(space).await? {
             let status = deployment.status.clone().unwrap_or_default();
             let seen = status.observed_generation == deployment.metadata.generation;
@@ -76,7 +74,7 @@ async fn controllers_rest(space: &Space<'_>) -> anyhow::Result<()> {
 }
 
 /// How many reloads each workload was told of.
-async fn events_each(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, usize>> {
+async fn events_each(space: &Space) -> anyhow::Result<BTreeMap<String, usize>> {
     let list = list::<Event>(space).await?;
     let mut counts = BTreeMap::new();
     for event in list {
@@ -88,7 +86,7 @@ async fn events_each(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, usize
     Ok(counts)
 }
 
-async fn revisions_each(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, usize>> {
+async fn revisions_each(space: &Space) -> anyhow::Result<BTreeMap<String, usize>> {
     let list = list::<ReplicaSet>(space).await?;
     let mut counts = BTreeMap::new();
     for set in list {
@@ -104,22 +102,22 @@ async fn revisions_each(space: &Space<'_>) -> anyhow::Result<BTreeMap<String, us
 async fn c5_6_a_change_makes_one_revision_and_one_event_of_each_of_many() -> anyhow::Result<()> {
     const COUNT: usize = 100;
     let (world, proxy) = behind_proxy(&["--settle-window=500ms", "--max-concurrent-patches=4"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     create_all(&space, COUNT).await?;
     let before = hashes(&space).await?;
     assert_eq!(before.len(), COUNT);
     controllers_rest(&space).await?;
-    space.quiesce().await?;
+    space.settle().await?;
 
     let mark = world.audit().mark().await?;
     proxy.most_patches_at_once();
     proxy.set(Faults { slow_patches: Some(Duration::from_millis(50)), ..Faults::default() });
     space.configmap("settings", "two").await?;
-    all_differ(&space, &before, PATIENCE).await?;
+    all_differ(&space, &before, TIMEOUT).await?;
     let each =
         |expected: usize| before.keys().map(|name| (name.clone(), expected)).collect::<BTreeMap<_, _>>();
-    eventually("one Event each", PATIENCE, || async {
+    eventually("one Event each", TIMEOUT, || async {
         ensure!(events_each(&space).await? == each(1), "not yet");
         Ok(())
     })
@@ -128,8 +126,8 @@ async fn c5_6_a_change_makes_one_revision_and_one_event_of_each_of_many() -> any
     let most = proxy.most_patches_at_once();
     assert!((2..=4).contains(&most), "{most}");
     proxy.set(Faults::default());
-    space.quiesce().await?;
-    eventually("two revisions each", PATIENCE, || async {
+    space.settle().await?;
+    eventually("two revisions each", TIMEOUT, || async {
         let revisions = revisions_each(&space).await?;
         ensure!(revisions == each(2), "{revisions:?}");
         Ok(())
@@ -155,7 +153,7 @@ async fn c5_6_the_limit_of_patches_holds_when_they_fail_too() -> anyhow::Result<
     for limit in [1, 3] {
         let limit_flag = format!("--max-concurrent-patches={limit}");
         let (world, proxy) = behind_proxy(&["--settle-window=0", &limit_flag]).await?;
-        let space = Space::within(&world).await?;
+        let space = world.space().await?;
         // Past the webhook: patches are all that gives them hashes.
         Registration::new(world.replicas.iter().map(Operator::webhook_url)).delete(&world.kubectl()).await?;
         proxy.most_patches_at_once();
@@ -166,7 +164,7 @@ async fn c5_6_the_limit_of_patches_holds_when_they_fail_too() -> anyhow::Result<
         });
         create_all(&space, 12).await?;
         // Long enough for first attempts and second ones to meet.
-        eventually("some failures", PATIENCE, || async {
+        eventually("some failures", TIMEOUT, || async {
             let metrics = world.replicas[0].metrics().await?;
             let failed: usize = metrics
                 .lines()
@@ -178,7 +176,7 @@ async fn c5_6_the_limit_of_patches_holds_when_they_fail_too() -> anyhow::Result<
         })
         .await?;
         proxy.set(Faults { slow_patches: Some(Duration::from_millis(20)), ..Faults::default() });
-        eventually("all to have a hash", PATIENCE, || async {
+        eventually("all to have a hash", TIMEOUT, || async {
             let left = hashes(&space).await?.values().filter(|hash| hash.is_none()).count();
             ensure!(left == 0, "{left} are left");
             Ok(())
@@ -194,10 +192,10 @@ async fn c5_6_the_limit_of_patches_holds_when_they_fail_too() -> anyhow::Result<
 async fn c5_8_events_that_hang_hold_up_no_reload() -> anyhow::Result<()> {
     const COUNT: usize = 40;
     let (world, proxy) = behind_proxy(&["--settle-window=500ms"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     create_all(&space, COUNT).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     proxy.set(Faults { hang_events: true, ..Faults::default() });
     let began = Instant::now();
     for round in ["two", "three"] {

@@ -6,9 +6,8 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use pod_reloader_e2e::{Operator, Registration, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::{Operator, Registration, TIMEOUT, World, eventually};
 use serde_json::json;
 
 use crate::failover::{leader, two_replicas};
@@ -20,32 +19,25 @@ const LEASE: &str = "pod-reloader.cs.sap.com";
 #[tokio::test]
 async fn c5_1_a_killed_leader_is_followed_when_its_lease_runs_out() -> anyhow::Result<()> {
     let mut world = two_replicas().await?;
-    let name = {
-        let space = Space::within(&world).await?;
-        space.configmap("settings", "one").await?;
-        space.create(&objects::listing(APP, "settings")).await?;
-        space.create(&objects::listing("other", "settings")).await?;
-        space.quiesce().await?;
-        space.name
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing(APP, "settings")).await?;
+    space.create(&objects::listing("other", "settings")).await?;
+    space.settle().await?;
     let first = leader(&world).await?;
     let mut gone = world.replicas.remove(first);
-    {
-        // It dies in the middle of things: inside the settle window of a change.
-        let space = Space::reopen(&world, &name).await?;
-        space.configmap("settings", "two").await?;
-    }
+    // It dies in the middle of things: inside the settle window of a change.
+    space.configmap("settings", "two").await?;
     gone.kill()?;
     let killed = Instant::now();
     world.register().await?;
-    let space = Space::reopen(&world, &name).await?;
     // Meanwhile the survivor's webhook answers, and carries the change along with a rollout.
     let image = objects::image(objects::listing("other", "settings"), "example.invalid/app:2");
     space.replace(&image).await?;
 
     leader(&world).await?;
     assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
-    space.quiesce().await?;
+    space.settle().await?;
     for workload in [APP, "other"] {
         space.expect_revisions(DEPLOYMENT, workload, 2).await?;
     }
@@ -57,10 +49,10 @@ async fn c5_1_a_killed_leader_is_followed_when_its_lease_runs_out() -> anyhow::R
 #[tokio::test]
 async fn c5_1_one_leads_again_after_somebody_meddled_with_the_lease() -> anyhow::Result<()> {
     let world = two_replicas().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     let leases = Api::<Lease>::namespaced(world.admin().await?, "pod-reloader");
     let lead = async || {
         let mut leaders = 0;
@@ -78,7 +70,7 @@ async fn c5_1_one_leads_again_after_somebody_meddled_with_the_lease() -> anyhow:
             leases.delete(LEASE, &DeleteParams::default()).await?;
         } else {
             leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(&stolen)).await?;
-            eventually("whoever led to step back", PATIENCE, || async {
+            eventually("whoever led to step back", TIMEOUT, || async {
                 ensure!(lead().await? == 0, "somebody leads still");
                 Ok(())
             })
@@ -86,7 +78,7 @@ async fn c5_1_one_leads_again_after_somebody_meddled_with_the_lease() -> anyhow:
         }
         space.configmap("settings", round).await?;
         space.hash_changes(DEPLOYMENT, APP, &before).await?;
-        eventually("one leader", PATIENCE, || async {
+        eventually("one leader", TIMEOUT, || async {
             let leaders = lead().await?;
             let holder = leases.get(LEASE).await?.spec.and_then(|spec| spec.holder_identity);
             let holder = holder.context("nobody holds it")?;
@@ -94,7 +86,7 @@ async fn c5_1_one_leads_again_after_somebody_meddled_with_the_lease() -> anyhow:
             Ok(())
         })
         .await?;
-        space.quiesce().await?;
+        space.settle().await?;
         space.expect_revisions(DEPLOYMENT, APP, revisions + 1).await?;
     }
     assert_eq!(space.events(APP, "ConfigurationChanged").await?.len(), 2);
@@ -114,19 +106,19 @@ async fn c5_5_two_reconcilers_at_once_neither_double_nor_undo() -> anyhow::Resul
     assert_eq!(logs.matches("made a new digest key").count(), 1, "2.2: {logs}");
     world.register().await?;
 
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     for i in 0..COUNT {
         space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
     }
-    space.quiesce().await?;
+    space.settle().await?;
     for value in ["two", "three"] {
         let before = space.hash(DEPLOYMENT, "app-0").await?;
         space.configmap("settings", value).await?;
         for i in 0..COUNT {
             space.hash_changes(DEPLOYMENT, &format!("app-{i}"), &before).await?;
         }
-        space.quiesce().await?;
+        space.settle().await?;
     }
     for i in 0..COUNT {
         let name = format!("app-{i}");
@@ -140,7 +132,7 @@ async fn c5_5_two_reconcilers_at_once_neither_double_nor_undo() -> anyhow::Resul
 async fn c4_8_a_replica_that_starts_before_the_api_server_gets_ready_in_time() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
     let name = {
-        let space = Space::within(&world).await?;
+        let space = world.space().await?;
         space.configmap("settings", "one").await?;
         space.create(&objects::listing(APP, "settings")).await?;
         space.name
@@ -151,9 +143,9 @@ async fn c4_8_a_replica_that_starts_before_the_api_server_gets_ready_in_time() -
     ensure!(status == 503 && body.contains("digest key"), "{status} {body}");
     world.replicas.push(replica);
     world.plane.start_api_server().await?;
-    world.replicas[0].wait_ready(PATIENCE).await?;
-    let space = Space::reopen(&world, &name).await?;
-    eventually("the workload to be taken over", PATIENCE, || space.hash(DEPLOYMENT, APP)).await?;
+    world.replicas[0].wait_ready(TIMEOUT).await?;
+    let space = world.open_space(&name).await?;
+    eventually("the workload to be taken over", TIMEOUT, || space.hash(DEPLOYMENT, APP)).await?;
     let registration = Registration::new([world.replicas[0].webhook_url()]);
     world.apply(&registration.ca_bundle(world.authority.pem())).await?;
     world.webhook_answers().await

@@ -4,9 +4,8 @@ use anyhow::ensure;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use pod_reloader_e2e::{Mark, Operator, User, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::{Mark, Operator, TIMEOUT, User, World, eventually};
 
 const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 const WORKLOADS: usize = 5;
@@ -26,15 +25,12 @@ async fn patches(world: &World, since: Mark, namespace: &str) -> anyhow::Result<
 #[tokio::test]
 async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_down() -> anyhow::Result<()> {
     let mut world = World::own(&["--settle-window=500ms"]).await?;
-    let name = {
-        let space = Space::within(&world).await?;
-        space.configmap("settings", "one").await?;
-        for i in 0..WORKLOADS {
-            space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
-        }
-        space.quiesce().await?;
-        space.name.clone()
-    };
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    for i in 0..WORKLOADS {
+        space.create(&objects::listing(&format!("app-{i}"), "settings")).await?;
+    }
+    space.settle().await?;
     let mark = world.audit().mark().await?;
     let metadata = ObjectMeta { name: Some("second".into()), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
@@ -45,7 +41,7 @@ async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_
     world.replicas.push(Operator::spawn(&options).await?);
 
     let second = &world.replicas[1];
-    eventually("the second installation to stand down", PATIENCE, || async {
+    eventually("the second installation to stand down", TIMEOUT, || async {
         let metrics = second.metrics().await?;
         ensure!(metrics.lines().any(|line| line == "pod_reloader_standing_down 1"), "not yet");
         Ok(())
@@ -56,17 +52,16 @@ async fn c2_5_of_two_installations_over_the_same_workloads_the_later_one_stands_
     let metrics = world.replicas[0].metrics().await?;
     ensure!(metrics.lines().any(|line| line == "pod_reloader_standing_down 0"), "the first one goes on");
 
-    let space = Space::reopen(&world, &name).await?;
-    space.quiesce().await?;
-    let before = patches(&world, mark, &name).await?;
+    space.settle().await?;
+    let before = patches(&world, mark, &space.name).await?;
     ensure!(before <= 8 * WORKLOADS, "{before} patches");
     let mark = world.audit().mark().await?;
     space.configmap("settings", "two").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for i in 0..WORKLOADS {
         space.expect_revisions(DEPLOYMENT, &format!("app-{i}"), 2).await?;
     }
-    let after = patches(&world, mark, &name).await?;
+    let after = patches(&world, mark, &space.name).await?;
     ensure!(after == WORKLOADS, "{after} patches for one change: they go on writing");
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! 5.8, 2.2: secret content appears nowhere.
 
 use base64::Engine;
-use pod_reloader_tests::objects::{self, apps};
-use pod_reloader_tests::{Space, World};
+use pod_reloader_e2e::World;
+use pod_reloader_e2e::objects::{self, apps};
 use serde_json::json;
 
 #[tokio::test]
 async fn c5_8_secret_content_never_appears() -> anyhow::Result<()> {
     let world = World::own(&["--settle-window=500ms", "--zap-log-level=5"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let values = ["hunter2-first-password", "hunter2-second-password"];
     // With kubectl apply, so that the content stands in an annotation too.
     let apply = async |value: &str| {

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use pod_reloader_e2e::eventually;
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::wire::behind_wire;
-use pod_reloader_tests::{PATIENCE, Space};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::wire::behind_wire;
+use pod_reloader_e2e::{Space, TIMEOUT, eventually};
 use tokio::time::Instant;
 
 const APP: &str = "app";
@@ -18,10 +17,10 @@ const BOUND: Duration = Duration::from_secs(65);
 #[tokio::test]
 async fn c5_7_a_change_is_seen_within_a_minute_though_all_open_connections_hang() -> anyhow::Result<()> {
     let (world, wire) = behind_wire(&["--settle-window=500ms"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "zero").await?;
     space.create(&objects::listing(APP, "settings")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     // A burst of writes fills the pool with connections that are idle afterwards.
     let burst = (0..20).map(|i| {
         let space = &space;
@@ -31,7 +30,7 @@ async fn c5_7_a_change_is_seen_within_a_minute_though_all_open_connections_hang(
         }
     });
     futures::future::try_join_all(burst).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for round in 0..2 {
         let before = space.hash(DEPLOYMENT, APP).await?;
         wire.hang_open_connections();
@@ -44,7 +43,7 @@ async fn c5_7_a_change_is_seen_within_a_minute_though_all_open_connections_hang(
         .await?;
         ensure!(began.elapsed() <= BOUND, "{:?}", began.elapsed());
     }
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 3).await?;
     let metrics = world.replicas[0].metrics().await?;
     let ages = metrics.lines().filter(|line| line.starts_with("pod_reloader_watch_age_seconds{"));
@@ -55,7 +54,7 @@ async fn c5_7_a_change_is_seen_within_a_minute_though_all_open_connections_hang(
 #[tokio::test]
 async fn c4_2_a_create_after_all_connections_hang_gets_its_hash_after_some_seconds() -> anyhow::Result<()> {
     let (world, wire) = behind_wire(&["--settle-window=500ms"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     for i in 0..8 {
         space.configmap(&format!("settings-{i}"), "one").await?;
     }
@@ -69,7 +68,7 @@ async fn c4_2_a_create_after_all_connections_hang_gets_its_hash_after_some_secon
         async move { space.create(&workload).await }
     }))
     .await?;
-    space.quiesce().await?;
+    space.settle().await?;
     wire.hang_open_connections();
     for i in 8..16 {
         let began = Instant::now();
@@ -84,10 +83,10 @@ async fn c4_2_a_create_after_all_connections_hang_gets_its_hash_after_some_secon
 async fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_seconds_over_the_api()
 -> anyhow::Result<()> {
     let (world, _wire) = behind_wire(&["--settle-window=500ms"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     let before = space.hash(DEPLOYMENT, APP).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let written = AtomicUsize::new(0);
@@ -102,14 +101,14 @@ async fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_secon
         }
     });
     let change = async {
-        eventually("the loops to write", PATIENCE, || async {
+        eventually("the loops to write", TIMEOUT, || async {
             ensure!(written.load(Ordering::SeqCst) > 30, "they do not yet");
             Ok(())
         })
         .await?;
         space.configmap("settings", "two").await?;
         let began = Instant::now();
-        let seen = eventually("the reload", PATIENCE, || async {
+        let seen = eventually("the reload", TIMEOUT, || async {
             ensure!(space.hash(DEPLOYMENT, APP).await? != before, "the hash is what it was");
             Ok(())
         })
@@ -122,6 +121,6 @@ async fn c5_5_a_workload_that_others_write_all_the_time_is_reloaded_within_secon
     let (changed, loops) = tokio::join!(change, futures::future::try_join_all(loops));
     changed?;
     loops?;
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 2).await
 }

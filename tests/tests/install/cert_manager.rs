@@ -8,11 +8,10 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
 use pod_reloader_e2e::process::Process;
-use pod_reloader_e2e::{Helm, Operator, User, chart, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, NAME};
-use pod_reloader_tests::{PATIENCE, Release, Space, World};
+use pod_reloader_e2e::world::release::{self, NAME};
+use pod_reloader_e2e::{Helm, Operator, Release, TIMEOUT, User, World, chart, eventually};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
@@ -29,7 +28,7 @@ async fn cert_manager_issues_and_renews_while_the_webhook_serves() -> anyhow::Re
     release.route_to(&world, &[&replica]).await?;
 
     // Every write in between is answered, by the old certificate or the new one.
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing("app", "settings")).await?;
     let api = objects::api(world.plane.client_without_retries(User::Editor).await?, DEPLOYMENT, &space.name);
@@ -57,12 +56,12 @@ async fn cert_manager_issues_and_renews_while_the_webhook_serves() -> anyhow::Re
             } else {
                 ask_for_renewal(&world).await?;
             }
-            eventually("another certificate", PATIENCE, || async {
+            eventually("another certificate", TIMEOUT, || async {
                 ensure!(certificate(&world).await? != old, "the old one");
                 Ok(())
             })
             .await?;
-            eventually("it to be served", PATIENCE, || async {
+            eventually("it to be served", TIMEOUT, || async {
                 ensure!(reloads(&replica).await? > before, "the old one");
                 Ok(())
             })
@@ -103,12 +102,11 @@ async fn any_issuer_and_a_certificate_of_ones_own_making_do_as_well() -> anyhow:
     ];
     apply_example(&world, &examples.join("certificate.yaml"), &places).await?;
     let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
-    let chart = chart::folder();
     let own = [
         "--set=webhook.existingSecret=webhook-certificate",
         r"--set=webhook.annotations.cert-manager\.io/inject-ca-from=operators/webhook-certificate",
     ];
-    helm.upgrade(NAME, chart.to_str().context("a path that is no UTF-8")?, NAMESPACE, &own).await?;
+    helm.upgrade(NAME, chart::folder(), NAMESPACE, &own).await?;
     let mut release_of_own = Release::installed(&world, NAMESPACE).await?;
     let replica = release_of_own.start_replica(&world, "by-certificate").await?;
     release.route_to(&world, &[&replica]).await
@@ -128,7 +126,7 @@ async fn a_certificate_of_ones_own_is_replaced_while_the_webhook_serves() -> any
     release.route_to(&world, &[&replica]).await?;
     let before = reloads(&replica).await?;
     release::bring_certificate(&world, NAMESPACE).await?;
-    eventually("the new certificate to be taken", PATIENCE, || async {
+    eventually("the new certificate to be taken", TIMEOUT, || async {
         ensure!(reloads(&replica).await? > before, "not yet");
         Ok(())
     })
@@ -144,7 +142,7 @@ async fn a_release_changes_over_to_a_certificate_of_ones_own_and_back() -> anyho
     let first = self_made.start_replica(&world, "self-made").await?;
     self_made.route_to(&world, &[&first]).await?;
     let self_made_bundle =
-        eventually("the operator to publish its CA and to own nothing", PATIENCE, || async {
+        eventually("the operator to publish its CA and to own nothing", TIMEOUT, || async {
             let configuration = configuration(&world).await?;
             let fields = configuration.metadata.managed_fields.unwrap_or_default();
             ensure!(
@@ -173,7 +171,7 @@ async fn a_release_changes_over_to_a_certificate_of_ones_own_and_back() -> anyho
     let third = again.start_replica(&world, "self-made-again").await?;
     drop(own);
     again.route_to(&world, &[&third]).await?;
-    eventually("the self-made CA to be trusted", PATIENCE, || async {
+    eventually("the self-made CA to be trusted", TIMEOUT, || async {
         let bundle = bundle(&configuration(&world).await?.data).context("no caBundle")?;
         ensure!(bundle == self_made_bundle, "not {self_made_bundle} but {bundle}");
         Ok(())

@@ -8,10 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
-use pod_reloader_e2e::{Helm, Registry, Tool, User, chart};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, NAME};
-use pod_reloader_tests::{Release, Space, World};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::release::{self, NAME};
+use pod_reloader_e2e::{Helm, Registry, Release, Space, Tool, User, World, chart};
 
 const NAMESPACE: &str = "operators";
 const APP: &str = "app";
@@ -36,7 +35,8 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     let chart = format!("oci://{repository}/pod-reloader");
     let quick = "--set=settleWindow=300ms";
 
-    let notes = helm.upgrade(NAME, &chart, NAMESPACE, &["--plain-http", quick]).await?;
+    let first = ["--create-namespace", "--plain-http", quick];
+    let notes = helm.upgrade(NAME, &chart, NAMESPACE, &first).await?;
     assert!(notes.contains("rollout status") && !notes.contains("has no registry"), "{notes}");
     let mut release = Release::installed(&world, NAMESPACE).await?;
     let mut replicas = vec![release.start_replica(&world, "replica-1").await?];
@@ -44,10 +44,10 @@ async fn lifecycle(helm: &str) -> anyhow::Result<()> {
     let image = kubectl_get(&world, "{.spec.template.spec.containers[0].image}").await?;
     assert_eq!(image, format!("{repository}/pod-reloader:{}", chart_app_version()?));
 
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 1).await?;
 
     // Two upgrades without a change: nothing is written but Helm's own records, certificates least of all.
@@ -163,7 +163,7 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    async fn take(world: &World, space: &Space<'_>) -> anyhow::Result<Self> {
+    async fn take(world: &World, space: &Space) -> anyhow::Result<Self> {
         let client = world.admin().await?;
         let mut objects = BTreeMap::new();
         let by_release = ListParams::default().labels(&format!("app.kubernetes.io/instance={NAME}"));

@@ -1,8 +1,7 @@
 //! Without Helm: the rendered manifests and the Kustomize base, as the API server sees them.
 
 use anyhow::ensure;
-use pod_reloader_e2e::{Tool, chart};
-use pod_reloader_tests::World;
+use pod_reloader_e2e::{Tool, World, chart};
 
 #[tokio::test]
 async fn plain_manifests_and_the_kustomize_base_are_valid_and_the_same() -> anyhow::Result<()> {

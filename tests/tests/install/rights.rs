@@ -10,9 +10,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::{Entry, Mark, Operator, eventually};
-use pod_reloader_tests::objects::{self, BUILT_IN, CONFIGMAPS, SECRETS};
-use pod_reloader_tests::{PATIENCE, Release, Space, World, release};
+use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIGMAPS, SECRETS};
+use pod_reloader_e2e::world::release;
+use pod_reloader_e2e::{Entry, Mark, Operator, Release, Space, TIMEOUT, World, eventually};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
@@ -26,7 +26,7 @@ const LEASE: &str = "pod-reloader.cs.sap.com-reloader-pod-reloader";
 #[tokio::test]
 async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow::Result<()> {
     let Some(world) = release::world_with(&[LISTS_ONLY]).await? else { return Ok(()) };
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let mut release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
     let _replicas = exercise(&world, &mut release, &space).await?;
     exercise_self_made_certificates(&world, &release).await?;
@@ -41,7 +41,7 @@ async fn every_right_of_a_whole_cluster_is_used_and_none_is_missing() -> anyhow:
 #[tokio::test]
 async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -> anyhow::Result<()> {
     let Some(world) = release::world_with(&[LISTS_ONLY]).await? else { return Ok(()) };
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let (secret, ca) = release::bring_certificate(&world, NAMESPACE).await?;
     let values = [
         "--set=settleWindow=300ms",
@@ -71,7 +71,7 @@ async fn with_namespaces_and_a_certificate_of_ones_own_there_are_roles_alone() -
 }
 
 /// Has everything happen for which the operator asks the API server. One of the replicas given back still runs.
-async fn exercise(world: &World, release: &mut Release, space: &Space<'_>) -> anyhow::Result<[Operator; 2]> {
+async fn exercise(world: &World, release: &mut Release, space: &Space) -> anyhow::Result<[Operator; 2]> {
     let mut first = release.start_replica(world, "replica-1").await?;
     let mut second = release.start_replica(world, "replica-2").await?;
     release.route_to(world, &[&second]).await?;
@@ -110,19 +110,19 @@ async fn exercise(world: &World, release: &mut Release, space: &Space<'_>) -> an
     space.event_comes("waiting", "ReloadDeferred").await?;
 
     // A workload that changes under the reconciler's hands is read again.
-    contend(space).await?;
+    contend(world, space).await?;
 
     // The key: deleted, and damaged.
     let secrets = Api::<Secret>::namespaced(world.admin().await?, NAMESPACE);
     let uid = secrets.get(KEY).await?.uid();
     secrets.delete(KEY, &DeleteParams::default()).await?;
-    eventually("the key to be restored", PATIENCE, || async {
+    eventually("the key to be restored", TIMEOUT, || async {
         ensure!(secrets.get(KEY).await?.uid() != uid, "the old one");
         Ok(())
     })
     .await?;
     secrets.patch(KEY, &PatchParams::default(), &Patch::Merge(json!({"data": {"key": null}}))).await?;
-    eventually("the key to be repaired", PATIENCE, || async {
+    eventually("the key to be repaired", TIMEOUT, || async {
         let key = secrets.get(KEY).await?.data.unwrap_or_default();
         ensure!(key.contains_key("key"), "no key");
         Ok(())
@@ -139,7 +139,7 @@ async fn exercise(world: &World, release: &mut Release, space: &Space<'_>) -> an
     let leading =
         if first.metrics().await?.contains("pod_reloader_leader 1") { &mut first } else { &mut second };
     leading.terminate(Duration::from_mins(1)).await?;
-    eventually("another leader", PATIENCE, || async {
+    eventually("another leader", TIMEOUT, || async {
         ensure!(holder().await? != before, "still {before}");
         Ok(())
     })
@@ -148,11 +148,11 @@ async fn exercise(world: &World, release: &mut Release, space: &Space<'_>) -> an
 }
 
 /// Writes every kind of workload again and again, until the reconciler has met a conflict with each.
-async fn contend(space: &Space<'_>) -> anyhow::Result<()> {
+async fn contend(world: &World, space: &Space) -> anyhow::Result<()> {
     let user = format!("system:serviceaccount:{NAMESPACE}:reloader-pod-reloader");
-    let mark = space.world.audit().mark().await?;
+    let mark = world.audit().mark().await?;
     let mut round = 0;
-    eventually("the reconciler to read each kind of workload again", PATIENCE, || {
+    eventually("the reconciler to read each kind of workload again", TIMEOUT, || {
         round += 1;
         let user = &user;
         async move {
@@ -163,7 +163,7 @@ async fn contend(space: &Space<'_>) -> anyhow::Result<()> {
                     space.patch(kind, "app", label).await?;
                 }
             }
-            let entries = space.world.audit().since(mark).await?;
+            let entries = world.audit().since(mark).await?;
             for resource in ["deployments", "statefulsets", "daemonsets"] {
                 let is_read =
                     |entry: &Entry| entry.user == *user && entry.verb == "get" && entry.resource == resource;
@@ -182,7 +182,7 @@ async fn exercise_self_made_certificates(world: &World, release: &Release) -> an
         {"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}
     ]))?);
     configurations.patch(&release.fullname, &PatchParams::default(), &edit).await?;
-    eventually("the CA to be put back", PATIENCE, || async {
+    eventually("the CA to be put back", TIMEOUT, || async {
         let webhooks = configurations.get(&release.fullname).await?.webhooks.unwrap_or_default();
         ensure!(webhooks[0].client_config.ca_bundle.is_some(), "no caBundle");
         Ok(())
@@ -192,7 +192,7 @@ async fn exercise_self_made_certificates(world: &World, release: &Release) -> an
     let secrets = Api::<Secret>::namespaced(client, NAMESPACE);
     let ask = Patch::Merge(json!({"metadata": {"annotations": {"pod-reloader.cs.sap.com/renew": "now"}}}));
     secrets.patch(CERTIFICATES, &PatchParams::default(), &ask).await?;
-    eventually("new certificates", PATIENCE, || async {
+    eventually("new certificates", TIMEOUT, || async {
         let data = secrets.get(CAS).await?.data.unwrap_or_default();
         ensure!(data.contains_key("ca-next.crt"), "not yet");
         // The certificate follows the CAs.

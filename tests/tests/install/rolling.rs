@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::ensure;
 use kube::api::{Patch, PatchParams};
-use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::space::let_pass;
-use pod_reloader_tests::{PATIENCE, Release, Space, release};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::release;
+use pod_reloader_e2e::{Release, TIMEOUT, User, eventually, let_pass};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
@@ -21,7 +20,7 @@ const NODES_NOTICE: std::time::Duration = std::time::Duration::from_secs(2);
 #[tokio::test]
 async fn a_rolling_upgrade_under_writes_loses_no_admission_request() -> anyhow::Result<()> {
     let Some(world) = release::world().await? else { return Ok(()) };
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let mut release = Release::install(&world, NAMESPACE, &["--set=settleWindow=300ms"]).await?;
     let mut replicas =
         vec![release.start_replica(&world, "old-1").await?, release.start_replica(&world, "old-2").await?];
@@ -59,7 +58,7 @@ async fn a_rolling_upgrade_under_writes_loses_no_admission_request() -> anyhow::
     }
     let goes_on = || async {
         let before = written.load(Ordering::Relaxed);
-        eventually("more writes", PATIENCE, || async {
+        eventually("more writes", TIMEOUT, || async {
             ensure!(written.load(Ordering::Relaxed) > before + 50, "they stand still");
             Ok(())
         })
@@ -71,7 +70,7 @@ async fn a_rolling_upgrade_under_writes_loses_no_admission_request() -> anyhow::
         goes_on().await?;
         replicas.push(release.start_replica(&world, &format!("new-{turn}")).await?);
         let mut old = replicas.remove(0);
-        let end = old.terminate(PATIENCE);
+        let end = old.terminate(TIMEOUT);
         // Until the nodes have noticed, new connections still go to the one that is going.
         let notice = async {
             let_pass(NODES_NOTICE).await;

@@ -1,20 +1,15 @@
 //! Installations of a part of the cluster: who may install them, and which may not be beside each other.
 
 use anyhow::{Context, ensure};
-use pod_reloader_e2e::{Helm, Mark, User, chart, eventually};
-use pod_reloader_tests::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, SECRETS, apps};
-use pod_reloader_tests::{PATIENCE, Release, Space, World};
+use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, SECRETS, apps};
+use pod_reloader_e2e::{Helm, Mark, Release, TIMEOUT, User, World, chart, eventually};
 use serde_json::json;
 
 /// Every kind of the cluster that the chart has anywhere.
 const OF_THE_CLUSTER: &str = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                               validatingadmissionpolicies,validatingadmissionpolicybindings,flowschemas";
 
-fn chart() -> String {
-    chart::folder().to_string_lossy().into_owned()
-}
-
-/// `helm upgrade --install`, as a user.
+/// Has that user install or upgrade the chart.
 async fn install(
     world: &World,
     user: User,
@@ -23,9 +18,7 @@ async fn install(
     values: &[&str],
 ) -> anyhow::Result<String> {
     let helm = Helm::new("helm", &world.plane.kubeconfig(user), world.directory())?;
-    let chart = chart();
-    let fixed = ["upgrade", "--install", name, &chart, "--namespace", namespace];
-    helm.run(fixed.iter().chain(values)).await
+    helm.upgrade(name, chart::folder(), namespace, values).await
 }
 
 async fn namespaces(world: &World, names: &[&str]) -> anyhow::Result<()> {
@@ -67,7 +60,7 @@ async fn whoever_has_rights_in_namespaces_alone_can_install_there() -> anyhow::R
 #[tokio::test]
 async fn without_a_webhook_and_rights_in_the_cluster_workloads_are_reloaded() -> anyhow::Result<()> {
     let world = World::without_operator().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let namespaces = format!("--set=namespaces={{{}}}", space.name);
     let values = ["--set=webhook.enabled=false", "--set=settleWindow=300ms", &namespaces];
     let mut release = Release::install(&world, "operators", &values).await?;
@@ -77,7 +70,7 @@ async fn without_a_webhook_and_rights_in_the_cluster_workloads_are_reloaded() ->
     for kind in BUILT_IN {
         let listed = json!({CONFIGMAPS: "settings", SECRETS: "password"});
         space.create(&objects::workload(kind, "app", listed)).await?;
-        eventually("the first hash", PATIENCE, || space.hash(kind, "app")).await?;
+        eventually("the first hash", TIMEOUT, || space.hash(kind, "app")).await?;
     }
     for kind in BUILT_IN {
         let before = space.hash(kind, "app").await?;
@@ -87,13 +80,13 @@ async fn without_a_webhook_and_rights_in_the_cluster_workloads_are_reloaded() ->
             space.secret("password", kind.kind).await?;
         }
         space.hash_changes(kind, "app", &before).await?;
-        space.quiesce().await?;
+        space.settle().await?;
     }
     // A hash that is stripped comes back.
     let hash = space.hash(apps::DEPLOYMENT, "app").await?;
     let strip = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: null}}}}});
     space.patch(apps::DEPLOYMENT, "app", strip).await?;
-    eventually("the hash to come back", PATIENCE, || async {
+    eventually("the hash to come back", TIMEOUT, || async {
         ensure!(space.hash(apps::DEPLOYMENT, "app").await? == hash, "another");
         Ok(())
     })
@@ -139,19 +132,10 @@ async fn the_api_server_takes_all_that_is_rendered() -> anyhow::Result<()> {
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/values");
     for file in ["hardened", "namespaced", "saps", "own-certificate"] {
         let values = format!("--values={files}/{file}.yaml");
-        let chart = chart();
-        let rendered = helm
-            .run([
-                "template",
-                "reloader",
-                &chart,
-                "--namespace=ops",
-                &values,
-                "--no-hooks",
-                // Of kinds that the Prometheus operator brings along.
-                "--set=metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false",
-            ])
-            .await?;
+        // Of kinds that the Prometheus operator brings along.
+        let without = "--set=metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false";
+        let args = [&values, "--no-hooks", without];
+        let rendered = helm.template("reloader", chart::folder(), "ops", &args).await?;
         let apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"];
         world.kubectl().run_with_input(apply, &rendered).await.context(file)?;
     }

@@ -8,10 +8,9 @@ use kube::{Api, ResourceExt};
 use pod_reloader_core::dialect::sap::version_hash;
 use pod_reloader_core::lookup::{ConfigVersion, Found, Lookup};
 use pod_reloader_core::name::ConfigRef;
-use pod_reloader_e2e::{Helm, User, chart, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::release::{self, NAME};
-use pod_reloader_tests::{PATIENCE, Release, Space};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::release::{self, NAME};
+use pod_reloader_e2e::{Helm, Release, TIMEOUT, User, chart, eventually};
 use serde_json::json;
 
 const NAMESPACE: &str = "operators";
@@ -30,7 +29,7 @@ async fn a_release_of_saps_is_upgraded_in_place_by_helm_4() -> anyhow::Result<()
 
 async fn takeover(helm: &str) -> anyhow::Result<()> {
     let Some(world) = release::world().await? else { return Ok(()) };
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     let settings = space.configmap("settings", "one").await?;
     let mut workload = objects::listing(APP, "settings");
     let live = Lookup::Found(Found::version(ConfigVersion {
@@ -49,16 +48,15 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let predecessor = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/install/predecessor");
     let values = format!("--values={predecessor}/saps-values.yaml");
     let ca = format!("--set=caBundle={}", world.authority.pem());
-    before.upgrade(NAME, predecessor, NAMESPACE, &[&values, &ca]).await?;
+    before.upgrade(NAME, predecessor, NAMESPACE, &["--create-namespace", &values, &ca]).await?;
     let client = world.admin().await?;
     let fullname = format!("{NAME}-pod-reloader");
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let uid = deployments.get(&fullname).await?.uid();
 
-    let chart = chart::folder();
-    let chart = chart.to_str().context("a path that is no UTF-8")?;
     let helm = Helm::new(helm, &kubeconfig, world.directory())?;
-    let notes = helm.upgrade(NAME, chart, NAMESPACE, &[&values, "--set=settleWindow=300ms"]).await?;
+    let quick = "--set=settleWindow=300ms";
+    let notes = helm.upgrade(NAME, chart::folder(), NAMESPACE, &[&values, quick]).await?;
     assert!(notes.contains("SAP's image"), "{notes}");
     let deployment = deployments.get(&fullname).await?;
     assert_eq!(deployment.uid(), uid, "it was replaced");
@@ -79,7 +77,7 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     assert!(secrets.get_opt(&format!("{fullname}-tls")).await?.is_none(), "SAP's certificate is still there");
 
     // Nothing restarts; SAP's hash is kept, and what it stands for recorded.
-    eventually("observed-config", PATIENCE, || async {
+    eventually("observed-config", TIMEOUT, || async {
         ensure!(objects::observed(&space.get(DEPLOYMENT, APP).await?).is_some(), "none");
         Ok(())
     })

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
-use pod_reloader_tests::objects::{self, BUILT_IN, KindRef, apps};
-use pod_reloader_tests::space::let_pass;
-use pod_reloader_tests::{SETTLE_WINDOW, Space};
+use pod_reloader_e2e::objects::{self, BUILT_IN, KindRef, apps};
+use pod_reloader_e2e::{SETTLE_WINDOW, World, let_pass};
 use serde_json::json;
 
 const APP: &str = "app";
@@ -13,7 +12,7 @@ const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
 
 #[tokio::test]
 async fn c3_19_a_bare_manifest_or_copied_annotations_change_nothing() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     let bare = objects::listing(APP, "settings");
     let created = space.create(&bare).await?;
@@ -53,12 +52,13 @@ async fn c3_19_a_bare_manifest_or_copied_annotations_change_nothing() -> anyhow:
 
 #[tokio::test]
 async fn c3_other_writers_of_the_workload_cause_nothing() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     space
         .expect_new_revisions(DEPLOYMENT, APP, 0, || async {
-            let kubectl = space.world.kubectl();
+            let kubectl = world.kubectl();
             kubectl.run(["scale", "deployment", APP, "-n", &space.name, "--replicas=2"]).await?;
             kubectl.run(["label", "deployment", APP, "-n", &space.name, "a=b"]).await?;
             let mut manifest = json!(objects::listing(APP, "settings"));
@@ -72,7 +72,7 @@ async fn c3_other_writers_of_the_workload_cause_nothing() -> anyhow::Result<()> 
 
 #[tokio::test]
 async fn c4_5_saps_trigger_is_accepted_and_removed() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     let patch = json!({"metadata": {"annotations": {objects::CONFIG_HASH: "0".repeat(64)}}});
@@ -83,7 +83,7 @@ async fn c4_5_saps_trigger_is_accepted_and_removed() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c3_20_a_change_past_the_webhook_is_put_right() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     let before = space.create(&objects::listing(APP, "settings")).await?;
     // Writers of the status subresource can change annotations, and the webhook is not asked.
@@ -98,7 +98,7 @@ async fn c3_20_a_change_past_the_webhook_is_put_right() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c3_1_config_and_workload_together_make_exactly_one() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "start").await?;
     for kind in BUILT_IN {
         let name = kind.kind.to_lowercase();
@@ -120,7 +120,7 @@ async fn c3_1_config_and_workload_together_make_exactly_one() -> anyhow::Result<
             space.revisions(kind, &kind.kind.to_lowercase()).await?;
         }
     }
-    space.quiesce().await?;
+    space.settle().await?;
     for kind in BUILT_IN {
         space.expect_revisions(kind, &kind.kind.to_lowercase(), 9).await?;
     }
@@ -129,7 +129,7 @@ async fn c3_1_config_and_workload_together_make_exactly_one() -> anyhow::Result<
 
 #[tokio::test]
 async fn c3_1_many_changes_settle_into_one() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "start").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     space
@@ -144,7 +144,7 @@ async fn c3_1_many_changes_settle_into_one() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c3_2_a_change_and_its_reversal_cause_nothing_over_the_api() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "start").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     space
@@ -159,7 +159,7 @@ async fn c3_2_a_change_and_its_reversal_cause_nothing_over_the_api() -> anyhow::
 
 #[tokio::test]
 async fn c3_1_a_steady_stream_of_changes_is_cut_off() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "start").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     let before = space.hash(DEPLOYMENT, APP).await?;
@@ -177,7 +177,8 @@ async fn c3_1_a_steady_stream_of_changes_is_cut_off() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c3_23_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
         let name = kind.kind.to_lowercase();
@@ -189,13 +190,13 @@ async fn c3_23_rollout_undo_makes_one_rollout_with_the_current_hash() -> anyhow:
         space.expect_revisions(kind, &name, 2).await?;
     }
     space.configmap("settings", "two").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for kind in BUILT_IN {
         let name = kind.kind.to_lowercase();
         space.expect_revisions(kind, &name, 3).await?;
         let current = space.hash(kind, &name).await?;
         let target = format!("{name}/{name}");
-        let kubectl = space.world.kubectl();
+        let kubectl = world.kubectl();
         kubectl.run(["rollout", "undo", &target, "-n", &space.name, "--to-revision=1"]).await?;
         let undone = space.get(kind, &name).await?;
         assert_eq!(

@@ -1,9 +1,8 @@
 //! Sections 1 and 3: the lists of references, opting in and out, and what is none of our business.
 
 use kube::api::{DynamicObject, PostParams};
-use pod_reloader_e2e::User;
-use pod_reloader_tests::objects::{self, BUILT_IN, apps};
-use pod_reloader_tests::{PATIENCE, Space};
+use pod_reloader_e2e::objects::{self, BUILT_IN, apps};
+use pod_reloader_e2e::{Space, TIMEOUT, User, World};
 use serde_json::json;
 
 use crate::shared::{
@@ -12,7 +11,7 @@ use crate::shared::{
 
 #[tokio::test]
 async fn c3_17_a_reference_is_added_and_removed() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("a", "one").await?;
     space.configmap("b", "one").await?;
     for kind in BUILT_IN {
@@ -47,19 +46,20 @@ async fn c3_17_a_reference_is_added_and_removed() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c1_2_blanks_order_and_repetition_make_no_difference() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("a", "one").await?;
     space.configmap("b", "one").await?;
     space.create(&objects::listing(APP, "a,b")).await?;
     space.expect_revisions(DEPLOYMENT, APP, 1).await?;
     let before = standing(&space, DEPLOYMENT, APP).await?;
-    let mark = space.world.audit().mark().await?;
+    let mark = world.audit().mark().await?;
     for list in ["b,a", " a , b ", "a,,b,", "a,b,a\n", "\tb,a"] {
         space.patch(DEPLOYMENT, APP, list_patch(Some(list))).await?;
         assert_eq!(standing(&space, DEPLOYMENT, APP).await?, before, "{list:?}");
     }
     space.patch(DEPLOYMENT, APP, annotate(objects::SECRETS, Some(" , ,"))).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 1).await?;
     assert_eq!(standing(&space, DEPLOYMENT, APP).await?, before);
     assert_eq!(operator_writes(&space, mark, APP).await?, Vec::<String>::new());
@@ -70,7 +70,7 @@ async fn c1_2_blanks_order_and_repetition_make_no_difference() -> anyhow::Result
 }
 
 /// Creates a Deployment and gives the warnings that came along.
-async fn create_with_warnings(space: &Space<'_>, workload: &DynamicObject) -> anyhow::Result<Vec<String>> {
+async fn create_with_warnings(space: &Space, workload: &DynamicObject) -> anyhow::Result<Vec<String>> {
     let path = format!("/apis/apps/v1/namespaces/{}/deployments", space.name);
     let request =
         kube::core::Request::new(path).create(&PostParams::default(), serde_json::to_vec(workload)?)?;
@@ -82,14 +82,15 @@ async fn create_with_warnings(space: &Space<'_>, workload: &DynamicObject) -> an
 
 #[tokio::test]
 async fn c1_2_a_bad_name_is_reported_and_the_rest_counts() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     let warnings = create_with_warnings(&space, &objects::listing(APP, "settings,Not_A_Name")).await?;
     // Two replicas are registered, each with an entry of its own, and may each say it.
     assert!(!warnings.is_empty() && warnings.iter().all(|text| text.contains("Not_A_Name")), "{warnings:?}");
     let notes = space.event_comes(APP, "InvalidReference").await?;
     assert!(notes[0].contains("Not_A_Name"), "{notes:?}");
-    let kubectl = space.world.kubectl();
+    let kubectl = world.kubectl();
     let label = ["label", "deployment", APP, "-n", &space.name, "a=b"];
     kubectl.run(label).await?;
     space
@@ -106,7 +107,7 @@ async fn c1_2_a_bad_name_is_reported_and_the_rest_counts() -> anyhow::Result<()>
         })
         .await?;
     space.patch(DEPLOYMENT, APP, list_patch(Some("settings,Not_A_Name"))).await?;
-    pod_reloader_e2e::eventually("a second warning", PATIENCE, || async {
+    pod_reloader_e2e::eventually("a second warning", TIMEOUT, || async {
         anyhow::ensure!(space.events(APP, "InvalidReference").await?.len() == 2, "not yet");
         Ok(())
     })
@@ -119,18 +120,19 @@ async fn c1_2_a_bad_name_is_reported_and_the_rest_counts() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn c3_17_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
         let name = name_of(kind);
         space.create(&objects::workload(kind, &name, json!({}))).await?;
         space.expect_revisions(kind, &name, 1).await?;
         let annotation = format!("{}=settings", objects::CONFIGMAPS);
-        let kubectl = space.world.kubectl();
+        let kubectl = world.kubectl();
         kubectl.run(["annotate", &name, &name, "-n", &space.name, &annotation]).await?;
         space.hash(kind, &name).await?;
     }
-    space.quiesce().await?;
+    space.settle().await?;
     for kind in BUILT_IN {
         space.expect_revisions(kind, &name_of(kind), 2).await?;
         assert!(objects::observed(&space.get(kind, &name_of(kind)).await?).is_some());
@@ -140,7 +142,7 @@ async fn c3_17_opting_in_on_a_running_workload_is_one_rollout() -> anyhow::Resul
 
 #[tokio::test]
 async fn c3_18_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
         let name = name_of(kind);
@@ -162,7 +164,7 @@ async fn c3_18_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Resul
             .await?;
         let replaced = space.replace(&objects::workload(kind, &name, json!({}))).await?;
         assert_eq!(objects::config_hash(&replaced), None);
-        space.quiesce().await?;
+        space.settle().await?;
         assert_eq!(objects::config_hash(&space.get(kind, &name).await?), None, "it is not ours any more");
     }
     Ok(())
@@ -170,7 +172,7 @@ async fn c3_18_opting_out_keeps_the_hash_until_a_full_replace() -> anyhow::Resul
 
 #[tokio::test]
 async fn c3_18_opting_in_again_reloads_only_if_something_changed() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     let before = standing(&space, DEPLOYMENT, APP).await?;
@@ -194,7 +196,8 @@ async fn c3_18_opting_in_again_reloads_only_if_something_changed() -> anyhow::Re
 
 #[tokio::test]
 async fn c1_3_an_ignored_workload_is_left_alone() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     for (kind, label) in [
         (apps::STATEFUL_SET, objects::IGNORED),
@@ -208,7 +211,7 @@ async fn c1_3_an_ignored_workload_is_left_alone() -> anyhow::Result<()> {
         let mut manifest = listing(kind, "settings");
         manifest.metadata.labels = Some([(label.to_owned(), "true".to_owned())].into());
         space.replace(&manifest).await?;
-        let mark = space.world.audit().mark().await?;
+        let mark = world.audit().mark().await?;
         space
             .expect_new_revisions(kind, name, 0, || async {
                 space.configmap("settings", &format!("{name} two")).await.map(drop)
@@ -234,7 +237,7 @@ async fn c1_3_an_ignored_workload_is_left_alone() -> anyhow::Result<()> {
     ignored.metadata.labels = Some([(objects::IGNORED.to_owned(), "true".to_owned())].into());
     space.create(&ignored).await?;
     space.configmap("settings", "three").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     let standing = standing(&space, DEPLOYMENT, "born-ignored").await?;
     assert_eq!((standing.hash, standing.observed), (None, None));
     Ok(())
@@ -242,8 +245,9 @@ async fn c1_3_an_ignored_workload_is_left_alone() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c1_4_what_did_not_opt_in_is_none_of_our_business() -> anyhow::Result<()> {
-    let space = Space::new().await?;
-    let mark = space.world.audit().mark().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
+    let mark = world.audit().mark().await?;
     space.configmap("private", "one").await?;
     space.secret("private-login", "one").await?;
     let stranger = objects::env_from(objects::workload(DEPLOYMENT, "stranger", json!({})), "private", false);
@@ -255,12 +259,12 @@ async fn c1_4_what_did_not_opt_in_is_none_of_our_business() -> anyhow::Result<()
     set_and_scale(&space).await?;
     space.configmap("private", "two").await?;
     space.secret("private-login", "two").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for name in ["private", "private-login", "stranger", "blank"] {
         assert_eq!(operator_requests(&space, mark, name).await?, Vec::<String>::new());
     }
     // Nor was the webhook asked: the API server notes which one it called.
-    let entries = space.world.audit().since(mark).await?;
+    let entries = world.audit().since(mark).await?;
     let is_strange = |name: &str| name == "stranger" || name == "blank";
     let calls = entries.iter().filter(|entry| {
         entry.namespace == space.name
@@ -283,7 +287,7 @@ async fn c1_4_what_did_not_opt_in_is_none_of_our_business() -> anyhow::Result<()
     Ok(())
 }
 
-async fn set_and_scale(space: &Space<'_>) -> anyhow::Result<()> {
+async fn set_and_scale(space: &Space) -> anyhow::Result<()> {
     space.patch(DEPLOYMENT, "stranger", annotate("example.com/a", Some("b"))).await?;
     space.patch(DEPLOYMENT, "stranger", json!({"spec": {"replicas": 2}})).await.map(drop)
 }

@@ -2,9 +2,8 @@
 
 use anyhow::Context;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use pod_reloader_e2e::{Mark, User};
-use pod_reloader_tests::Space;
-use pod_reloader_tests::objects::{self, KindRef, apps};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::{Mark, Space, User, World};
 use serde_json::{Value, json};
 
 pub const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
@@ -37,7 +36,7 @@ pub fn image_patch(tag: &str) -> Patch<Value> {
 }
 
 /// Gives the container another image.
-pub async fn set_image(space: &Space<'_>, kind: KindRef, name: &str, tag: &str) -> anyhow::Result<()> {
+pub async fn set_image(space: &Space, kind: KindRef, name: &str, tag: &str) -> anyhow::Result<()> {
     space.workloads(kind).patch(name, &PatchParams::default(), &image_patch(tag)).await?;
     Ok(())
 }
@@ -59,19 +58,19 @@ impl Standing {
 }
 
 /// Our two annotations on a workload.
-pub async fn standing(space: &Space<'_>, kind: KindRef, name: &str) -> anyhow::Result<Standing> {
+pub async fn standing(space: &Space, kind: KindRef, name: &str) -> anyhow::Result<Standing> {
     Ok(Standing::of(&space.get(kind, name).await?))
 }
 
 /// What the observed-config of the Deployment [`APP`] says of the `ConfigMap`.
-pub async fn record(space: &Space<'_>, configmap: &str) -> anyhow::Result<Value> {
+pub async fn record(space: &Space, configmap: &str) -> anyhow::Result<Value> {
     let observed = objects::observed(&space.get(DEPLOYMENT, APP).await?).context("no observed-config")?;
     Ok(observed["configmaps"][configmap].clone())
 }
 
 /// What the operator wrote about objects of that name since then, its Events apart.
-pub async fn operator_writes(space: &Space<'_>, mark: Mark, name: &str) -> anyhow::Result<Vec<String>> {
-    let writes = space.world.audit().writes_by(User::Operator, mark).await?;
+pub async fn operator_writes(space: &Space, mark: Mark, name: &str) -> anyhow::Result<Vec<String>> {
+    let writes = World::shared().await?.audit().writes_by(User::Operator, mark).await?;
     let fitting = writes
         .into_iter()
         .filter(|write| write.namespace == space.name && write.name == name && !write.is_about("events"));
@@ -79,8 +78,8 @@ pub async fn operator_writes(space: &Space<'_>, mark: Mark, name: &str) -> anyho
 }
 
 /// The operator's requests about one config object since then: verbs and paths.
-pub async fn operator_requests(space: &Space<'_>, mark: Mark, name: &str) -> anyhow::Result<Vec<String>> {
-    let entries = space.world.audit().since(mark).await?;
+pub async fn operator_requests(space: &Space, mark: Mark, name: &str) -> anyhow::Result<Vec<String>> {
+    let entries = World::shared().await?.audit().since(mark).await?;
     let fitting = entries.into_iter().filter(|entry| {
         entry.is_by(User::Operator)
             && entry.namespace == space.name

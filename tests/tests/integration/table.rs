@@ -3,23 +3,22 @@
 use anyhow::ensure;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use pod_reloader_e2e::eventually;
-use pod_reloader_tests::objects::{self, BUILT_IN};
-use pod_reloader_tests::{PATIENCE, Space};
+use pod_reloader_e2e::objects::{self, BUILT_IN};
+use pod_reloader_e2e::{TIMEOUT, World, eventually};
 use serde_json::{Value, json};
 
 use crate::shared::{APP, DEPLOYMENT, listing, name_of, operator_writes, record, set_image, standing};
 
 #[tokio::test]
 async fn c3_3_content_of_a_referenced_object_changes_exactly_one() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     for kind in BUILT_IN {
         space.create(&listing(kind, "settings")).await?;
         space.expect_revisions(kind, &name_of(kind), 1).await?;
     }
     space.configmap("settings", "two").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for kind in BUILT_IN {
         space.expect_revisions(kind, &name_of(kind), 2).await?;
         let notes = space.event_comes(&name_of(kind), "ConfigurationChanged").await?;
@@ -31,7 +30,7 @@ async fn c3_3_content_of_a_referenced_object_changes_exactly_one() -> anyhow::Re
 
 #[tokio::test]
 async fn c3_3_content_is_data_binary_data_and_a_secrets_type() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.secret("login", "one").await?;
     let lists = json!({objects::CONFIGMAPS: "settings", objects::SECRETS: "login"});
@@ -65,13 +64,14 @@ async fn c3_3_content_is_data_binary_data_and_a_secrets_type() -> anyhow::Result
 
 #[tokio::test]
 async fn c3_7_metadata_of_a_referenced_object_changes_nothing_happens() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let world = World::shared().await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     let owner = space.configmap("owner", "x").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     space.expect_revisions(DEPLOYMENT, APP, 1).await?;
     let before = standing(&space, DEPLOYMENT, APP).await?;
-    let mark = space.world.audit().mark().await?;
+    let mark = world.audit().mark().await?;
     for patch in [
         json!({"metadata": {"labels": {"a": "b"}}}),
         json!({"metadata": {"annotations": {"c": "d"}}}),
@@ -89,7 +89,7 @@ async fn c3_7_metadata_of_a_referenced_object_changes_nothing_happens() -> anyho
     space.configmaps().patch("settings", &params, &Patch::Apply(same)).await?;
     space.configmap("settings", "one").await?;
 
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 1).await?;
     assert_eq!(standing(&space, DEPLOYMENT, APP).await?, before);
     assert_eq!(operator_writes(&space, mark, APP).await?, Vec::<String>::new());
@@ -98,7 +98,7 @@ async fn c3_7_metadata_of_a_referenced_object_changes_nothing_happens() -> anyho
 
 #[tokio::test]
 async fn c3_8_a_required_object_goes_and_comes_back() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::env_from(objects::listing(APP, "settings"), "settings", false)).await?;
     let before = record(&space, "settings").await?;
@@ -120,7 +120,7 @@ async fn c3_8_a_required_object_goes_and_comes_back() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c3_8_an_object_that_the_template_does_not_name_goes_and_comes_back() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     let before = record(&space, "settings").await?;
@@ -141,7 +141,7 @@ async fn c3_8_an_object_that_the_template_does_not_name_goes_and_comes_back() ->
 
 #[tokio::test]
 async fn c3_9_an_optional_object_goes_and_comes_back() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::env_from(objects::listing(APP, "settings"), "settings", true)).await?;
     space.expect_new_revisions(DEPLOYMENT, APP, 1, || space.delete_configmap("settings")).await?;
@@ -151,7 +151,7 @@ async fn c3_9_an_optional_object_goes_and_comes_back() -> anyhow::Result<()> {
     let without = space.hash(DEPLOYMENT, APP).await?;
     space.configmap("settings", "one").await?;
     space.hash_changes(DEPLOYMENT, APP, &without).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(DEPLOYMENT, APP, 2).await?;
     assert_eq!(space.events(APP, "ConfigurationChanged").await?.len(), 2);
     Ok(())
@@ -159,7 +159,7 @@ async fn c3_9_an_optional_object_goes_and_comes_back() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn c3_8_one_use_that_is_not_optional_makes_an_object_required() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     let mut workload = objects::env_from(objects::listing(APP, "settings"), "settings", true);
     workload.data["spec"]["template"]["spec"]["volumes"] = json!([
@@ -170,7 +170,7 @@ async fn c3_8_one_use_that_is_not_optional_makes_an_object_required() -> anyhow:
 
 #[tokio::test]
 async fn c3_12_a_required_object_appears_for_the_first_time() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.create(&objects::env_from(objects::listing(APP, "settings"), "settings", false)).await?;
     let hash = space.hash(DEPLOYMENT, APP).await?;
     space
@@ -179,7 +179,7 @@ async fn c3_12_a_required_object_appears_for_the_first_time() -> anyhow::Result<
         })
         .await?;
     assert_eq!(space.hash(DEPLOYMENT, APP).await?, hash);
-    eventually("the digest to be recorded", PATIENCE, || async {
+    eventually("the digest to be recorded", TIMEOUT, || async {
         ensure!(record(&space, "settings").await?.is_string(), "not yet");
         Ok(())
     })
@@ -194,7 +194,7 @@ async fn c3_12_a_required_object_appears_for_the_first_time() -> anyhow::Result<
 
 #[tokio::test]
 async fn c3_14_an_object_that_nothing_requires_appears_for_the_first_time() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     let unnamed = objects::listing("unnamed", "settings");
     let optional = objects::env_from(objects::listing("optional", "settings"), "settings", true);
     for workload in [&unnamed, &optional] {
@@ -204,7 +204,7 @@ async fn c3_14_an_object_that_nothing_requires_appears_for_the_first_time() -> a
         space.expect_revisions(DEPLOYMENT, name, 1).await?;
     }
     space.configmap("settings", "one").await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for name in ["unnamed", "optional"] {
         space.expect_revisions(DEPLOYMENT, name, 2).await?;
     }
@@ -213,7 +213,7 @@ async fn c3_14_an_object_that_nothing_requires_appears_for_the_first_time() -> a
 
 #[tokio::test]
 async fn c3_4_content_changes_while_something_required_is_absent() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     // One that is listed, and one that only the template names.
     for (needed, lists) in [("needed", "settings,needed"), ("unlisted", "settings")] {
         let name = &format!("{APP}-{needed}");
@@ -248,7 +248,7 @@ async fn c3_4_content_changes_while_something_required_is_absent() -> anyhow::Re
 
 #[tokio::test]
 async fn c3_4_a_deferred_reload_goes_along_with_the_owners_rollout() -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     space.configmap("needed", "one").await?;
     let lists = objects::listing(APP, "settings,needed");

@@ -9,10 +9,9 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use kube::config::AuthInfo;
-use pod_reloader_e2e::{Authority, Options, User, eventually};
-use pod_reloader_tests::objects::{self, apps};
-use pod_reloader_tests::webhook::{Webhook, request};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, apps};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
+use pod_reloader_e2e::{Authority, Options, TIMEOUT, User, World, eventually};
 use serde_json::json;
 
 /// The name in the certificate that the API server shows to webhooks.
@@ -69,7 +68,7 @@ async fn c4_10_the_api_server_shows_its_certificate_and_nobody_else_is_heard() -
     world.start_replica("replica-1", &[&ca, &names]).await?;
     // The webhook answers the API server: a dry run gets its hash.
     world.register().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     let created = space.create(&objects::listing("web", "settings")).await?;
     assert!(objects::config_hash(&created).is_some());
@@ -84,7 +83,7 @@ async fn c4_10_the_api_server_shows_its_certificate_and_nobody_else_is_heard() -
     let text = format!("{error:?}");
     assert!(!text.contains("400") && text.to_lowercase().contains("alert"), "{text}");
     let refused = r#"tls_handshake_errors_total{reason="no_client_certificate"} 1"#;
-    eventually("the stranger to be counted", PATIENCE, || async {
+    eventually("the stranger to be counted", TIMEOUT, || async {
         let metrics = world.replicas[0].metrics().await?;
         ensure!(metrics.contains(refused), "not yet");
         Ok(())
@@ -132,7 +131,7 @@ async fn c4_11_the_metrics_are_for_those_whom_the_api_server_lets_get_them() -> 
 
     // Without the rights nobody is let in, and the log says what is missing.
     kubectl.run(["delete", "clusterrolebinding", "reviews"]).await?;
-    eventually("the right to be gone", PATIENCE, || async {
+    eventually("the right to be gone", TIMEOUT, || async {
         let args = ["auth", "can-i", "create", "tokenreviews.authentication.k8s.io"];
         let can = world.plane.kubectl(User::Operator).run(args).await;
         ensure!(can.is_err(), "still there");

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use pod_reloader_tests::objects;
-use pod_reloader_tests::{Space, World};
+use pod_reloader_e2e::{World, objects};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use pod_reloader_tests::webhook::{Webhook, request};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
 
 #[tokio::test]
 async fn c4_6_malformed_input_gets_a_proper_error() -> anyhow::Result<()> {
@@ -130,7 +129,7 @@ async fn c4_6_stalled_clients_harm_nobody() -> anyhow::Result<()> {
 }
 
 async fn answers_well(webhook: &Webhook) -> anyhow::Result<()> {
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     let good = json!(objects::listing("app", "settings"));
     let (object, _) = webhook.mutate(&request("CREATE", &space.name, &good, None)).await?;

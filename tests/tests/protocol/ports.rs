@@ -4,10 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::Context;
-use pod_reloader_e2e::Operator;
-use pod_reloader_tests::webhook::{Webhook, request};
-use pod_reloader_tests::world::operator_binary;
-use pod_reloader_tests::{Space, World, objects};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
+use pod_reloader_e2e::{Operator, World, objects, operator_binary};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -29,7 +27,7 @@ async fn serves_others(world: &World, replica: &Operator) -> anyhow::Result<()> 
     let (status, text) = replica.readiness().await?;
     anyhow::ensure!(status == 200, "{text}");
     replica.metrics().await?;
-    let space = Space::within(world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     let good = json!(objects::listing("app", "settings"));
     // A connection of its own.

@@ -4,9 +4,7 @@ use std::process::Command;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use pod_reloader_e2e::eventually;
-use pod_reloader_tests::world::operator_binary;
-use pod_reloader_tests::{PATIENCE, World};
+use pod_reloader_e2e::{TIMEOUT, World, eventually, operator_binary};
 
 #[tokio::test]
 async fn c6_flags_that_are_wrong_end_with_2_and_say_what_would_be_right() -> anyhow::Result<()> {
@@ -52,7 +50,7 @@ async fn c6_sigterm_releases_the_lease_and_ends_with_0() -> anyhow::Result<()> {
         let lease = leases.get("pod-reloader.cs.sap.com").await?;
         anyhow::Ok(lease.spec.and_then(|spec| spec.holder_identity))
     };
-    eventually("somebody to lead", PATIENCE, || async {
+    eventually("somebody to lead", TIMEOUT, || async {
         anyhow::ensure!(holder().await?.is_some(), "nobody");
         Ok(())
     })
@@ -72,7 +70,7 @@ async fn c6_sigterm_releases_the_lease_and_ends_with_0() -> anyhow::Result<()> {
     ] {
         assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is missing: {metrics}");
     }
-    let status = world.replicas[0].terminate(PATIENCE).await?;
+    let status = world.replicas[0].terminate(TIMEOUT).await?;
     assert_eq!(status.code(), Some(0));
     // As client-go leaves it.
     assert_eq!(holder().await?.as_deref(), Some(""));

@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use kube::api::{Patch, PatchParams};
-use pod_reloader_e2e::{Operator, eventually};
-use pod_reloader_tests::objects::{self, KindRef, apps};
-use pod_reloader_tests::proxy::{Faults, Proxy};
-use pod_reloader_tests::space::let_pass;
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, KindRef, apps};
+use pod_reloader_e2e::world::proxy::{Faults, Proxy};
+use pod_reloader_e2e::{Operator, TIMEOUT, World, eventually, let_pass};
 use serde_json::json;
 
-use pod_reloader_tests::webhook::{Webhook, request};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
 
 const APP: &str = "app";
 const DEPLOYMENT: KindRef = apps::DEPLOYMENT;
@@ -35,10 +33,10 @@ fn image(tag: &str) -> Patch<serde_json::Value> {
 #[tokio::test]
 async fn c4_3_a_replica_whose_watches_lag_reads_its_writes() -> anyhow::Result<()> {
     let (world, proxy) = behind_proxy().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for round in ["two", "three", "four"] {
         let before = space.revisions(DEPLOYMENT, APP).await?;
         proxy.set(Faults { hold_watches: true, ..Faults::default() });
@@ -48,7 +46,7 @@ async fn c4_3_a_replica_whose_watches_lag_reads_its_writes() -> anyhow::Result<(
         // Much longer than the window; then all that was held comes at once.
         let_pass(Duration::from_secs(2)).await;
         proxy.set(Faults::default());
-        space.quiesce().await?;
+        space.settle().await?;
         space.expect_revisions(DEPLOYMENT, APP, before + 1).await?;
         assert_eq!(space.hash(DEPLOYMENT, APP).await.ok(), objects::config_hash(&patched));
     }
@@ -59,11 +57,11 @@ async fn c4_3_a_replica_whose_watches_lag_reads_its_writes() -> anyhow::Result<(
 async fn c4_2_when_reads_hang_an_update_keeps_its_hash_and_a_create_goes_through_without()
 -> anyhow::Result<()> {
     let (world, proxy) = behind_proxy().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     let hash = space.hash(DEPLOYMENT, APP).await?;
-    space.quiesce().await?;
+    space.settle().await?;
 
     proxy.set(Faults { hang_reads: true, ..Faults::default() });
     space.configmap("settings", "two").await?;
@@ -80,7 +78,7 @@ async fn c4_2_when_reads_hang_an_update_keeps_its_hash_and_a_create_goes_through
 
     proxy.set(Faults::default());
     let reloaded = space.hash_changes(DEPLOYMENT, APP, &hash).await?;
-    eventually("the reconciler to set the other hash", PATIENCE, || async {
+    eventually("the reconciler to set the other hash", TIMEOUT, || async {
         ensure!(space.hash(DEPLOYMENT, "new").await?.len() == 64 && reloaded.len() == 64);
         Ok(())
     })
@@ -90,16 +88,16 @@ async fn c4_2_when_reads_hang_an_update_keeps_its_hash_and_a_create_goes_through
 #[tokio::test]
 async fn c5_5_failing_patches_are_retried_until_they_succeed() -> anyhow::Result<()> {
     let (world, proxy) = behind_proxy().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     space.create(&objects::listing(APP, "settings")).await?;
     let hash = space.hash(DEPLOYMENT, APP).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     for status in [500, 429, 503] {
         let before = space.hash(DEPLOYMENT, APP).await?;
         proxy.set(Faults { fail_patches: Some(status), ..Faults::default() });
         space.configmap("settings", &format!("after {status}")).await?;
-        eventually("a failed patch", PATIENCE, || async {
+        eventually("a failed patch", TIMEOUT, || async {
             let metrics = world.replicas[0].metrics().await?;
             let failed = metrics
                 .lines()
@@ -121,7 +119,7 @@ async fn c5_3_a_config_write_between_the_webhooks_read_and_the_commit_is_seen() 
     let mut world = World::without_operator().await?;
     world.start_replica("leader", &["--leader-elect", "--settle-window=500ms"]).await?;
     world.start_replica("follower", &["--leader-elect", "--settle-window=500ms"]).await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     for (i, replica) in world.replicas.iter().enumerate() {
         let (name, settings) = (format!("app-{i}"), format!("settings-{i}"));
         let webhook = Webhook::of(&world, replica)?;

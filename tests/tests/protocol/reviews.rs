@@ -1,11 +1,10 @@
 //! 4.1 to 4.5: the patches, applied.
 
-use pod_reloader_e2e::User;
-use pod_reloader_tests::objects::{self, CONFIG_HASH, OBSERVED_CONFIG, apps};
-use pod_reloader_tests::{Space, World};
+use pod_reloader_e2e::objects::{self, CONFIG_HASH, OBSERVED_CONFIG, apps};
+use pod_reloader_e2e::{Space, User, World};
 use serde_json::{Value, json};
 
-use pod_reloader_tests::webhook::{Webhook, request};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
 
 fn hash(object: &Value) -> &Value {
     &object["spec"]["template"]["metadata"]["annotations"][CONFIG_HASH]
@@ -15,9 +14,9 @@ fn observed(object: &Value) -> &Value {
     &object["metadata"]["annotations"][OBSERVED_CONFIG]
 }
 
-async fn setting() -> anyhow::Result<(Space<'static>, Webhook)> {
+async fn setting() -> anyhow::Result<(Space, Webhook)> {
     let world = World::shared().await?;
-    let space = Space::new().await?;
+    let space = World::shared().await?.space().await?;
     space.configmap("settings", "one").await?;
     Ok((space, Webhook::of(world, &world.replicas[0])?))
 }
@@ -168,7 +167,7 @@ async fn c4_2_a_thousand_references_get_their_hash_at_once_and_more_are_warned_o
     let (patched, _) = webhook.mutate(&request("CREATE", &space.name, &json!(long), None)).await?;
     assert!(hash(&patched).is_string());
     space.create(&long).await?;
-    space.quiesce().await?;
+    space.settle().await?;
     space.expect_revisions(apps::DEPLOYMENT, "app", 1).await?;
 
     let longer = objects::listing("more", &format!("{},one-more", names.join(",")));

@@ -1,17 +1,13 @@
 //! `--namespaces`: Roles are enough, and nothing else is looked at.
 
-use pod_reloader_e2e::{Operator, User};
-use pod_reloader_tests::objects::{self, apps};
-use pod_reloader_tests::{Space, World};
+use pod_reloader_e2e::objects::{self, apps};
+use pod_reloader_e2e::{Operator, User, World};
 use serde_json::json;
 
 #[tokio::test]
 async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
-    let (inside, outside) = {
-        let (inside, outside) = (Space::within(&world).await?, Space::within(&world).await?);
-        (inside.name, outside.name)
-    };
+    let (inside, outside) = (world.space().await?, world.space().await?);
     let role = |namespace: &str, rules: serde_json::Value| {
         [
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
@@ -34,12 +30,13 @@ async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
          "verbs": ["create", "get", "list", "watch", "update", "patch"]}
     ]);
-    let items: Vec<_> = [role(&inside, watched), role("pod-reloader", own)].into_iter().flatten().collect();
+    let items: Vec<_> =
+        [role(&inside.name, watched), role("pod-reloader", own)].into_iter().flatten().collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     world.kubectl().run_with_input(["apply", "-f", "-"], &list).await?;
 
     let mark = world.audit().mark().await?;
-    let namespaces = format!("--namespaces={inside}");
+    let namespaces = format!("--namespaces={}", inside.name);
     let mut options =
         world.replica_options("scoped", &["--leader-elect", "--settle-window=500ms", &namespaces])?;
     options.kubeconfig = world.plane.kubeconfig(User::Guest);
@@ -47,9 +44,7 @@ async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
     let urls = world.replicas.iter().map(Operator::webhook_url);
     world.apply(&pod_reloader_e2e::Registration::new(urls).ca_bundle(world.authority.pem())).await?;
 
-    let inside = Space::reopen(&world, &inside).await?;
-    inside.quiesce().await?;
-    let outside = Space::reopen(&world, &outside).await?;
+    inside.settle().await?;
     outside.configmap("settings", "one").await?;
     let created = outside.create(&objects::listing("app", "settings")).await?;
     assert_eq!(objects::config_hash(&created), None, "not ours there");

@@ -6,9 +6,8 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use pod_reloader_e2e::{Operator, User, eventually};
-use pod_reloader_tests::objects::{self, apps};
-use pod_reloader_tests::{PATIENCE, Space, World};
+use pod_reloader_e2e::objects::{self, apps};
+use pod_reloader_e2e::{Operator, Space, TIMEOUT, User, World, eventually};
 use serde_json::{Value, json};
 
 const TEAM: &str = "example.com/team";
@@ -51,7 +50,7 @@ async fn grant(world: &World, namespace: Option<&str>, rules: Value) -> anyhow::
     Ok(())
 }
 
-async fn label(space: &Space<'_>, team: Option<&str>) -> anyhow::Result<()> {
+async fn label(space: &Space, team: Option<&str>) -> anyhow::Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"labels": {TEAM: team}}}));
     Api::<Namespace>::all(space.client.clone()).patch(&space.name, &PatchParams::default(), &patch).await?;
     Ok(())
@@ -63,13 +62,13 @@ fn of_tier(name: &str, tier: &str) -> kube::api::DynamicObject {
     workload
 }
 
-async fn has_hash(space: &Space<'_>, name: &str) -> anyhow::Result<bool> {
+async fn has_hash(space: &Space, name: &str) -> anyhow::Result<bool> {
     Ok(objects::config_hash(&space.get(apps::DEPLOYMENT, name).await?).is_some())
 }
 
 /// Waits until the workload's hash is another.
-async fn gets_hash(space: &Space<'_>, name: &str, before: Option<&str>) -> anyhow::Result<String> {
-    eventually(format!("another hash on {name} in {}", space.name), PATIENCE, || async {
+async fn gets_hash(space: &Space, name: &str, before: Option<&str>) -> anyhow::Result<String> {
+    eventually(format!("another hash on {name} in {}", space.name), TIMEOUT, || async {
         let hash = space.hash(apps::DEPLOYMENT, name).await?;
         ensure!(Some(&*hash) != before, "still {hash}");
         Ok(hash)
@@ -80,24 +79,20 @@ async fn gets_hash(space: &Space<'_>, name: &str, before: Option<&str>) -> anyho
 #[tokio::test]
 async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
-    let (inside, outside) = (Space::within(&world).await?.name, Space::within(&world).await?.name);
+    let (inside, outside) = (world.space().await?, world.space().await?);
     let mut rules = workload_rules();
     rules[3]["verbs"] = json!(["get", "list", "watch"]);
     grant(&world, None, rules).await?;
     grant(&world, Some("pod-reloader"), own_rules()).await?;
     let mark = world.audit().mark().await?;
-    {
-        let (inside, outside) =
-            (Space::reopen(&world, &inside).await?, Space::reopen(&world, &outside).await?);
-        label(&inside, Some("shop")).await?;
-        label(&outside, Some("another")).await?;
-        for space in [&inside, &outside] {
-            space.configmap("settings", "one").await?;
-            for (name, tier) in [("app", "web"), ("db", "db")] {
-                space.create(&of_tier(name, tier)).await?;
-            }
-            space.create(&objects::listing("none", "settings")).await?;
+    label(&inside, Some("shop")).await?;
+    label(&outside, Some("another")).await?;
+    for space in [&inside, &outside] {
+        space.configmap("settings", "one").await?;
+        for (name, tier) in [("app", "web"), ("db", "db")] {
+            space.create(&of_tier(name, tier)).await?;
         }
+        space.create(&objects::listing("none", "settings")).await?;
     }
     let mut options = world.replica_options(
         "selecting",
@@ -111,7 +106,6 @@ async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them()
     )?;
     options.kubeconfig = world.plane.kubeconfig(User::Guest);
     world.replicas.push(Operator::spawn(&options).await?);
-    let (inside, outside) = (Space::reopen(&world, &inside).await?, Space::reopen(&world, &outside).await?);
 
     let first = gets_hash(&inside, "app", None).await?;
     outside.configmap("settings", "two").await?;
@@ -155,8 +149,9 @@ async fn c1_6_selectors_bind_the_reconciler_as_the_api_server_understands_them()
 #[tokio::test]
 async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyhow::Result<()> {
     let mut world = World::without_operator().await?;
-    let inside = Space::within(&world).await?.name;
-    grant(&world, Some(&inside), workload_rules()).await?;
+    let space = world.space().await?;
+    let inside = &space.name;
+    grant(&world, Some(inside), workload_rules()).await?;
     grant(&world, Some("pod-reloader"), own_rules()).await?;
     let mark = world.audit().mark().await?;
     let args = [
@@ -174,7 +169,6 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
     let [_, _, webhook] = world.replicas[0].ports();
     ensure!(tokio::net::TcpStream::connect(("127.0.0.1", webhook)).await.is_err(), "nothing listens there");
 
-    let space = Space::reopen(&world, &inside).await?;
     space.configmap("settings", "one").await?;
     space.create(&of_tier("app", "web")).await?;
     let first = gets_hash(&space, "app", None).await?;
@@ -182,13 +176,13 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
     let second = gets_hash(&space, "app", Some(&first)).await?;
     // A full replace drops the hash and what was recorded.
     space.replace(&of_tier("app", "web")).await?;
-    eventually("the hash to be put back", PATIENCE, || async {
+    eventually("the hash to be put back", TIMEOUT, || async {
         ensure!(space.hash(apps::DEPLOYMENT, "app").await? == second);
         Ok(())
     })
     .await?;
 
-    let test = tokio::process::Command::new(pod_reloader_tests::world::operator_binary()?)
+    let test = tokio::process::Command::new(pod_reloader_e2e::operator_binary()?)
         .arg("self-test")
         .args(&args)
         .arg("--settle-window=500ms")
@@ -208,7 +202,7 @@ async fn c4_12_without_a_webhook_roles_are_enough_and_everything_heals() -> anyh
         ensure!(!entry.resource.starts_with("selfsubject"), "{entry:?}");
         let is_own = entry.namespace == "pod-reloader";
         ensure!(is_own || entry.resource != "secrets", "{entry:?}");
-        ensure!(is_own || entry.namespace == inside, "beyond a namespace: {entry:?}");
+        ensure!(is_own || entry.namespace == *inside, "beyond a namespace: {entry:?}");
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! The lab program: clusters to try things on, the demo, images, and the documents that go with them. The make targets
-//! call it.
+//! The lab program: clusters to try things on, the demo, benchmarks, images, and the documents that go with them. The
+//! make targets call it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic"))]
 
+mod bench;
 mod cluster;
 mod demo;
 mod documents;
 mod image;
+mod memory;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,10 @@ enum Command {
     Check,
     /// Show what pod-reloader does.
     Demo(demo::Args),
+    /// Measure fan-out and memory.
+    Bench(bench::Args),
+    /// Measure peak memory under a limit, whatever tenants do.
+    Memory(memory::Args),
     /// Pack container images without an engine.
     #[command(subcommand)]
     Image(image::Command),
@@ -50,6 +56,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down => cluster::down().await?,
         Command::Check => node::available()?,
         Command::Demo(args) => return demo::run(args).await,
+        Command::Bench(args) => bench::run(&args).await?,
+        Command::Memory(args) => return Ok(memory::run(args).await),
         Command::Image(command) => image::run(command)?,
         Command::Documents(command) => documents::run(&command)?,
     }

@@ -9,9 +9,9 @@ async fn an_immutable_config_map_with_a_new_name_is_one_rollout_with_its_deploym
     let Some(shop) = Shop::open("immutable").await? else { return Ok(()) };
     let space = &shop.space;
     // The Secret it writes is on the same Deployment's list, which is to be quiet here.
-    space.kubectl(&["scale", "deployment/sealer", "--replicas=0"]).await?;
+    space.kubectl(&["scale", "deployment/sealed-secrets", "--replicas=0"]).await?;
     let before = shop.snapshot().await?;
-    let answer = space.get("api", "/items").await?;
+    let answer = space.get_from_service("api", "/items").await?;
     ensure!(answer["items"] == serde_json::json!(["apple", "pear"]), "{answer}");
 
     // What the pods read stays the same.

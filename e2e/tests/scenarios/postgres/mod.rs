@@ -2,5 +2,5 @@
 
 mod immutable;
 mod rotation;
-mod sealer;
+mod sealed_secrets;
 mod shop;

@@ -16,14 +16,14 @@ const SLOW: u64 = 40_000;
 async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> anyhow::Result<()> {
     let Some(shop) = Shop::open("rotation").await? else { return Ok(()) };
     let space = &shop.space;
-    space.apply("postgres/7-hammer.yaml").await?;
-    space.rolled_out("deployment/hammer").await?;
+    space.apply("postgres/7-load.yaml").await?;
+    space.rolled_out("deployment/load").await?;
     shop.sql("INSERT INTO items VALUES ('quince')").await?;
     let items = json!(["apple", "pear", "quince"]);
     space.get_until("frontend", "/", "the new item", |page| page["api"]["items"] == items).await?;
     let before = shop.snapshot().await?;
     let requests = |counts: &Value| counts["requests"].as_u64().unwrap_or_default();
-    let counted = space.get_until("hammer", "/", "requests", |counts| requests(counts) > 20).await?;
+    let counted = space.get_until("load", "/", "requests", |counts| requests(counts) > 20).await?;
 
     let [first, second] = &before.api.pods[..] else { anyhow::bail!("{before:#?}") };
     let rotation = async {
@@ -52,7 +52,7 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
     ensure!(after.bystanders == before.bystanders, "{before:#?} became {after:#?}");
 
     // The data are there, and only the new password opens the door.
-    let page = space.get("frontend", "/").await?;
+    let page = space.get_from_service("frontend", "/").await?;
     ensure!(page["api"]["items"] == items, "{page}");
     ensure!(shop.log_in("second-password").await.is_ok());
     let refused = shop.log_in("first-password").await.err().context("the old password still opens")?;
@@ -62,7 +62,7 @@ async fn rotating_the_password_reloads_the_api_once_and_no_request_fails() -> an
 
     // Also after the last of the old pods has gone.
     let total = requests(&counted) + 100;
-    space.get_until("hammer", "/", "more requests", |counts| requests(counts) > total).await?;
+    space.get_until("load", "/", "more requests", |counts| requests(counts) > total).await?;
     println!("{} requests, none failed", space.nothing_failed().await?);
     Ok(())
 }

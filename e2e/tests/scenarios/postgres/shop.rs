@@ -19,7 +19,7 @@ pub(super) const WRITES: usize = 12;
 /// Those that have not opted in, by the label of their pods.
 const BYSTANDERS: [(&str, &str); 3] = [
     ("postgres", "statefulset/postgres"),
-    ("sealer", "deployment/sealer"),
+    ("sealed-secrets", "deployment/sealed-secrets"),
     ("frontend", "deployment/frontend"),
 ];
 
@@ -52,7 +52,7 @@ impl Shop {
         let Some(space) = Testbed::scenario(name).await? else { return Ok(None) };
         let shop = Self { space };
         let space = &shop.space;
-        make_sealer(space).await?;
+        make_sealed_secrets(space).await?;
         space.apply("postgres/3-database.yaml").await?;
         space.rolled_out("statefulset/postgres").await?;
         for (step, workload) in
@@ -119,15 +119,15 @@ impl Shop {
 }
 
 /// The kind `SealedSecret` and its controller.
-pub(super) async fn make_sealer(space: &Scenario) -> anyhow::Result<()> {
+pub(super) async fn make_sealed_secrets(space: &Scenario) -> anyhow::Result<()> {
     // The kind belongs to the whole cluster, and other tests apply it at the same time: one of them makes it, the others
     // are told that somebody else has, and try again.
     let deadline = Duration::from_secs(30);
     eventually("the kind SealedSecret", deadline, || space.apply("postgres/1-sealed-secrets.yaml")).await?;
     let kind = "customresourcedefinition/sealedsecrets.seal.example.com";
     space.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", kind]).await?;
-    space.apply("postgres/2-sealer.yaml").await?;
-    space.rolled_out("deployment/sealer").await
+    space.apply("postgres/2-sealed-secrets-controller.yaml").await?;
+    space.rolled_out("deployment/sealed-secrets").await
 }
 
 /// Waits until the Secret was written so many times more.

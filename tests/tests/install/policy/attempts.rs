@@ -3,8 +3,8 @@
 use anyhow::Context;
 use http::{Method, StatusCode};
 use kube::Client;
-use pod_reloader_tests::objects::{self, CONFIG_HASH, CONFIGMAPS, KindRef, OBSERVED_CONFIG, apps};
-use pod_reloader_tests::policy;
+use pod_reloader_e2e::objects::{self, CONFIG_HASH, CONFIGMAPS, KindRef, OBSERVED_CONFIG, apps};
+use pod_reloader_e2e::policy;
 use serde_json::{Value, json};
 
 use super::changes::{merges, merges_of};

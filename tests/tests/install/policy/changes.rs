@@ -1,6 +1,6 @@
 //! Changes of a workload that are not the operator's to make, as merge patches.
 
-use pod_reloader_tests::objects::{CONFIG_HASH, CONFIGMAPS, IGNORED, KindRef, OBSERVED_CONFIG};
+use pod_reloader_e2e::objects::{CONFIG_HASH, CONFIGMAPS, IGNORED, KindRef, OBSERVED_CONFIG};
 use serde_json::{Value, json};
 
 use super::attempts::{HASH, OTHER_HASH};

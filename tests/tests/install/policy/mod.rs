@@ -9,9 +9,8 @@ use http::{Method, StatusCode};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, IGNORED, apps};
-use pod_reloader_tests::{PATIENCE, Space, World, policy};
+use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, IGNORED, apps};
+use pod_reloader_e2e::{Space, TIMEOUT, User, World, eventually, policy};
 use serde_json::json;
 
 use attempts::{
@@ -25,13 +24,13 @@ async fn world() -> anyhow::Result<(World, Client)> {
     let user = User::Operator.name();
     let bind = ["create", "clusterrolebinding", "all", "--clusterrole=cluster-admin"];
     world.kubectl().run(bind.iter().map(ToString::to_string).chain([format!("--user={user}")])).await?;
-    policy::apply(&world).await?;
+    policy::apply(&world.kubectl(), &world.plane.client(User::Operator).await?).await?;
     let client = world.plane.client(User::Operator).await?;
     Ok((world, client))
 }
 
 /// The objects that are attacked.
-async fn furnish(world: &World, space: &Space<'_>) -> anyhow::Result<()> {
+async fn furnish(world: &World, space: &Space) -> anyhow::Result<()> {
     let mut items = vec![];
     for kind in BUILT_IN {
         let listed = json!({CONFIGMAPS: "settings"});
@@ -68,7 +67,7 @@ async fn furnish(world: &World, space: &Space<'_>) -> anyhow::Result<()> {
 #[tokio::test]
 async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_else() -> anyhow::Result<()> {
     let (world, operator) = world().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     furnish(&world, &space).await?;
     let admin = world.admin().await?;
 
@@ -115,7 +114,7 @@ async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_e
 #[tokio::test]
 async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget() -> anyhow::Result<()> {
     let (world, operator) = world().await?;
-    let space = Space::within(&world).await?;
+    let space = world.space().await?;
     // As many annotations as fit into the 256 KiB of a workload, and as many environment variables.
     let mut large = workload(apps::DEPLOYMENT, "large", &json!({CONFIGMAPS: "settings"}));
     for number in 0..45_000 {
@@ -141,7 +140,7 @@ async fn c5_5_the_policies_are_sound_to_the_api_server() -> anyhow::Result<()> {
     let policies = policy::render(&[]).await?;
     world.kubectl().run_with_input(["apply", "--validate=strict", "-f", "-"], &policies).await?;
     let api = Api::<ValidatingAdmissionPolicy>::all(world.admin().await?);
-    eventually("the policies to be checked", PATIENCE, || async {
+    eventually("the policies to be checked", TIMEOUT, || async {
         let found = api.list(&ListParams::default()).await?;
         ensure!(found.items.len() == 4, "{} policies", found.items.len());
         for policy in found {

@@ -27,8 +27,8 @@ impl<'a> Client<'a> {
         let space = &environment.space;
         let mut client = Self { space, pods: vec![] };
         client.sees(output, "first password", "first setting").await?;
-        space.kubectl(&["apply", "-f", "../../../docs/examples/hammer.yaml"]).await?;
-        space.kubectl(&["rollout", "status", "deployment/hammer", "--timeout=120s"]).await?;
+        space.kubectl(&["apply", "-f", "../../../docs/examples/load.yaml"]).await?;
+        space.kubectl(&["rollout", "status", "deployment/load", "--timeout=120s"]).await?;
         Output::note("From now on a client sends requests to the Service all the time.");
         Ok(Some(client))
     }
@@ -71,7 +71,7 @@ impl<'a> Client<'a> {
     }
 
     async fn nothing_failed(&self, output: &mut Output) -> anyhow::Result<()> {
-        let counts = self.get("hammer").await?;
+        let counts = self.get("load").await?;
         output.expect(
             counts["failed"] == 0 && counts["requests"].as_u64() > Some(0),
             &format!("{} requests were answered meanwhile, none failed", counts["requests"]),
@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
     }
 
     async fn get(&self, service: &str) -> anyhow::Result<Value> {
-        let answer = self.space.get(service, "/").await?;
+        let answer = self.space.get_from_service(service, "/").await?;
         ensure!(answer.is_object(), "{answer}");
         Ok(answer)
     }

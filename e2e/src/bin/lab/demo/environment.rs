@@ -11,7 +11,7 @@ use kube::{Api, Client, api::PostParams};
 use pod_reloader_e2e::{
     ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, Space, Testbed, User,
     eventually,
-    workload::{self, CONFIG_HASH},
+    objects::{self, CONFIG_HASH, apps},
 };
 use serde_json::json;
 
@@ -164,12 +164,12 @@ impl Environment {
 
     /// What `name` looks like now.
     pub(super) async fn rollout(&self, name: &str) -> anyhow::Result<Rollout> {
-        let deployment = self.space.workload("deployment", name);
+        let deployment = self.space.workload(apps::DEPLOYMENT, name);
         let revisions = deployment.revisions().await?;
         let deployment = deployment.get().await?;
         let image = &deployment.data["spec"]["template"]["spec"]["containers"][0]["image"];
         let image = image.as_str().unwrap_or_default().to_owned();
-        Ok(Rollout { revisions, config_hash: workload::config_hash(&deployment), image })
+        Ok(Rollout { revisions, config_hash: objects::config_hash(&deployment), image })
     }
 
     /// Waits until the Deployment controller has made `revisions` of `name`.

@@ -1,60 +1,25 @@
-//! A namespace of its own for each test, and what tests do there.
+//! The objects of a namespace, written and read as a client of the API server does it.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
-use pod_reloader_e2e::{User, Workload, eventually, give_up, space};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 
-use crate::objects::{self, BUILT_IN, KindRef};
-use crate::{PATIENCE, World};
+use super::Space;
+use crate::{
+    objects::{self, BUILT_IN, KindRef},
+    wait::{eventually, give_up},
+};
 
 /// How long revisions are waited for that should be there by all accounts: a patch may be on its way yet.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A namespace with a random name.
-pub struct Space<'a> {
-    /// Where it lies.
-    pub world: &'a World,
-    /// Its name.
-    pub name: String,
-    /// A client that may do everything, and does not retry.
-    pub client: Client,
-    /// What is not particular to a [`World`].
-    inner: space::Space,
-}
-
-impl Space<'static> {
-    /// A namespace in the shared world.
-    pub async fn new() -> anyhow::Result<Self> {
-        Self::within(World::shared().await?).await
-    }
-}
-
-impl<'a> Space<'a> {
-    /// A namespace in that world.
-    pub async fn within(world: &'a World) -> anyhow::Result<Self> {
-        let client = world.plane.client(User::Admin).await?;
-        let inner = space::Space::create(client, world.kubectl(), "test", PATIENCE).await?;
-        Ok(Self { world, name: inner.name.clone(), client: inner.client.clone(), inner })
-    }
-
-    /// A namespace that was made before: a world whose replicas come and go cannot be borrowed all along.
-    pub async fn reopen(world: &'a World, name: &str) -> anyhow::Result<Self> {
-        let client = world.plane.client(User::Admin).await?;
-        let inner = space::Space::open(client.clone(), world.kubectl(), name, PATIENCE);
-        Ok(Self { world, name: name.to_owned(), client, inner })
-    }
-
-    fn workload(&self, kind: KindRef, name: &str) -> Workload {
-        self.inner.workload(kind.kind, name)
-    }
-
+impl Space {
     /// The API of a kind of workload here.
     pub fn workloads(&self, kind: KindRef) -> Api<DynamicObject> {
         objects::api(self.client.clone(), kind, &self.name)
@@ -152,21 +117,6 @@ impl<'a> Space<'a> {
         .await
     }
 
-    /// The Events of that reason on a workload: their notes.
-    pub async fn events(&self, name: &str, reason: &str) -> anyhow::Result<Vec<String>> {
-        self.inner.events(name, reason).await
-    }
-
-    /// Waits for an Event of that reason on a workload and returns all notes.
-    pub async fn event_comes(&self, name: &str, reason: &str) -> anyhow::Result<Vec<String>> {
-        self.inner.event_comes(name, reason).await
-    }
-
-    /// Returns when the reconciler has done all that follows from what happened before this call.
-    pub async fn quiesce(&self) -> anyhow::Result<()> {
-        self.inner.settle().await
-    }
-
     /// Does something to a workload and asserts that it makes that many new revisions, no more, and whether the
     /// config hash changes along.
     pub async fn expect_new_revisions<Fut: Future<Output = anyhow::Result<()>>>(
@@ -178,7 +128,7 @@ impl<'a> Space<'a> {
     ) -> anyhow::Result<()> {
         let before = self.revisions(kind, name).await?;
         act().await?;
-        self.quiesce().await?;
+        self.settle().await?;
         self.expect_revisions(kind, name, before + expected).await
     }
 
@@ -192,9 +142,4 @@ impl<'a> Space<'a> {
 fn kind_of(workload: &DynamicObject) -> anyhow::Result<KindRef> {
     let name = workload.types.as_ref().map(|types| types.kind.as_str()).unwrap_or_default();
     BUILT_IN.into_iter().find(|kind| kind.kind == name).with_context(|| format!("no workload: {name}"))
-}
-
-/// A pause that a test needs because time itself is what it tests.
-pub async fn let_pass(time: Duration) {
-    tokio::time::sleep(time).await;
 }

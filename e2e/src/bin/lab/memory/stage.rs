@@ -7,40 +7,41 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use pod_reloader_e2e::{Operator, eventually};
-use pod_reloader_tests::webhook::{Webhook, request};
-use pod_reloader_tests::world::operator_binary;
-use pod_reloader_tests::{Space, World, objects};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
+use pod_reloader_e2e::{Operator, Space, World, eventually, objects, operator_binary};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::cgroup::Cgroup;
+use super::cgroup::Cgroup;
 
-pub(crate) const LONG: Duration = Duration::from_mins(5);
+pub(super) const LONG: Duration = Duration::from_mins(5);
 /// The chart's limit.
-pub(crate) const LIMIT: u64 = 128 << 20;
+pub(super) const LIMIT: u64 = 128 << 20;
 /// When the memory of an operator that is idle again is looked at.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a scenario showed.
-pub(crate) struct Outcome {
-    pub(crate) what: String,
+pub(super) struct Outcome {
+    pub(super) what: String,
     /// The highest resident set of all operators that ran.
-    pub(crate) peak_kib: u64,
-    pub(crate) idle_kib: u64,
-    pub(crate) group_peak: Option<u64>,
+    pub(super) peak_kib: u64,
+    pub(super) idle_kib: u64,
+    pub(super) group_peak: Option<u64>,
     /// The slowest review of the other tenant.
-    pub(crate) slowest: Duration,
+    pub(super) slowest: Duration,
     /// The slowest plain read from the API server meanwhile, which such a review waits for.
-    pub(crate) slowest_read: Duration,
-    pub(crate) note: String,
+    pub(super) slowest_read: Duration,
+    pub(super) note: String,
 }
 
 /// See the module.
-pub(crate) struct Stage {
-    pub(crate) world: World,
-    pub(crate) space: String,
+pub(super) struct Stage {
+    pub(super) world: World,
+    /// The tenant's namespace.
+    pub(super) space: Space,
+    /// The namespace of his neighbour, who has one workload.
+    pub(super) neighbour: Space,
     args: Vec<String>,
     // After the world, whose processes run in it.
     group: Option<Cgroup>,
@@ -51,15 +52,16 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// A control plane with a tenant's namespace and his neighbour's. No operator runs yet.
-    pub(crate) async fn new(args: &[&str]) -> anyhow::Result<Self> {
+    pub(super) async fn new(args: &[&str]) -> anyhow::Result<Self> {
         let world = World::without_operator().await?;
-        let space = Space::within(&world).await?.name;
-        let neighbour = Space::reopen(&world, "default").await?;
+        let space = world.space().await?;
+        let neighbour = world.open_space("default").await?;
         neighbour.configmap("settings", "one").await?;
         neighbour.create(&objects::listing("neighbour", "settings")).await?;
         Ok(Self {
             world,
             space,
+            neighbour,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             group: Cgroup::new(LIMIT),
             probe: None,
@@ -69,21 +71,12 @@ impl Stage {
     }
 
     /// For operators that are started from now on.
-    pub(crate) fn add_argument(&mut self, argument: String) {
+    pub(super) fn add_argument(&mut self, argument: String) {
         self.args.push(argument);
     }
 
-    pub(crate) async fn space(&self) -> anyhow::Result<Space<'_>> {
-        Space::reopen(&self.world, &self.space).await
-    }
-
-    /// Another namespace.
-    pub(crate) async fn another_space(&self) -> anyhow::Result<String> {
-        Ok(Space::within(&self.world).await?.name)
-    }
-
     /// Starts an operator, in place of the one that ran.
-    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn start(&mut self) -> anyhow::Result<()> {
         self.stop()?;
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let mut options = self.world.replica_options("operator", &args)?;
@@ -95,14 +88,13 @@ impl Stage {
             options = options.args(["--memory-budget=24Mi"]);
         }
         self.world.replicas.push(Operator::spawn(&options).await?);
-        let neighbour = Api::namespaced(self.world.admin().await?, "default");
-        let probe = probe(self.webhook()?, neighbour, self.slowest.clone());
+        let probe = probe(self.webhook()?, self.neighbour.configmaps(), self.slowest.clone());
         self.probe = Some(tokio::spawn(probe));
         Ok(())
     }
 
     /// The same, and the API server calls its webhook.
-    pub(crate) async fn start_registered(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn start_registered(&mut self) -> anyhow::Result<()> {
         self.start().await?;
         self.world.register().await
     }
@@ -119,16 +111,16 @@ impl Stage {
         Ok(())
     }
 
-    pub(crate) fn operator(&mut self) -> anyhow::Result<&mut Operator> {
+    pub(super) fn operator(&mut self) -> anyhow::Result<&mut Operator> {
         self.world.replicas.last_mut().context("no operator runs")
     }
 
-    pub(crate) fn webhook(&self) -> anyhow::Result<Webhook> {
+    pub(super) fn webhook(&self) -> anyhow::Result<Webhook> {
         Webhook::of(&self.world, self.world.replicas.last().context("no operator runs")?)
     }
 
     /// Waits until the operator knows that many workloads and has nothing to do.
-    pub(crate) async fn settled(&mut self, workloads: u64) -> anyhow::Result<()> {
+    pub(super) async fn settled(&mut self, workloads: u64) -> anyhow::Result<()> {
         let operator = self.operator()?;
         let mut quiet = 0;
         let end = Instant::now() + LONG;
@@ -147,12 +139,11 @@ impl Stage {
     }
 
     /// Waits until the neighbour's workload has followed a change.
-    pub(crate) async fn neighbour_reloads(&self) -> anyhow::Result<Duration> {
-        let space = Space::reopen(&self.world, "default").await?;
-        let hash = || space.hash(objects::apps::DEPLOYMENT, "neighbour");
+    pub(super) async fn neighbour_reloads(&self) -> anyhow::Result<Duration> {
+        let hash = || self.neighbour.hash(objects::apps::DEPLOYMENT, "neighbour");
         let before = eventually("the neighbour's hash", LONG, hash).await?;
         let begin = Instant::now();
-        space.configmap("settings", &before).await?;
+        self.neighbour.configmap("settings", &before).await?;
         eventually("the neighbour's reload", LONG, || async {
             ensure!(hash().await? != before);
             Ok(())
@@ -162,7 +153,7 @@ impl Stage {
     }
 
     /// What it showed, once the operator has been idle for a while.
-    pub(crate) async fn finish(mut self, what: &str, note: impl Into<String>) -> anyhow::Result<Outcome> {
+    pub(super) async fn finish(mut self, what: &str, note: impl Into<String>) -> anyhow::Result<Outcome> {
         tokio::time::sleep(IDLE_AFTER).await;
         let idle_kib = status_kib(self.operator()?, "VmRSS:")?;
         self.stop()?;
@@ -219,12 +210,12 @@ async fn probe(webhook: Webhook, neighbour: Api<ConfigMap>, slowest: Arc<Slowest
 }
 
 /// A metric without labels.
-pub(crate) fn metric(metrics: &str, name: &str) -> Option<u64> {
+pub(super) fn metric(metrics: &str, name: &str) -> Option<u64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// The sum of a metric over its labels.
-pub(crate) fn metric_sum(metrics: &str, name: &str) -> u64 {
+pub(super) fn metric_sum(metrics: &str, name: &str) -> u64 {
     let values =
         metrics.lines().filter_map(|line| line.strip_prefix(name)?.rsplit(' ').next()?.parse::<u64>().ok());
     values.sum()

@@ -41,12 +41,12 @@ struct Counts {
 /// How long to wait for the first answer before trying again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts to hammer, and to count, after the first answer; serves the counts at `/`.
+/// Starts to send requests, and to count, after the first answer; serves the counts at `/`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let instance = Instance::new();
     let counts = Arc::new(Mutex::new(Counts::default()));
     let asker = Asker::new();
-    tokio::spawn(hammer(args.clone(), asker, counts.clone()));
+    tokio::spawn(start(args.clone(), asker, counts.clone()));
     let show = async move || {
         let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut body = instance.to_json();
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Whom we ask may start after us: that is no failure of theirs.
-async fn hammer(args: Args, asker: Asker, counts: Arc<Mutex<Counts>>) {
+async fn start(args: Args, asker: Asker, counts: Arc<Mutex<Counts>>) {
     while asker.ask(Method::GET, &args.url).await.is_err() {
         tokio::time::sleep(RETRY_PAUSE).await;
     }

@@ -1,4 +1,4 @@
-//! `make bench`: what pod-reloader costs, measured on a control plane of its own. Times hold only side by side.
+//! `lab bench`: what pod-reloader costs, measured on a control plane of its own. Times hold only side by side.
 
 use std::time::{Duration, Instant};
 
@@ -7,33 +7,36 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
-use pod_reloader_e2e::{User, eventually};
-use pod_reloader_tests::objects::{self, apps};
-use pod_reloader_tests::{Space, World};
+use pod_reloader_e2e::objects::{self, apps};
+use pod_reloader_e2e::{Space, User, World, eventually};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_mins(10);
 const CONCURRENCY: usize = 16;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let deployments: usize =
-        args.next().map_or(Ok(1000), |n| n.parse()).context("usage: bench [DEPLOYMENTS] [SECRETS]")?;
-    let secrets: usize =
-        args.next().map_or(Ok(15_000), |n| n.parse()).context("usage: bench [DEPLOYMENTS] [SECRETS]")?;
+/// Measures fan-out and memory on a control plane of its own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many Deployments follow one `ConfigMap`.
+    #[arg(default_value_t = 1000)]
+    deployments: usize,
+    /// How many Secrets of 10 KB there are that nobody refers to.
+    #[arg(default_value_t = 15_000)]
+    secrets: usize,
+}
 
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let mut world = World::own(&["--settle-window=0"]).await?;
     println!("idle: {} KiB resident", resident_kib(&world)?);
-    fan_out(&world, deployments).await?;
-    println!("with {deployments} workloads: {} KiB resident", resident_kib(&world)?);
-    unrelated(&mut world, secrets).await
+    fan_out(&world, args.deployments).await?;
+    println!("with {} workloads: {} KiB resident", args.deployments, resident_kib(&world)?);
+    unrelated(&mut world, args.secrets).await
 }
 
 /// One `ConfigMap`, many Deployments: when is the last one updated, and what did it cost?
 async fn fan_out(world: &World, count: usize) -> anyhow::Result<()> {
-    let space = Space::within(world).await?;
+    let space = world.space().await?;
     space.configmap("settings", "one").await?;
     let began = Instant::now();
     create_all(&space, count).await?;
@@ -69,7 +72,7 @@ async fn fan_out(world: &World, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn create_all(space: &Space<'_>, count: usize) -> anyhow::Result<()> {
+async fn create_all(space: &Space, count: usize) -> anyhow::Result<()> {
     let api = space.workloads(apps::DEPLOYMENT);
     in_parallel(count, |i| {
         let api = api.clone();
@@ -85,7 +88,7 @@ async fn create_all(space: &Space<'_>, count: usize) -> anyhow::Result<()> {
 
 /// Memory beside many Secrets of 10 KB that nobody refers to.
 async fn unrelated(world: &mut World, count: usize) -> anyhow::Result<()> {
-    let space = Space::within(world).await?;
+    let space = world.space().await?;
     let content = "x".repeat(10_000);
     let client: Client = world.admin().await?;
     let api = Api::<Secret>::namespaced(client, &space.name);
@@ -102,7 +105,6 @@ async fn unrelated(world: &mut World, count: usize) -> anyhow::Result<()> {
     })
     .await?;
     println!("with {count} more Secrets of 10 KB: {} KiB resident", resident_kib(world)?);
-    drop(space);
     world.replicas.clear();
     world.start_replica("restarted", &["--settle-window=0"]).await?;
     let began = Instant::now();

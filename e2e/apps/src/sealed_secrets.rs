@@ -57,7 +57,7 @@ async fn write_all(sealed: &Api<DynamicObject>, secrets: &Api<Secret>) -> anyhow
     for object in sealed.list(&ListParams::default()).await.context("cannot list SealedSecrets")? {
         let name = object.name_any();
         let secret = unseal(&object).with_context(|| format!("SealedSecret {name}"))?;
-        let params = PatchParams::apply("sealer").force();
+        let params = PatchParams::apply("sealed-secrets").force();
         secrets
             .patch(&name, &params, &Patch::Apply(secret))
             .await

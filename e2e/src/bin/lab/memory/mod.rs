@@ -1,6 +1,6 @@
-//! `make bench-memory`: the most memory that a release build takes under a limit of 128 MiB, whatever tenants do.
+//! `lab memory`: the most memory that a release build takes under a limit of 128 MiB, whatever tenants do.
 //!
-//! Each scenario has a control plane and an operator of its own. Names of scenarios as arguments run only those.
+//! Each scenario has a control plane and an operator of its own.
 
 mod cgroup;
 mod objects;
@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::stage::Outcome;
-use crate::tenants::{large_strangers, large_workloads, many_keys, small_objects};
+use self::stage::{Outcome, Stage};
+use self::tenants::{large_strangers, large_workloads, many_keys, small_objects};
 
 /// What all scenarios have to stay under.
 const PROMISED_KIB: u64 = 64 << 10;
@@ -42,10 +42,10 @@ const SCENARIOS: &[&str] = &[
     "many-namespaces",
 ];
 
-async fn run(scenario: &str) -> anyhow::Result<Outcome> {
+async fn perform(scenario: &str) -> anyhow::Result<Outcome> {
     match scenario {
         "idle" => {
-            let mut stage = stage::Stage::new(&[]).await?;
+            let mut stage = Stage::new(&[]).await?;
             stage.start().await?;
             stage.finish("idle", "").await
         }
@@ -77,16 +77,21 @@ async fn run(scenario: &str) -> anyhow::Result<Outcome> {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let chosen: Vec<String> = std::env::args().skip(1).collect();
+/// Measures peak memory under a limit of 128 MiB, whatever tenants do.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these; without any, all of them.
+    scenarios: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args) -> ExitCode {
     let all = SCENARIOS.iter().map(|name| (*name).to_owned()).collect();
     println!(
         "| scenario | peak MiB | of the cgroup | idle again | others wait | for the API server alone | |\n|---|--:|--:|--:|--:|--:|---|"
     );
     let mut failed = vec![];
-    for scenario in if chosen.is_empty() { all } else { chosen } {
-        match run(&scenario).await {
+    for scenario in if args.scenarios.is_empty() { all } else { args.scenarios } {
+        match perform(&scenario).await {
             Ok(outcome) => {
                 show(&outcome);
                 if outcome.peak_kib >= PROMISED_KIB {

@@ -1,24 +1,23 @@
 //! What a tenant can write: long lists, large workloads, many of either.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
-use pod_reloader_e2e::eventually;
-use pod_reloader_tests::Space;
-use pod_reloader_tests::objects::apps;
+use pod_reloader_e2e::objects::{BUILT_IN, apps};
+use pod_reloader_e2e::{Entry, Mark, Space, User, eventually};
 use serde_json::{Value, json};
 
-use crate::objects::{config, config_with, create_all, filled, json_bytes, label_all, listing, names, plain};
-use crate::stage::{LONG, Outcome, Stage, metric, metric_sum};
+use super::objects::{config, config_with, create_all, filled, json_bytes, label_all, listing, names, plain};
+use super::stage::{LONG, Outcome, Stage, metric, metric_sum};
 
 /// Two Deployments with 240 KB of names each; five starts.
-pub(crate) async fn long_lists() -> anyhow::Result<Outcome> {
+pub(super) async fn long_lists() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let workloads = ["a", "b"].map(|name| listing(name, &names(name, 34_000)));
     create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
-    drop(space);
     for _ in 0..5 {
         stage.start().await?;
         stage.settled(1).await?;
@@ -28,12 +27,11 @@ pub(crate) async fn long_lists() -> anyhow::Result<Outcome> {
 }
 
 /// One tenant's 60 Deployments with 1,000 names each.
-pub(crate) async fn many_lists() -> anyhow::Result<Outcome> {
+pub(super) async fn many_lists() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let workloads = (0..60).map(|i| listing(&format!("app-{i}"), &names(&format!("c{i}-"), 1000)));
     create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
-    drop(space);
     stage.start().await?;
     stage.settled(1).await?;
     let reload = stage.neighbour_reloads().await?;
@@ -43,40 +41,35 @@ pub(crate) async fn many_lists() -> anyhow::Result<Outcome> {
 }
 
 /// One template that takes its environment from 30,000 Secrets.
-pub(crate) async fn many_uses() -> anyhow::Result<Outcome> {
+pub(super) async fn many_uses() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     space.configmap("settings", "one").await?;
     let mut workload = listing("app", "settings");
     let sources: Vec<Value> =
         (0..30_000).map(|i| json!({"secretRef": {"name": format!("s{i:05}"), "optional": false}})).collect();
     workload.data["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!(sources);
     space.create(&workload).await?;
-    drop(space);
     stage.start_registered().await?;
     stage.settled(1).await?;
-    let space = stage.space().await?;
     space.configmap("settings", "two").await?;
     label_all(&space, &["app".into()], "1").await;
-    drop(space);
     let reload = stage.neighbour_reloads().await?;
     stage.settled(1).await?;
     stage.finish("a template that needs 30,000 Secrets", after(reload)).await
 }
 
 /// Small patches of large opted-in Deployments, ten in a row and 20 at once.
-pub(crate) async fn large_workloads(character: &str, bytes: usize, what: &str) -> anyhow::Result<Outcome> {
+pub(super) async fn large_workloads(character: &str, bytes: usize, what: &str) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     space.configmap("settings", "one").await?;
     let all: Vec<String> = (0..20).map(|i| format!("app-{i}")).collect();
     let workloads = all.iter().map(|name| filled(listing(name, "settings"), character, bytes));
     create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     let size = json_bytes(&space, "app-0").await?;
-    drop(space);
     stage.start_registered().await?;
     stage.settled(20).await?;
-    let space = stage.space().await?;
     let mut failed = 0;
     let mut slowest = Duration::ZERO;
     for i in 0..10 {
@@ -90,7 +83,6 @@ pub(crate) async fn large_workloads(character: &str, bytes: usize, what: &str) -
     let write = write?;
     // The reconciler's own patches get the whole workload for an answer.
     space.configmap("settings", "two").await?;
-    drop(space);
     let reload = stage.neighbour_reloads().await?;
     stage.settled(20).await?;
     let note = format!(
@@ -105,7 +97,7 @@ pub(crate) async fn large_workloads(character: &str, bytes: usize, what: &str) -
 
 /// The slowest of some small writes of the neighbour through the API server.
 async fn neighbour_writes(stage: &Stage) -> anyhow::Result<Duration> {
-    let space = Space::reopen(&stage.world, "default").await?;
+    let space = &stage.neighbour;
     let mut slowest = Duration::ZERO;
     for i in 0..10 {
         let begin = Instant::now();
@@ -118,60 +110,56 @@ async fn neighbour_writes(stage: &Stage) -> anyhow::Result<Duration> {
 }
 
 /// A start beside `ConfigMaps` that nobody refers to, with all they hold in last-applied.
-pub(crate) async fn last_applied() -> anyhow::Result<Outcome> {
+pub(super) async fn last_applied() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": "x".repeat(250_000)});
     let objects = (0..250).map(|i| {
         let object = json!({"metadata": {"name": format!("c{i}"), "annotations": annotations}});
         config_with::<ConfigMap>(object, &json!({"key": "value"}))
     });
     create_all(&space.configmaps(), objects.collect::<Result<Vec<_>, _>>()?).await?;
-    drop(space);
     start_and_finish(&mut stage).await?;
     stage.finish("start beside 250 ConfigMaps with 250 kB of last-applied", "").await
 }
 
 /// A start beside large Deployments that never opted in.
-pub(crate) async fn large_strangers(character: &str, bytes: usize, what: &str) -> anyhow::Result<Outcome> {
+pub(super) async fn large_strangers(character: &str, bytes: usize, what: &str) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let workloads = (0..40).map(|i| filled(plain(&format!("app-{i}")), character, bytes));
     create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
     let size = json_bytes(&space, "app-0").await?;
     let all: Vec<String> = (0..40).map(|i| format!("app-{i}")).collect();
-    drop(space);
     start_and_finish(&mut stage).await?;
     // The watch tells of all of them again.
-    label_all(&stage.space().await?, &all, "1").await;
+    label_all(&space, &all, "1").await;
     let reload = stage.neighbour_reloads().await?;
     stage.finish(what, format!("{:.1} MiB as JSON; {}", mebibytes(size), after(reload))).await
 }
 
 /// A start beside many small objects.
-pub(crate) async fn small_objects(count: usize) -> anyhow::Result<Outcome> {
+pub(super) async fn small_objects(count: usize) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let configmaps = (0..count / 2).map(|i| config::<ConfigMap>(&format!("c{i}"), "value"));
     create_all(&space.configmaps(), configmaps.collect::<Result<Vec<_>, _>>()?).await?;
     let secrets = (0..count / 2).map(|i| config::<Secret>(&format!("s{i}"), "value"));
     create_all(&space.secrets(), secrets.collect::<Result<Vec<_>, _>>()?).await?;
-    drop(space);
     start_and_finish(&mut stage).await?;
     stage.finish(&format!("start beside {count} small objects"), "").await
 }
 
 /// Many workloads that share one `ConfigMap`, which changes.
-pub(crate) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
+pub(super) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     space.configmap("settings", "one").await?;
     let workloads = (0..count).map(|i| listing(&format!("app-{i}"), "settings"));
     create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
-    drop(space);
     stage.start().await?;
     stage.settled(count as u64).await?;
-    stage.space().await?.configmap("settings", "two").await?;
+    space.configmap("settings", "two").await?;
     let reload = stage.neighbour_reloads().await?;
     all_reloaded(&mut stage, count as u64).await?;
     let what = format!("{count} workloads follow one ConfigMap");
@@ -179,14 +167,14 @@ pub(crate) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
 }
 
 /// `ConfigMaps` with many keys, and ten workloads that follow them.
-pub(crate) async fn many_keys(
+pub(super) async fn many_keys(
     objects: usize,
     keys: usize,
     value_bytes: usize,
     what: &str,
 ) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let data = |value: &str| -> Value {
         let value = value.repeat(value_bytes);
         (0..keys).map(|i| (format!("{i:x}"), json!(value))).collect()
@@ -200,10 +188,9 @@ pub(crate) async fn many_keys(
     create_all(&space.configmaps(), configmaps).await?;
     let workloads = (0..10).map(|i| listing(&format!("app-{i}"), &names("c", objects)));
     create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
-    drop(space);
     stage.start().await?;
     stage.settled(10).await?;
-    let api: Api<ConfigMap> = stage.space().await?.configmaps();
+    let api: Api<ConfigMap> = space.configmaps();
     for i in 0..objects {
         let params = kube::api::PostParams::default();
         api.replace(&format!("c{i:05}"), &params, &object(i, "b")?).await?;
@@ -213,28 +200,21 @@ pub(crate) async fn many_keys(
 }
 
 /// Many namespaces by `--namespaces`.
-pub(crate) async fn many_namespaces(count: usize) -> anyhow::Result<Outcome> {
+pub(super) async fn many_namespaces(count: usize) -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let mut namespaces = vec!["default".to_owned(), stage.space.clone()];
+    let mut namespaces = vec!["default".to_owned(), stage.space.name.clone()];
     while namespaces.len() < count {
-        namespaces.push(stage.another_space().await?);
+        namespaces.push(stage.world.space().await?.name);
     }
     stage.add_argument(format!("--namespaces={}", namespaces.join(",")));
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     space.configmap("settings", "one").await?;
     space.create(&listing("app", "settings")).await?;
-    drop(space);
     stage.start().await?;
     stage.settled(2).await?;
     let reload = stage.neighbour_reloads().await?;
-    let folder = format!("/proc/{}/fd", stage.operator()?.id());
-    let mut files = 0;
-    while let now = std::fs::read_dir(&folder)?.count()
-        && now > files
-    {
-        files = now;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
+    all_watched(&stage, &namespaces).await?;
+    let files = std::fs::read_dir(format!("/proc/{}/fd", stage.operator()?.id()))?.count();
     let what = format!("{count} namespaces by --namespaces");
     stage.finish(&what, format!("{files} open files; {}", after(reload))).await
 }
@@ -246,6 +226,30 @@ async fn start_and_finish(stage: &mut Stage) -> anyhow::Result<()> {
     // Its reload says that the lists of ConfigMaps and Secrets were read, too.
     stage.neighbour_reloads().await?;
     Ok(())
+}
+
+/// Waits until the API server has taken all watches of the operator in these namespaces: each is a connection.
+async fn all_watched(stage: &Stage, namespaces: &[String]) -> anyhow::Result<()> {
+    let resources: Vec<_> =
+        BUILT_IN.into_iter().map(|kind| kind.plural).chain(["configmaps", "secrets"]).collect();
+    let is_watch = |entry: &Entry| {
+        entry.is_by(User::Operator)
+            && entry.verb == "watch"
+            && entry.succeeded()
+            && resources.contains(&entry.resource.as_str())
+            && namespaces.contains(&entry.namespace)
+    };
+    eventually("all watches", LONG, || async {
+        let entries = stage.world.audit().since(Mark::default()).await?;
+        let watches: BTreeSet<_> = entries
+            .iter()
+            .filter(|entry| is_watch(entry))
+            .map(|entry| (&entry.namespace, &entry.resource))
+            .collect();
+        anyhow::ensure!(watches.len() == resources.len() * namespaces.len(), "{} so far", watches.len());
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until so many reloads were made beside the neighbour's.
@@ -265,6 +269,6 @@ fn after(reload: Duration) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-pub(crate) fn mebibytes(bytes: usize) -> f64 {
+pub(super) fn mebibytes(bytes: usize) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

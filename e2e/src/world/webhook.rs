@@ -6,10 +6,10 @@ use http::Request;
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
-use pod_reloader_e2e::Operator;
 use serde_json::{Value, json};
 
-use crate::World;
+use super::World;
+use crate::Operator;
 
 /// A client of one replica's webhook.
 #[derive(Clone)]

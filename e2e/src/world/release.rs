@@ -14,14 +14,13 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::{Helm, Operator, OperatorOptions, Options, User, chart, eventually};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::operator_binary;
-use crate::{PATIENCE, World};
+use super::{World, operator_binary};
+use crate::{Helm, Operator, OperatorOptions, Options, TIMEOUT, User, chart, eventually};
 
 /// Of the webhook's Service.
 const WEBHOOK_PORT: u16 = 443;
@@ -45,9 +44,8 @@ impl Release {
     /// Installs the chart of this repository with the given values (`--set` and its like).
     pub async fn install(world: &World, namespace: &str, values: &[&str]) -> anyhow::Result<Self> {
         let helm = Helm::new("helm", &world.plane.kubeconfig(User::Admin), world.directory())?;
-        let chart = chart::folder();
-        let chart = chart.to_str().context("a path that is no UTF-8")?;
-        helm.upgrade(NAME, chart, namespace, values).await?;
+        let args = [&["--create-namespace"], values].concat();
+        helm.upgrade(NAME, chart::folder(), namespace, &args).await?;
         Self::installed(world, namespace).await
     }
 
@@ -128,7 +126,7 @@ impl Release {
             generation: 0,
         };
         // A pod does not start before its Secret is there, with all that it mounts.
-        eventually("the Secret with the certificate", PATIENCE, || {
+        eventually("the Secret with the certificate", TIMEOUT, || {
             let (secrets, secret) = (mount.secrets.clone(), mount.secret.clone());
             async move {
                 let data = secrets.get(&secret).await?.data.unwrap_or_default();

@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 use kube::{Client, Config};
-use pod_reloader_e2e::{Operator, User};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::World;
+use super::World;
+use crate::{Operator, User};
 
 /// What goes wrong.
 #[expect(clippy::struct_excessive_bools, reason = "each fault stands for itself")]

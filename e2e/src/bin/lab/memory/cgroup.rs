@@ -8,7 +8,7 @@ use anyhow::Context;
 use pod_reloader_e2e::eventually;
 
 /// A cgroup with a limit.
-pub(crate) struct Cgroup {
+pub(super) struct Cgroup {
     directory: PathBuf,
     peak: &'static str,
     kills: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Cgroup {
 
 impl Cgroup {
     /// `None` where there is no right to make one.
-    pub(crate) fn new(limit: u64) -> Option<Self> {
+    pub(super) fn new(limit: u64) -> Option<Self> {
         let name = format!("pod-reloader-memory-{}", std::process::id());
         [
             (
@@ -38,7 +38,7 @@ impl Cgroup {
     }
 
     /// A script that starts a program in the group.
-    pub(crate) fn wrap(&self, program: &Path, script: &Path) -> anyhow::Result<()> {
+    pub(super) fn wrap(&self, program: &Path, script: &Path) -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let text = format!(
             "#!/bin/sh\necho $$ >'{}/cgroup.procs' && exec '{}' \"$@\"\n",
@@ -50,18 +50,18 @@ impl Cgroup {
     }
 
     /// The most that the kernel counted, buffers of sockets and files among it.
-    pub(crate) fn peak(&self) -> Option<u64> {
+    pub(super) fn peak(&self) -> Option<u64> {
         fs::read_to_string(self.directory.join(self.peak)).ok()?.trim().parse().ok()
     }
 
     /// How many processes were killed for want of memory, where the kernel counts them.
-    pub(crate) fn kills(&self) -> Option<u64> {
+    pub(super) fn kills(&self) -> Option<u64> {
         let text = fs::read_to_string(self.directory.join(self.kills)).ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
     }
 
     /// Removes it; the kernel needs a moment until the last process is out.
-    pub(crate) async fn remove(&self) -> anyhow::Result<()> {
+    pub(super) async fn remove(&self) -> anyhow::Result<()> {
         eventually("the cgroup to be empty", Duration::from_secs(5), || async {
             fs::remove_dir(&self.directory).context("cannot remove it")
         })

@@ -1,20 +1,26 @@
 //! A namespace of its own for each test, and what tests do and see there.
 
+mod workloads;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::{Method, Request};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Event, Namespace, Pod},
-};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ListParams, ObjectMeta, PostParams},
 };
 use serde_json::{Value, json};
 
-use crate::{kubectl::Kubectl, pods::SeenPod, random::random_hex, wait::eventually, workload::Workload};
+use crate::{
+    kubectl::Kubectl,
+    objects::{self, KindRef, apps},
+    pods::SeenPod,
+    random::random_hex,
+    wait::eventually,
+    workload::Workload,
+};
 
 /// The workload, and its `ConfigMap`, that [`Space::settle`] waits for.
 const SENTINEL: &str = "sentinel";
@@ -32,7 +38,7 @@ pub struct Space {
 
 impl Space {
     /// Makes a namespace whose name begins with `prefix`. What is waited for there has to happen within `timeout`.
-    pub async fn create(
+    pub async fn new(
         client: Client,
         kubectl: Kubectl,
         prefix: &str,
@@ -86,7 +92,7 @@ impl Space {
     }
 
     /// What a Service (`NAME` or `NAME:PORT`) answers, asked through the API server. JSON, unless it is none.
-    pub async fn get(&self, service: &str, path: &str) -> anyhow::Result<Value> {
+    pub async fn get_from_service(&self, service: &str, path: &str) -> anyhow::Result<Value> {
         let service = if service.contains(':') { service.to_owned() } else { format!("{service}:80") };
         self.proxy("services", &service, path).await
     }
@@ -112,7 +118,7 @@ impl Space {
         holds: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<Value> {
         eventually(what, self.timeout, || async {
-            let answer = self.get(service, path).await?;
+            let answer = self.get_from_service(service, path).await?;
             ensure!(holds(&answer), "{answer}");
             Ok(answer)
         })
@@ -135,7 +141,7 @@ impl Space {
     }
 
     /// A workload here.
-    pub fn workload(&self, kind: &str, name: &str) -> Workload {
+    pub fn workload(&self, kind: KindRef, name: &str) -> Workload {
         Workload::new(self.client.clone(), &self.name, kind, name, self.timeout)
     }
 
@@ -163,15 +169,16 @@ impl Space {
     /// "Nothing happens" cannot be awaited. But the settle window of a change that is made now begins later than that of
     /// every change before: when the sentinel, whose configuration is changed last, has been reloaded, so have the others.
     pub async fn settle(&self) -> anyhow::Result<()> {
-        let sentinel = self.workload("deployment", SENTINEL);
-        let deployments = Api::<Deployment>::namespaced(self.client.clone(), &self.name);
-        if deployments.get_opt(SENTINEL).await?.is_none() {
-            self.write_sentinel("start").await?;
-            deployments.create(&PostParams::default(), &sentinel_deployment()?).await?;
+        let sentinel = self.workload(apps::DEPLOYMENT, SENTINEL);
+        if self.workloads(apps::DEPLOYMENT).get_opt(SENTINEL).await?.is_none() {
+            self.configmap(SENTINEL, "start").await?;
+            let mut deployment = objects::listing(SENTINEL, SENTINEL);
+            deployment.data["spec"]["replicas"] = json!(0);
+            self.create(&deployment).await?;
         }
         let before =
             eventually("the sentinel to have a hash", self.timeout, || sentinel.config_hash()).await?;
-        self.write_sentinel(&random_hex()?).await?;
+        self.configmap(SENTINEL, &random_hex()?).await?;
         sentinel.hash_changes(&before).await.context("the sentinel was not reloaded")?;
         Ok(())
     }
@@ -179,36 +186,7 @@ impl Space {
     /// The same, and the Deployment controller has seen it.
     pub async fn settle_with_controllers(&self) -> anyhow::Result<()> {
         self.settle().await?;
-        self.workload("deployment", SENTINEL).revisions().await?;
+        self.workload(apps::DEPLOYMENT, SENTINEL).revisions().await?;
         Ok(())
     }
-
-    async fn write_sentinel(&self, round: &str) -> anyhow::Result<()> {
-        let content = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": SENTINEL }, "data": { "round": round },
-        });
-        let params = PatchParams::apply("test").force();
-        let configmaps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.name);
-        configmaps.patch(SENTINEL, &params, &Patch::Apply(content)).await?;
-        Ok(())
-    }
-}
-
-/// A workload without pods that lists the sentinel's `ConfigMap`.
-fn sentinel_deployment() -> anyhow::Result<Deployment> {
-    let deployment = json!({
-        "metadata": {
-            "name": SENTINEL,
-            "annotations": { "pod-reloader.cs.sap.com/configmaps": SENTINEL },
-        },
-        "spec": {
-            "replicas": 0,
-            "selector": { "matchLabels": { "app": SENTINEL } },
-            "template": {
-                "metadata": { "labels": { "app": SENTINEL } },
-                "spec": { "containers": [{ "name": "main", "image": "sentinel" }] },
-            },
-        },
-    });
-    serde_json::from_value(deployment).context("the sentinel is not a Deployment")
 }

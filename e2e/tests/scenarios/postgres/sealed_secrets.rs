@@ -3,11 +3,11 @@
 use anyhow::{Context as _, ensure};
 use pod_reloader_e2e::{Testbed, eventually, testbed::ROLLOUT_TIMEOUT};
 
-use super::shop::{API, SECRET, Shop, WRITES, is_rewritten, make_sealer};
+use super::shop::{API, SECRET, Shop, WRITES, is_rewritten, make_sealed_secrets};
 
 #[tokio::test]
 async fn a_controller_that_rewrites_its_secret_all_the_time_causes_nothing() -> anyhow::Result<()> {
-    let Some(shop) = Shop::open("sealer").await? else { return Ok(()) };
+    let Some(shop) = Shop::open("sealed-secrets").await? else { return Ok(()) };
     let space = &shop.space;
     let before = shop.snapshot().await?;
     ensure!(before.api.revisions == 1, "{before:#?}");
@@ -36,34 +36,34 @@ async fn a_controller_that_rewrites_its_secret_all_the_time_causes_nothing() -> 
 
 #[tokio::test]
 async fn the_sealer_writes_secrets_of_its_namespace_and_reads_none() -> anyhow::Result<()> {
-    let Some(space) = Testbed::scenario("sealer-rbac").await? else { return Ok(()) };
-    make_sealer(&space).await?;
+    let Some(space) = Testbed::scenario("sealed-secrets-rbac").await? else { return Ok(()) };
+    make_sealed_secrets(&space).await?;
     space.apply_text(SEALED).await?;
     is_rewritten(&space, 2).await?;
     let value = space.field(SECRET, ".data.password").await?;
     ensure!(value == "Zmlyc3QtcGFzc3dvcmQ=", "{value} is not first-password");
 
-    let sealer = format!("--as=system:serviceaccount:{}:sealer", space.name);
+    let account = format!("--as=system:serviceaccount:{}:sealed-secrets", space.name);
     for refused in [
         ["get", SECRET, "--output=yaml"].as_slice(),
         &["get", "secrets"],
         &["delete", SECRET],
         &["create", "secret", "generic", "other", "--namespace=default"],
     ] {
-        let outcome = space.kubectl(&[refused, &[&sealer]].concat()).await;
-        let error = outcome.err().with_context(|| format!("the sealer may {}", refused.join(" ")))?;
+        let outcome = space.kubectl(&[refused, &[&account]].concat()).await;
+        let error = outcome.err().with_context(|| format!("the controller may {}", refused.join(" ")))?;
         ensure!(format!("{error:#}").contains("orbidden"), "{error:#}");
     }
 
     // It can do no more than it was given.
-    space.kubectl(&["delete", "rolebinding/sealer"]).await?;
-    eventually("the sealer to say what it lacks", ROLLOUT_TIMEOUT, || async {
-        let logs = space.kubectl(&["logs", "deployment/sealer", "--tail=1"]).await?;
+    space.kubectl(&["delete", "rolebinding/sealed-secrets"]).await?;
+    eventually("the controller to say what it lacks", ROLLOUT_TIMEOUT, || async {
+        let logs = space.kubectl(&["logs", "deployment/sealed-secrets", "--tail=1"]).await?;
         ensure!(logs.contains("forbidden"), "{logs}");
         Ok(())
     })
     .await?;
-    space.apply("postgres/2-sealer.yaml").await?;
+    space.apply("postgres/2-sealed-secrets-controller.yaml").await?;
     is_rewritten(&space, 1).await
 }
 

@@ -1,20 +1,24 @@
-//! One control plane with the operator, shared by all tests of a binary.
+//! A control plane with the operator's replicas and their registration, which all tests of a binary share or which one
+//! test has for itself. Each test takes a [`Space`] there, so that all run in parallel.
+
+pub mod proxy;
+pub mod release;
+pub mod webhook;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
-use pod_reloader_e2e::{
-    Audit, Authority, ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, User,
-    eventually,
-};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::PATIENCE;
 use crate::objects::{self, apps};
-use crate::policy;
+use crate::{
+    Audit, Authority, ControlPlane, Kubectl, Operator, OperatorOptions, Options, Registration, Space,
+    TIMEOUT, User, eventually, policy,
+};
 
 /// The settle window that the shared operator runs with: shorter than the default, for the tests' sake.
 pub const SETTLE_WINDOW: Duration = Duration::from_secs(1);
@@ -40,7 +44,7 @@ impl World {
             .get_or_try_init(|| async {
                 let mut world = Self::without_operator().await?;
                 // All that users see is seen under the chart's policies.
-                policy::apply(&world).await?;
+                policy::apply(&world.kubectl(), &world.plane.client(User::Operator).await?).await?;
                 let window = format!("--settle-window={}s", SETTLE_WINDOW.as_secs());
                 world.start_replica("replica-1", &["--leader-elect", &window]).await?;
                 world.start_replica("replica-2", &["--leader-elect", &window]).await?;
@@ -71,6 +75,16 @@ impl World {
         world.start_replica("replica-1", args).await?;
         world.register().await?;
         Ok(world)
+    }
+
+    /// A namespace of its own for a test.
+    pub async fn space(&self) -> anyhow::Result<Space> {
+        Space::new(self.admin().await?, self.kubectl(), "test", TIMEOUT).await
+    }
+
+    /// A namespace that is there, with a client of its own: connections of an earlier one may be broken.
+    pub async fn open_space(&self, name: &str) -> anyhow::Result<Space> {
+        Ok(Space::open(self.admin().await?, self.kubectl(), name, TIMEOUT))
     }
 
     /// A scratch directory that goes with the world.
@@ -114,7 +128,7 @@ impl World {
     pub async fn webhook_answers(&self) -> anyhow::Result<()> {
         let api = objects::api(self.admin().await?, apps::DEPLOYMENT, "default");
         let probe = objects::workload(apps::DEPLOYMENT, "probe", json!({objects::CONFIGMAPS: "probe"}));
-        eventually("the webhook to be called", PATIENCE, || async {
+        eventually("the webhook to be called", TIMEOUT, || async {
             let params = kube::api::PostParams { dry_run: true, ..Default::default() };
             let created = api.create(&params, &probe).await?;
             objects::config_hash(&created).map(drop).context("no config hash was set")
@@ -138,13 +152,15 @@ impl World {
     }
 }
 
-/// The binary under test: `POD_RELOADER_BINARY`, or what cargo built beside this test.
+/// The binary under test: `POD_RELOADER_BINARY`, or what cargo built beside this program.
 pub fn operator_binary() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("POD_RELOADER_BINARY") {
         return Ok(path.into());
     }
-    let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(Path::parent).context("a test lies in target/<profile>/deps")?;
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("a program lies in a folder")?;
+    // Programs lie in target/<profile>, tests in target/<profile>/deps.
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let binary = profile.join("pod-reloader");
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build -p pod-reloader", binary.display());
     Ok(binary)

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pod_reloader_e2e::{Operator, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::World;
+use super::World;
+use crate::{Operator, User};
 
 /// A running proxy. It ends with the runtime that started it.
 pub struct Wire {

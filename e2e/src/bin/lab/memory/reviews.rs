@@ -4,21 +4,20 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::DynamicObject;
-use pod_reloader_tests::objects::{CONFIGMAPS, SECRETS};
-use pod_reloader_tests::webhook::{Webhook, request};
+use pod_reloader_e2e::objects::{CONFIGMAPS, SECRETS};
+use pod_reloader_e2e::world::webhook::{Webhook, request};
 use serde_json::{Value, json};
 
-use crate::objects::{config, create_all, filled, listing};
-use crate::stage::{Outcome, Stage};
-use crate::tenants::mebibytes;
+use super::objects::{config, create_all, filled, listing};
+use super::stage::{Outcome, Stage};
+use super::tenants::mebibytes;
 
 /// A review of 7.3 MiB, alone and 30 at once.
-pub(crate) async fn large_reviews() -> anyhow::Result<Outcome> {
+pub(super) async fn large_reviews() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     space.configmap("settings", "one").await?;
     let update = large_update(&space.name);
-    drop(space);
     stage.start().await?;
     let webhook = stage.webhook()?;
     let alone = send_all(&webhook, std::slice::from_ref(&update)).await;
@@ -28,7 +27,7 @@ pub(crate) async fn large_reviews() -> anyhow::Result<Outcome> {
 }
 
 /// 30 bodies of 8 MiB that are no reviews.
-pub(crate) async fn large_bodies() -> anyhow::Result<Outcome> {
+pub(super) async fn large_bodies() -> anyhow::Result<Outcome> {
     let mut stage = Stage::new(&[]).await?;
     stage.start().await?;
     let webhook = stage.webhook()?;
@@ -50,10 +49,10 @@ pub(crate) async fn large_bodies() -> anyhow::Result<Outcome> {
 }
 
 /// 64 reviews at once that need eight large objects each.
-pub(crate) async fn large_objects() -> anyhow::Result<Outcome> {
+pub(super) async fn large_objects() -> anyhow::Result<Outcome> {
     const OBJECTS: usize = 64;
     let mut stage = Stage::new(&[]).await?;
-    let space = stage.space().await?;
+    let space = stage.space.clone();
     let value = "x".repeat(1_000_000);
     let configmaps: Vec<ConfigMap> =
         (0..OBJECTS).map(|i| config(&format!("c{i}"), &value)).collect::<anyhow::Result<_>>()?;
@@ -62,7 +61,6 @@ pub(crate) async fn large_objects() -> anyhow::Result<Outcome> {
         (0..OBJECTS).map(|i| config(&format!("s{i}"), &value)).collect::<anyhow::Result<_>>()?;
     create_all(&space.secrets(), secrets).await?;
     let namespace = space.name.clone();
-    drop(space);
     let creates: Vec<String> = (0..64).map(|i| review(&create(&namespace, i, OBJECTS))).collect();
     stage.start().await?;
     let webhook = stage.webhook()?;
@@ -90,7 +88,7 @@ fn create(namespace: &str, i: usize, objects: usize) -> Value {
 fn large_update(namespace: &str) -> String {
     let object = |image: &str| -> DynamicObject {
         let workload = filled(listing("app", "settings"), "x", 3_800_000);
-        pod_reloader_tests::objects::image(workload, image)
+        pod_reloader_e2e::objects::image(workload, image)
     };
     let (old, new) = (object("one"), object("two"));
     review(&request("UPDATE", namespace, &json!(new), Some(&json!(old))))

@@ -3,29 +3,27 @@
 use anyhow::{bail, ensure};
 use http::{Method, Request, StatusCode};
 use kube::Client;
-use pod_reloader_e2e::{User, chart, eventually};
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, World};
+use crate::{Kubectl, TIMEOUT, chart, eventually};
 
 /// What every refusal begins with.
 pub const SENTENCE: &str = "pod-reloader may";
 
-/// Renders the policies for [`User::Operator`].
+/// Renders the policies for [`crate::User::Operator`].
 pub async fn render(values: &[&str]) -> anyhow::Result<String> {
     chart::render(&["admissionpolicy.yaml"], values).await
 }
 
-/// Applies the policies, and returns when the API server holds the operator's account to them.
-pub async fn apply(world: &World) -> anyhow::Result<()> {
+/// Applies the policies, and returns when the API server holds the operator's account, whose client is given, to them.
+pub async fn apply(kubectl: &Kubectl, operator: &Client) -> anyhow::Result<()> {
     let policies = render(&[]).await?;
-    world.kubectl().run_with_input(["apply", "-f", "-"], &policies).await?;
-    is_in_force(world, &world.plane.client(User::Operator).await?).await
+    kubectl.run_with_input(["apply", "-f", "-"], &policies).await?;
+    is_in_force(kubectl, operator).await
 }
 
 /// Waits until each of the policies refuses something that this client tries. The API server takes them up one by one.
-pub async fn is_in_force(world: &World, client: &Client) -> anyhow::Result<()> {
-    let kubectl = world.kubectl();
+pub async fn is_in_force(kubectl: &Kubectl, client: &Client) -> anyhow::Result<()> {
     let probe = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "policy-probe", "namespace": "default"},
@@ -39,7 +37,7 @@ pub async fn is_in_force(world: &World, client: &Client) -> anyhow::Result<()> {
         }
     });
     kubectl.run_with_input(["apply", "-f", "-"], &probe.to_string()).await?;
-    eventually("the policies to be in force", PATIENCE, || async {
+    eventually("the policies to be in force", TIMEOUT, || async {
         let path = "/apis/apps/v1/namespaces/default/deployments/policy-probe?dryRun=All";
         let label = json!({"metadata": {"labels": {"a": "b"}}});
         let (_, said) = send(client, Method::PATCH, path, "application/merge-patch+json", &label).await?;
