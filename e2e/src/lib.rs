@@ -33,6 +33,7 @@ pub mod control_plane;
 pub mod helm;
 pub mod image;
 pub mod installation;
+pub mod kinds;
 pub mod kubectl;
 pub mod node;
 pub mod objects;

@@ -7,6 +7,8 @@ pub use pod_reloader_core::dialect::sap::{CONFIGMAPS, DISABLED, IGNORED, SECRETS
 pub use pod_reloader_core::kind::{BUILT_IN, KindRef, apps};
 use serde_json::{Value, json};
 
+use crate::kinds;
+
 /// The API of that kind in that namespace.
 pub fn api(client: Client, kind: KindRef, namespace: &str) -> Api<DynamicObject> {
     let names = GroupVersionKind::gvk(kind.group, kind.version, kind.kind);
@@ -19,19 +21,13 @@ pub fn workload(kind: KindRef, name: &str, annotations: Value) -> DynamicObject 
     let mut object = json!({
         "apiVersion": kind.api_version(), "kind": kind.kind,
         "metadata": {"name": name, "annotations": annotations},
-        "spec": {"selector": {"matchLabels": {"app": name}}}
+        "spec": kinds::spec(kind, name)
     });
     let template = kind.template.iter().fold(&mut object, |parent, member| &mut parent[*member]);
     *template = json!({
         "metadata": {"labels": {"app": name}},
         "spec": {"containers": [{"name": "main", "image": "example.invalid/app:1"}]}
     });
-    if kind != apps::DAEMON_SET {
-        object["spec"]["replicas"] = json!(1);
-    }
-    if kind == apps::STATEFUL_SET {
-        object["spec"]["serviceName"] = json!(name);
-    }
     serde_json::from_value(object).expect("a workload is an object")
 }
 
@@ -42,7 +38,7 @@ pub fn listing(name: &str, configmaps: &str) -> DynamicObject {
 
 /// Has the first container take its environment from the `ConfigMap`.
 pub fn env_from(mut workload: DynamicObject, configmap: &str, optional: bool) -> DynamicObject {
-    let container = &mut workload.data["spec"]["template"]["spec"]["containers"][0];
+    let container = &mut pod_template_mut(&mut workload)["spec"]["containers"][0];
     if container["envFrom"].is_null() {
         container["envFrom"] = json!([]);
     }
@@ -54,14 +50,26 @@ pub fn env_from(mut workload: DynamicObject, configmap: &str, optional: bool) ->
 
 /// Another image for the first container.
 pub fn image(mut workload: DynamicObject, image: &str) -> DynamicObject {
-    workload.data["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    pod_template_mut(&mut workload)["spec"]["containers"][0]["image"] = json!(image);
     workload
 }
 
 /// The config hash on the pod template.
 pub fn config_hash(workload: &DynamicObject) -> Option<String> {
-    let annotations = &workload.data["spec"]["template"]["metadata"]["annotations"];
-    annotations[CONFIG_HASH].as_str().map(str::to_owned)
+    let template = template_path(workload).iter().fold(&workload.data, |parent, member| &parent[*member]);
+    template["metadata"]["annotations"][CONFIG_HASH].as_str().map(str::to_owned)
+}
+
+/// Where the pod template is; items of a list, which do not say their kind, are taken for `apps/v1`'s.
+fn template_path(workload: &DynamicObject) -> &'static [&'static str] {
+    let name = workload.types.as_ref().map(|types| types.kind.as_str());
+    let kind = BUILT_IN.into_iter().find(|kind| Some(kind.kind) == name);
+    kind.unwrap_or(apps::DEPLOYMENT).template
+}
+
+fn pod_template_mut(workload: &mut DynamicObject) -> &mut Value {
+    let path = template_path(workload);
+    path.iter().fold(&mut workload.data, |parent, member| &mut parent[*member])
 }
 
 /// An annotation of the workload itself.

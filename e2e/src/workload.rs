@@ -10,11 +10,12 @@ use kube::{
 };
 
 use crate::{
-    objects::{self, KindRef, apps},
+    kinds::{self, Revision},
+    objects::{self, KindRef},
     wait::eventually,
 };
 
-/// A Deployment, a `StatefulSet` or a `DaemonSet` that exists, or will.
+/// A workload that exists, or will.
 #[derive(Clone)]
 pub struct Workload {
     client: Client,
@@ -51,8 +52,7 @@ impl Workload {
         .await
     }
 
-    /// How many revisions of its pod template its controller has made, once it has seen the last change: `ReplicaSets` of
-    /// a Deployment, `ControllerRevisions` of the others.
+    /// How many revisions of its pod template its controller has made, once it has seen the last change.
     pub async fn revisions(&self) -> anyhow::Result<usize> {
         eventually(format!("the controller to have seen {}", self.name), self.timeout, || async {
             let workload = self.get().await?;
@@ -63,12 +63,16 @@ impl Workload {
             let is_owned =
                 |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
             let all = ListParams::default();
-            Ok(if self.kind == apps::DEPLOYMENT {
-                let sets = Api::<ReplicaSet>::namespaced(self.client.clone(), &self.namespace);
-                sets.list(&all).await?.iter().filter(|set| is_owned(&set.metadata)).count()
-            } else {
-                let revisions = Api::<ControllerRevision>::namespaced(self.client.clone(), &self.namespace);
-                revisions.list(&all).await?.iter().filter(|revision| is_owned(&revision.metadata)).count()
+            Ok(match kinds::revision(self.kind) {
+                Revision::ReplicaSet => {
+                    let sets = Api::<ReplicaSet>::namespaced(self.client.clone(), &self.namespace);
+                    sets.list(&all).await?.iter().filter(|set| is_owned(&set.metadata)).count()
+                }
+                Revision::ControllerRevision => {
+                    let revisions =
+                        Api::<ControllerRevision>::namespaced(self.client.clone(), &self.namespace);
+                    revisions.list(&all).await?.iter().filter(|revision| is_owned(&revision.metadata)).count()
+                }
             })
         })
         .await

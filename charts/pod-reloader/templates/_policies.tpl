@@ -15,7 +15,7 @@ The arguments are the chart's root and the path. `level0` and what follows are t
 matchConstraints:
   resourceRules:
   {{- range include "pod-reloader.kindGroups" $template | fromJsonArray }}
-  - apiGroups: [{{ .group }}]
+  - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: [UPDATE]
     resources: [{{ join ", " .resources }}]
@@ -48,11 +48,14 @@ variables:
   expression: variables.podMetadata.?annotations.orValue({})
 - name: oldPodAnnotations
   expression: variables.oldPodMetadata.?annotations.orValue({})
-# The API server itself counts the templates of a DaemonSet in an annotation, and overrules whoever sets it.
 - name: exempt
   expression: |-
-    ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash'] +
-      (request.resource.resource == 'daemonsets' ? ['deprecated.daemonset.template.generation'] : [])
+    ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash']
+    {{- range include "pod-reloader.kinds" . | fromYamlArray }}
+    {{- if and .serverAnnotations (eq .template $template) }} +
+      (request.resource.group == '{{ .group }}' && request.resource.resource == '{{ .resource }}' ? ['{{ join "', '" .serverAnnotations }}'] : [])
+    {{- end }}
+    {{- end }}
 - name: isManaged
   expression: |-
     {{- include "pod-reloader.isManagedInCel" $root | nindent 4 }}
@@ -143,13 +146,13 @@ validations:
 matchConstraints:
   resourceRules:
   {{- range include "pod-reloader.kindGroups" "" | fromJsonArray }}
-  - apiGroups: [{{ .group }}]
+  - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: [CREATE, DELETE]
     resources: [{{ join ", " .resources }}]
     scope: Namespaced
   # Of these the API server takes `deployments/*` for the Deployments, too, whose updates have a policy of their own.
-  - apiGroups: [{{ .group }}]
+  - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: ["*"]
     resources: [{{ join "/*, " .resources }}/*]

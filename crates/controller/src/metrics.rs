@@ -144,7 +144,7 @@ impl Metrics {
     }
 
     pub(crate) fn count_reload(&self, kind: KindRef, cause: &'static str, result: &'static str) {
-        self.reloads.get_or_create(&ReloadLabels { kind: kind.as_str(), cause, result }).inc();
+        self.reloads.get_or_create(&ReloadLabels { kind: kind.label(), cause, result }).inc();
     }
 
     pub(crate) fn count_record(&self, result: &'static str) {

@@ -73,7 +73,7 @@ pub fn classify<'a>(
 fn lists_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
     let (old, new) = (old.references.listed(), new.references.listed());
     match mode {
-        HashMode::Content => BTreeSet::from_iter(old) != BTreeSet::from_iter(new),
+        HashMode::Content => old.collect::<BTreeSet<_>>() != new.collect::<BTreeSet<_>>(),
         // Order and repetition are part of that hash.
         HashMode::Version => old.ne(new),
     }

@@ -74,7 +74,7 @@ pub struct WorkloadRef {
 
 impl fmt::Display for WorkloadRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.kind.as_str().to_ascii_lowercase(), self.namespace, self.name)
+        write!(f, "{}/{}/{}", self.kind.label().to_ascii_lowercase(), self.namespace, self.name)
     }
 }
 

@@ -60,12 +60,12 @@ impl Admitter {
                 Response { warnings: vec![warning], ..Response::default() }
             }
             Plan::Answered(kind, outcome, response) => {
-                self.metrics.count_request(kind.as_str(), &operation, outcome);
+                self.metrics.count_request(kind.label(), &operation, outcome);
                 response
             }
             Plan::Open(open) => {
                 let (response, outcome) = self.admit_workload(&open, caller).await;
-                self.metrics.count_request(open.kind.as_str(), &operation, outcome);
+                self.metrics.count_request(open.kind.label(), &operation, outcome);
                 response
             }
         };

@@ -28,11 +28,11 @@ impl NewHash<'_> {
         let old = open.old.as_ref();
         let old_hash = old.and_then(|old| old.template.config_hash.as_deref()).unwrap_or("none");
         tracing::info!(
-            kind = open.kind.as_str(), namespace = open.namespace, name, old_hash, new_hash = %hash,
+            kind = open.kind.label(), namespace = open.namespace, name, old_hash, new_hash = %hash,
             dry_run = open.dry_run, causes = names.join(", "), "the webhook set the config hash"
         );
         if !open.dry_run {
-            metrics.count_hash_set(open.kind.as_str(), cause.label());
+            metrics.count_hash_set(open.kind.label(), cause.label());
         }
     }
 }

@@ -210,7 +210,7 @@ fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() 
     assert_eq!(first_seen(&index), None);
     change(&mut index, "x", "4", 2, now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));
-    // Nor is one forgotten that went before it was recorded.
+    // Nor is one forgotten that was deleted before it was recorded.
     index.apply_object(&configmap("x"), &Presence::Absent, now);
     index.apply_object(&configmap("x"), &version("5"), now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));
@@ -232,7 +232,7 @@ fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_
     assert_eq!(apply(of("third", "a"), "a,b"), Applied::Managed);
     assert_eq!(apply(of("fourth", "a"), "a,b"), Applied::NoRoom);
     assert_eq!(apply(of("fourth", "a"), "a"), Applied::Managed);
-    // What goes makes room.
+    // A workload that is deleted makes room.
     index.delete_workload(&of("second", "a"));
     assert_eq!(
         index.apply_workload(&of("fourth", "b"), listing_in("fourth", "a,b,c"), now).0,

@@ -1,4 +1,4 @@
-//! What is known of the watches' own state: signs of life, and troubles, each told when it begins and when it ends.
+//! The health of the watches: signs of life, and failures, each logged when it begins and when it ends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 /// A replica that leads is not ready while one of its watches has been silent for longer. The server ends each watch
-/// after 40 s, so that one in good order is never silent for as long as a minute.
+/// after 40 s, so that a healthy one is never silent for as long as a minute.
 pub const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,8 @@ impl fmt::Display for Stream {
 struct State {
     last_sign: Instant,
     is_failing: bool,
-    /// The last watch said nothing to its end, and so may the present one: only what it says shows that this is over.
+    /// The last watch was silent to its end, and the present one may be deaf as well: only an event proves that it is
+    /// not.
     is_deaf: bool,
 }
 
@@ -86,20 +87,20 @@ impl WatchHealth {
     }
 }
 
-/// One stream's part of it, which goes with the stream.
+/// One stream's part of it, which is dropped with the stream.
 pub(super) struct Sign {
     health: WatchHealth,
     stream: Stream,
 }
 
 impl Sign {
-    /// The API server said something.
+    /// The API server answered something.
     pub(super) fn alive(&self) {
         self.update(|state| state.last_sign = Instant::now());
     }
 
-    /// The watch told of something.
-    pub(super) fn told(&self) {
+    /// The watch delivered an event.
+    pub(super) fn delivered(&self) {
         self.update(|state| {
             state.last_sign = Instant::now();
             state.is_deaf = false;
@@ -114,9 +115,9 @@ impl Sign {
         }
     }
 
-    /// The stream is in good order.
+    /// The stream is healthy.
     pub(super) fn steady(&self) {
-        self.told();
+        self.delivered();
         self.lasts();
     }
 
@@ -183,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts what is logged for people: warnings and news.
+    /// Counts what is logged for people: warnings and infos.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<(usize, usize)>>);
 
@@ -193,10 +194,10 @@ mod tests {
         }
 
         fn event(&self, event: &Event<'_>) {
-            let (warnings, news) = &mut *self.0.lock().unwrap();
+            let (warnings, infos) = &mut *self.0.lock().unwrap();
             match *event.metadata().level() {
                 Level::WARN | Level::ERROR => *warnings += 1,
-                Level::INFO => *news += 1,
+                Level::INFO => *infos += 1,
                 _ => {}
             }
         }
@@ -226,11 +227,11 @@ mod tests {
                 sign.steady();
                 assert_eq!(*log.0.lock().unwrap(), (trouble, trouble), "it ends");
             }
-            // A watch that lasts after one that was silent to its end may be as deaf, until it tells of something.
+            // A watch that lasts after one that was silent to its end may be as deaf, until it delivers an event.
             sign.failed("no answer", true);
             sign.lasts();
             assert_eq!(*log.0.lock().unwrap(), (4, 3));
-            sign.told();
+            sign.delivered();
             sign.lasts();
             assert_eq!(*log.0.lock().unwrap(), (4, 4));
         });

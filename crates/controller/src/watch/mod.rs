@@ -128,7 +128,7 @@ impl Watches {
         };
         start.watch_namespaces(reader);
         for kind in kind::BUILT_IN {
-            start.watch::<WorkloadObject>(kind, kind.as_str(), &scope.object_selector, Update::Workload);
+            start.watch::<WorkloadObject>(kind, kind.label(), &scope.object_selector, Update::Workload);
         }
         let everything = Selector::default();
         start.watch::<ConfigMeta>(ConfigKind::ConfigMap, "ConfigMap", &everything, Update::Object);

@@ -22,6 +22,8 @@ pub struct Kind {
     pub version: &'static str,
     /// The `kind` field's value.
     pub kind: &'static str,
+    /// What metrics, readiness and log lines call it: its kind, with the group where another group has one of that name.
+    pub label: &'static str,
     /// The resource's plural name in URLs.
     pub plural: &'static str,
     /// The members that lead from the object to its pod template; the first one is not `metadata`.
@@ -84,6 +86,11 @@ impl KindRef {
     /// The `kind` field's value.
     pub const fn as_str(self) -> &'static str {
         self.0.kind
+    }
+
+    /// [`Kind::label`], which no other kind has.
+    pub const fn label(self) -> &'static str {
+        self.0.label
     }
 }
 
@@ -152,6 +159,8 @@ mod tests {
             assert_eq!(by_kind(kind.group, kind.plural), None, "{kind:?}");
         }
         assert_eq!(BUILT_IN.into_iter().collect::<BTreeSet<_>>().len(), BUILT_IN.len());
+        let labels: BTreeSet<_> = BUILT_IN.iter().map(|kind| kind.label().to_ascii_lowercase()).collect();
+        assert_eq!(labels.len(), BUILT_IN.len(), "two kinds have one label");
         assert_eq!(by_kind("apps", "ReplicaSet"), None);
     }
 

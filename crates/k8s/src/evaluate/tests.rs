@@ -8,7 +8,7 @@ use pod_reloader_core::content::ContentSummary;
 use pod_reloader_core::decide::{Cause, Context, FirstSeen, Verdict};
 use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::Digest;
-use pod_reloader_core::lookup::{ConfigVersion, Depth, Found, KnownDigest};
+use pod_reloader_core::lookup::{ConfigVersion, Depth, Found, KnownDigest, Lookup};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::reference::{Keys, References};
 use pod_reloader_core::template::{Need, TemplateUses};
@@ -22,7 +22,7 @@ const ENDLESS: usize = 10;
 /// What a source says to one question; nothing where it leaves that out.
 type Said = Option<Result<Lookup, Unreadable>>;
 
-/// A source that knows some objects, and says what it is told to of others.
+/// A source that knows some objects, and answers as configured for others.
 #[derive(Default)]
 struct Stub {
     /// Version and content.
@@ -162,7 +162,7 @@ fn c4_3_references_are_asked_for_and_then_what_is_required_each_once() {
     assert_eq!(
         world.stub.take_rounds(),
         std::slice::from_ref(&references),
-        "nothing changed, so nobody waits"
+        "nothing changed, so nothing waits"
     );
 
     world.stub.put(&cm("a"), "2");
@@ -177,7 +177,7 @@ fn c4_3_references_are_asked_for_and_then_what_is_required_each_once() {
 fn c4_2_what_cannot_be_known_is_asked_for_once_and_tolerance_says_whether_it_holds_up_the_others() {
     let shallow =
         Lookup::Found(Found::version(ConfigVersion { uid: "u".into(), resource_version: "1".into() }));
-    // What is said of one reference, and whether it stays so until somebody does something about it.
+    // The answer for one reference, and whether it stays so until an administrator acts.
     let cases: [(Said, bool); 7] = [
         (None, false),
         (Some(Ok(shallow)), false),

@@ -9,6 +9,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use k8s_openapi::ByteString;
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_core::dialect::{self, Effect};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
@@ -115,9 +116,8 @@ impl Webhook {
 
 fn is_opted_in(workload: &Value) -> bool {
     let annotations = &workload["metadata"]["annotations"];
-    ["configmaps", "secrets"]
-        .iter()
-        .any(|list| !annotations[format!("pod-reloader.cs.sap.com/{list}")].is_null())
+    let mut keys = dialect::ALL.iter().flat_map(|dialect| dialect.keys());
+    keys.any(|key| matches!(key.effect, Effect::OptsIn(_)) && !annotations[key.name].is_null())
 }
 
 fn review(admission: &Admission) -> Value {
