@@ -62,9 +62,11 @@ pub fn config_hash(workload: &DynamicObject) -> Option<String> {
 
 /// Where the pod template is; items of a list, which do not say their kind, are taken for `apps/v1`'s.
 fn template_path(workload: &DynamicObject) -> &'static [&'static str] {
-    let name = workload.types.as_ref().map(|types| types.kind.as_str());
-    let kind = BUILT_IN.into_iter().find(|kind| Some(kind.kind) == name);
-    kind.unwrap_or(apps::DEPLOYMENT).template
+    let types = workload.types.as_ref();
+    let is_it = |kind: &KindRef| {
+        types.is_some_and(|types| types.kind == kind.kind && types.api_version == kind.api_version())
+    };
+    BUILT_IN.into_iter().find(is_it).unwrap_or(apps::DEPLOYMENT).template
 }
 
 fn pod_template_mut(workload: &mut DynamicObject) -> &mut Value {

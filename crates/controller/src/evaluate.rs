@@ -19,10 +19,10 @@ use crate::sources::{Memory, Shared, first_seen};
 const TOLERANT_AFTER: u32 = 4;
 
 /// What an evaluation from memory finds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum FromMemory {
-    /// The annotations are right, or nothing can be done now.
-    Done,
+    /// All is right, or nothing can be done now; with what was seen of config objects.
+    Done(Vec<Learned>),
     /// A reload is due, once the references have settled.
     SettleUntil(Instant),
     /// The API server has to be asked.
@@ -33,11 +33,11 @@ impl Reconciler {
     /// Evaluates a workload without a request.
     pub(crate) fn evaluate_from_memory(&self, snapshot: &Snapshot) -> FromMemory {
         // Without the key nothing is decided; when it comes, every workload is reconciled again.
-        let Some(key) = self.key.get() else { return FromMemory::Done };
+        let Some(key) = self.key.get() else { return FromMemory::Done(vec![]) };
         let view = &snapshot.view;
         self.warn_of_lists(view);
         if self.rivals.is_contested(&view.workload_ref.namespace, Instant::now()) {
-            return FromMemory::Done;
+            return FromMemory::Done(vec![]);
         }
         let first_seen = first_seen(snapshot);
         let input = self.input(&key, view, &first_seen);
@@ -46,23 +46,25 @@ impl Reconciler {
         let Some(evaluation) = evaluate(&input, &memory, Tolerance::None).now_or_never() else {
             return FromMemory::Ask;
         };
-        let verdict = evaluation.decision.verdict;
+        let verdict = &evaluation.decision.verdict;
         let (target, _) = verdict.target(input.namespace, input.baseline).fitted_to(&view.workload);
+        // The webhook remembers what it reads in the same place: the index may hear of content here first.
+        let done = || FromMemory::Done(learned(view, &key, &evaluation));
         match verdict {
             // There is no room to record it, and that was reported.
-            Verdict::Observe(_) if target.is_met_by(&view.workload) => FromMemory::Done,
+            Verdict::Observe(_) if target.is_met_by(&view.workload) => done(),
             Verdict::Keep if view.workload.sap_trigger.is_none() => {
                 self.all_is_right(view);
-                FromMemory::Done
+                done()
             }
             Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
                 FromMemory::SettleUntil(snapshot.settled_at)
             }
             // That was found out from live reads, and nothing has changed since.
             Verdict::Defer { missing, causes }
-                if self.facts.is_active(&view.workload_ref, &Fact::deferred(&missing, &causes)) =>
+                if self.facts.is_active(&view.workload_ref, &Fact::deferred(missing, causes)) =>
             {
-                FromMemory::Done
+                done()
             }
             _ => FromMemory::Ask,
         }

@@ -102,10 +102,12 @@ pub(crate) struct Index {
     compares_content: bool,
     /// Objects that are referred to: how many at most, and how many are charged to each namespace now. That is the
     /// namespace of the workload that referred to it first, wherever the object lies: users who may write workloads in
-    /// one namespace can take no more than a third of the memory that there is for them, and none of another's third.
+    /// one namespace can take no more than a third of the memory that there is for them, whatever they refer to.
     max_objects: usize,
     objects_of: HashMap<Arc<str>, usize>,
     workloads: HashMap<WorkloadRef, WorkloadEntry>,
+    /// How many there are in each namespace.
+    workloads_of: HashMap<Arc<str>, usize>,
     objects: HashMap<ConfigRef, ObjectEntry>,
     /// What a relist under way has not listed yet; what is left at its end has been deleted.
     unlisted_workloads: HashMap<Coverage<KindRef>, HashSet<WorkloadRef>>,
@@ -120,6 +122,7 @@ impl Index {
             max_objects,
             objects_of: HashMap::new(),
             workloads: HashMap::new(),
+            workloads_of: HashMap::new(),
             objects: HashMap::new(),
             unlisted_workloads: HashMap::new(),
             unlisted_objects: HashMap::new(),
@@ -134,9 +137,9 @@ impl Index {
         self.objects.len()
     }
 
-    /// In how many namespaces workloads refer to something.
+    /// In how many namespaces there are workloads of ours.
     pub(crate) fn namespace_count(&self) -> usize {
-        self.objects_of.len()
+        self.workloads_of.len()
     }
 
     pub(crate) fn workloads(&self) -> impl Iterator<Item = &WorkloadRef> {
@@ -163,25 +166,21 @@ impl Index {
             return (Applied::NoRoom, self.delete_workload(workload_ref));
         }
         let mut has_new = false;
-        let namespace = self.shared_name(&workload_ref.namespace);
         for (object, is_listed) in &after {
             let entry = self.objects.entry(object.clone()).or_insert_with(|| {
                 has_new |= *is_listed;
-                *self.objects_of.entry(namespace.clone()).or_default() += 1;
-                ObjectEntry::new(now, namespace.clone())
+                ObjectEntry::new(now, charge(&mut self.objects_of, &workload_ref.namespace))
             });
             entry.users.insert(id.clone(), *is_listed);
         }
         let dropped = before.into_iter().filter(|(object, _)| !after.contains_key(object));
         let orphans = self.release(workload_ref, dropped.map(|(object, _)| object).collect());
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
-        self.workloads.insert(workload_ref.clone(), WorkloadEntry { id, view, unsettled_since });
+        let entry = WorkloadEntry { id, view, unsettled_since };
+        if self.workloads.insert(workload_ref.clone(), entry).is_none() {
+            charge(&mut self.workloads_of, &workload_ref.namespace);
+        }
         (Applied::Managed, orphans)
-    }
-
-    /// The name of a namespace, from the one copy that its objects share.
-    fn shared_name(&self, namespace: &str) -> Arc<str> {
-        self.objects_of.get_key_value(namespace).map_or_else(|| namespace.into(), |(name, _)| name.clone())
     }
 
     fn has_room<'a>(&self, namespace: &str, objects: impl Iterator<Item = &'a ConfigRef>) -> bool {
@@ -201,6 +200,7 @@ impl Index {
     /// A workload is gone, or no longer ours. Returns the objects that nothing refers to any more.
     pub(crate) fn delete_workload(&mut self, workload: &WorkloadRef) -> Vec<ConfigRef> {
         let Some(entry) = self.workloads.remove(workload) else { return vec![] };
+        uncharge(&mut self.workloads_of, &workload.namespace);
         let objects = interests(&entry.view).into_keys().collect();
         self.release(workload, objects)
     }
@@ -212,15 +212,17 @@ impl Index {
             entry.users.remove(workload);
             entry.unrecorded_by.remove(workload);
             if entry.users.is_empty() {
-                let charged_to = entry.charged_to.clone();
+                uncharge(&mut self.objects_of, &entry.charged_to);
                 self.objects.remove(&object);
-                if let Some(count) = self.objects_of.get_mut(&charged_to) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.objects_of.remove(&charged_to);
-                    }
-                }
                 orphans.push(object);
+            } else if *workload.namespace == *entry.charged_to {
+                // Who is left takes over, once the namespace has no user of it any more.
+                let mut users = entry.users.keys().map(|user| user.namespace.as_str());
+                let has_other = users.clone().any(|namespace| *namespace == *workload.namespace);
+                if let Some(payer) = users.next().filter(|_| !has_other) {
+                    let payer = charge(&mut self.objects_of, payer);
+                    uncharge(&mut self.objects_of, &std::mem::replace(&mut entry.charged_to, payer));
+                }
             }
         }
         orphans
@@ -286,6 +288,24 @@ impl Index {
         match entry.unsettled_since {
             Some(since) => quiet.min(since + window * MAX_WINDOWS),
             None => quiet,
+        }
+    }
+}
+
+/// Counts one more for a namespace. Returns its name, of which there is one copy.
+fn charge(objects_of: &mut HashMap<Arc<str>, usize>, namespace: &str) -> Arc<str> {
+    let name =
+        objects_of.get_key_value(namespace).map_or_else(|| namespace.into(), |(name, _)| Arc::clone(name));
+    *objects_of.entry(name.clone()).or_default() += 1;
+    name
+}
+
+/// Counts one less for a namespace.
+fn uncharge(objects_of: &mut HashMap<Arc<str>, usize>, namespace: &str) {
+    if let Some(count) = objects_of.get_mut(namespace) {
+        *count -= 1;
+        if *count == 0 {
+            objects_of.remove(namespace);
         }
     }
 }

@@ -14,13 +14,15 @@ pub(crate) fn by_version(
     observed: Option<&Observed>,
 ) -> Verdict {
     let Input { namespace, references, .. } = input;
+    if references.listed().next().is_none() && !references.objects().is_empty() {
+        // What is only followed neither sets nor changes it.
+        return Verdict::Keep;
+    }
     let Some(hash) = sap::version_hash(namespace, references.listed(), known) else {
         return Verdict::Undecided(references.listed().cloned().collect());
     };
     let observed = observed.filter(|observed| observed.is_comparable(input.key));
     let mut causes = match (input.baseline.hash, observed) {
-        // That hash covers what is listed, as SAP's does: what is only followed neither sets nor changes it.
-        (None, _) if facts.lists_nothing() => vec![],
         (None, _) => vec![Cause::NoHash],
         (Some(present), None) if hash == *present => vec![],
         (Some(present), None) if is_as_written(input, known, present) => match input.context {

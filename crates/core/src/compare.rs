@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cause::{Cause, Missing};
-use crate::decide::{Input, OrLacking, Verdict};
+use crate::config_hash::HashMode;
+use crate::decide::{Context, Input, OrLacking, Verdict};
 use crate::dialect;
 use crate::digest::Digest;
 use crate::lookup::{Depth, Lookup, Lookups, Query};
@@ -49,7 +50,11 @@ impl<'a> Facts<'a> {
         observed: Option<&Observed>,
         needs_content: bool,
     ) -> OrLacking<Self> {
-        let references = input.references.all();
+        let mut references = input.references.all();
+        if input.mode == HashMode::Version {
+            // That hash covers what is listed, as SAP's does.
+            references.retain(|_, reference| reference.origin == Origin::Listed);
+        }
         let lacking = lacking(input, known, &references, observed.filter(|_| needs_content), needs_content);
         if !lacking.is_empty() {
             return Err(lacking);
@@ -210,8 +215,13 @@ impl<'a> Facts<'a> {
         for (&object, reference) in &self.references {
             let (record, cause) = match observed.records.get(object) {
                 Some(before) => self.compare_one(reference, before, is_comparable),
-                // Nothing says what its pods run with, and nobody asked for a reload: it is recorded once it can be.
-                None if reference.origin == Origin::Followed && self.unknown.contains(object) => continue,
+                // Nobody asked for a reload, so it is recorded once it can be read. A rollout records that it could not.
+                None if self.input.context == Context::Steady
+                    && reference.origin == Origin::Followed
+                    && self.unknown.contains(object) =>
+                {
+                    continue;
+                }
                 None => self.new_one(reference),
             };
             records.insert(object.clone(), record);

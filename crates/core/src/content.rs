@@ -126,6 +126,8 @@ fn prefix(name: &str) -> u64 {
 pub struct ContentSummary {
     /// The sum of all of it, or of the chosen keys.
     pub sum: ContentSum,
+    /// The sum of all of it, whichever keys are chosen.
+    pub whole: ContentSum,
     /// Which keys it has.
     pub keys: KeyNames,
 }
@@ -165,7 +167,9 @@ impl ContentSummary {
     fn of(content: &Content<'_>, keys: &Keys) -> Self {
         let maps = [&content.data, &content.binary_data].into_iter().flatten();
         let names = KeyNames::of(maps.flat_map(|map| map.keys().map(|name| &*name.0)));
-        Self { sum: ContentSum::of(content, keys), keys: names }
+        let whole = ContentSum::of(content, &Keys::All);
+        let sum = if *keys == Keys::All { whole.clone() } else { ContentSum::of(content, keys) };
+        Self { sum, whole, keys: names }
     }
 }
 

@@ -72,13 +72,33 @@ fn c3_15_where_nothing_can_be_read_nothing_is_recorded() {
 }
 
 #[test]
+fn c3_15_a_rollout_records_that_it_was_not_read_so_that_it_counts_as_other_content_when_it_can_be() {
+    let (a, lost) = (cm("a"), cm("lost"));
+    let mut world = world(&[&a]);
+    world.expect_record_only();
+    world = world.with(&lost, "1");
+    world.references = following(&[&a, &lost]);
+    world.cut_off(&lost);
+    world.tolerates_unknown = true;
+    world.put(&a, "2");
+    world.expect_one_reload(Rollout, &[Changed(a)]);
+    world.reconnect(&lost);
+    world.expect_one_reload(Steady, &[Changed(lost)]);
+}
+
+#[test]
 fn c2_4_saps_value_covers_what_is_listed_and_what_is_only_followed_neither_sets_nor_changes_it() {
     let a = cm("a");
-    let mut world = world(&[&a]);
-    world.mode = HashMode::Version;
-    for context in [Steady, Rollout] {
-        assert_eq!(world.ask(context).verdict, Verdict::Keep);
+    for hash in [None, Some("h".to_owned())] {
+        let mut world = world(&[&a]);
+        world.mode = HashMode::Version;
+        world.hash = hash;
+        for context in [Steady, Rollout] {
+            assert_eq!(world.ask(context).verdict, Verdict::Keep);
+        }
+        world.put(&a, "2");
+        assert_eq!(world.ask(Steady).verdict, Verdict::Keep);
+        world.cut_off(&a);
+        assert_eq!(world.ask(Steady).verdict, Verdict::Keep);
     }
-    world.put(&a, "2");
-    assert_eq!(world.ask(Steady).verdict, Verdict::Keep);
 }

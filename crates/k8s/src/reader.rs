@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
+use pod_reloader_core::content::ContentSum;
 use pod_reloader_core::digest::{Digest, DigestKey};
 use pod_reloader_core::lookup::{ConfigVersion, Depth, Found, KnownDigest, Lookup, Query};
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
@@ -223,17 +224,26 @@ impl ConfigReader {
         };
         self.metrics.count_lookup("content");
         let ConfigContent { version, summary } = content;
-        let of_former = |former: &DigestKey| (former.shared_id(), Digest::of(former, object, &summary.sum));
-        let remembered = Remembered {
-            digest: Digest::of(key, object, &summary.sum),
-            former: key.former().iter().map(of_former).collect(),
-            keys: Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES),
-            version,
-            json_bytes,
+        let names = Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES);
+        let remembered = |sum: &ContentSum| {
+            let of_former = |former: &DigestKey| (former.shared_id(), Digest::of(former, object, sum));
+            Remembered {
+                digest: Digest::of(key, object, sum),
+                former: key.former().iter().map(of_former).collect(),
+                keys: names.clone(),
+                version: version.clone(),
+                json_bytes,
+            }
         };
-        let found = found(key, keys, &remembered);
+        let mut found = found(key, keys, &remembered(&summary.sum));
         let mut memory = self.memory();
-        memory.put(key.id(), selection, remembered);
+        memory.put(key.id(), selection, remembered(&summary.sum));
+        if *keys != Keys::All {
+            // Whether an object changed is compared over all of it, whoever follows which keys.
+            let whole = remembered(&summary.whole);
+            found.digests.extend(self::found(key, &Keys::All, &whole).digests);
+            memory.put(key.id(), &Selection { object: object.clone(), keys: Keys::All }, whole);
+        }
         self.metrics.set_digest_bytes(memory.bytes());
         Ok(Lookup::Found(found))
     }
@@ -247,9 +257,16 @@ impl ConfigReader {
         keys: &Keys,
         version: &ConfigVersion,
     ) -> Option<Found> {
-        let selection = Selection { object: object.clone(), keys: keys.clone() };
-        let remembered = self.recall(key, &selection)?;
-        (remembered.version == *version).then(|| found(key, keys, &remembered))
+        let recall = |keys: &Keys| {
+            let selection = Selection { object: object.clone(), keys: keys.clone() };
+            let remembered = self.recall(key, &selection).filter(|it| it.version == *version)?;
+            Some(found(key, keys, &remembered))
+        };
+        let mut found = recall(keys)?;
+        if *keys != Keys::All {
+            found.digests.extend(recall(&Keys::All).into_iter().flat_map(|whole| whole.digests));
+        }
+        Some(found)
     }
 
     /// One object by a list with its name: it is none of ours, so it is not read by itself.

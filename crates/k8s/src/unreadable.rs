@@ -84,7 +84,7 @@ impl fmt::Display for Unreadable {
             Self::NoRoom => f.write_str("no memory free for it"),
             Self::Malformed => f.write_str("not a config object"),
             Self::OperatorsOwn => f.write_str("the operator's own"),
-            Self::Unanswered => f.write_str("it changes from read to read"),
+            Self::Unanswered => f.write_str("no usable answer"),
         }
     }
 }

@@ -145,14 +145,14 @@ impl Admitter {
         }
         let decision = evaluation.decision;
         if let Verdict::Undecided(objects) = &decision.verdict {
-            let warning = warning::unreadable(objects.len(), &evaluation.reads);
+            let warning = warning::unreadable(objects, &evaluation.reads);
             let mut answer = Answer::keep(baseline, Outcome::Undecided, Some(warning));
             answer.warnings.extend(warning::missing(&new.references, &evaluation.reads.lookups));
             return answer;
         }
         let mut warnings = vec![];
         if !decision.unknown.is_empty() {
-            warnings.push(warning::not_covered(decision.unknown.len(), &evaluation.reads));
+            warnings.push(warning::not_covered(&decision.unknown, &evaluation.reads));
         }
         warnings.extend(warning::missing(&new.references, &evaluation.reads.lookups));
         Answer {

@@ -60,17 +60,23 @@ pub(crate) fn left_to_reconciler(why: &str) -> String {
 }
 
 /// A decision that could not be made, since some references could not be read.
-pub(crate) fn unreadable(count: usize, reads: &Reads) -> String {
-    left_to_reconciler(&format!("{count} reference(s) could not be read{}", example(reads)))
+pub(crate) fn unreadable(objects: &[ConfigRef], reads: &Reads) -> String {
+    let count = objects.len();
+    left_to_reconciler(&format!("{count} reference(s) could not be read{}", example(objects, reads)))
 }
 
 /// References that a decision was made without.
-pub(crate) fn not_covered(count: usize, reads: &Reads) -> String {
-    format!("pod-reloader: {count} reference(s) cannot be read and are not followed{}", example(reads))
+pub(crate) fn not_covered(objects: &[ConfigRef], reads: &Reads) -> String {
+    let count = objects.len();
+    format!(
+        "pod-reloader: {count} reference(s) cannot be read and are not followed{}",
+        example(objects, reads)
+    )
 }
 
-fn example(reads: &Reads) -> String {
-    let example = reads.unreadable().next();
+/// The first of these, and why; other objects, of which only existence was asked, may be unreadable as well.
+fn example(objects: &[ConfigRef], reads: &Reads) -> String {
+    let example = reads.unreadable().find(|(object, _)| objects.contains(object));
     example.map_or_else(String::new, |(object, why)| format!(" ({}: {why})", short(object)))
 }
 
@@ -138,11 +144,12 @@ mod tests {
         let known: Lookups =
             references.objects().into_iter().map(|object| (object.clone(), Lookup::Absent)).collect();
         let mut reads = Reads::default();
-        reads.add(ConfigRef::configmap("shop", long(1)), Err(Unreadable::NoRoom));
+        let unreadable_one = ConfigRef::configmap("shop", long(1));
+        reads.add(unreadable_one.clone(), Err(Unreadable::NoRoom));
         let mut warnings = missing(&references, &known);
         warnings.extend(bad_names(&references));
         assert_eq!(warnings.len(), 12);
-        warnings.push(unreadable(1000, &reads));
+        warnings.push(unreadable(&vec![unreadable_one; 1000], &reads));
         for warning in warnings {
             assert!(warning.len() <= 160, "{}: {warning}", warning.len());
         }

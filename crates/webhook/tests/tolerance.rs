@@ -27,6 +27,14 @@ async fn c4_2_a_forbidden_reference_does_not_make_a_failing_question_about_anoth
         let mut new = old.clone();
         new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
         let admitted = webhook.review(&review("UPDATE", &new, Some(&old))).await;
+        if has_forbidden {
+            let warnings = admitted.warnings.join("\n");
+            assert!(warnings.contains("1 reference(s) cannot be read and are not followed"), "{warnings}");
+            assert!(
+                warnings.contains("configmap/private: forbidden") && !warnings.contains("needed"),
+                "{warnings}"
+            );
+        }
         assert!(
             admitted.is_patched,
             "with a forbidden reference: {has_forbidden}: the rollout does not carry the change of `a`: {:?}",

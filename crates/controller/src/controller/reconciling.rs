@@ -35,7 +35,10 @@ impl Controller {
             return;
         };
         match self.reconciler.evaluate_from_memory(&snapshot) {
-            FromMemory::Done => {
+            FromMemory::Done(learned) => {
+                for learned in learned {
+                    self.learn(learned);
+                }
                 self.index.settled(workload, now);
                 self.queue.done(workload, None);
             }
@@ -170,6 +173,13 @@ impl Reconciler {
 }
 
 impl Controller {
+    fn learn(&mut self, learned: Learned) {
+        match learned {
+            Learned::Read(object, presence, digest) => self.index.learn(&object, presence, digest),
+            Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
+        }
+    }
+
     /// The end: what was found is put into the index, and the queue gets the time to go on.
     pub(super) fn finish_reconcile(&mut self, view: &Arc<View>, began: Instant, report: Report) {
         let workload = view.workload_ref.clone();
@@ -181,15 +191,15 @@ impl Controller {
         }
         // After the workload, whose references may have changed.
         for learned in report.learned {
-            match learned {
-                Learned::Read(object, presence, digest) => {
-                    let is_there = matches!(presence, Presence::Version(_));
-                    self.index.learn(&object, presence, digest);
-                    if is_there && report.outcome == Outcome::Done {
-                        self.index.recorded(&object, &workload);
-                    }
+            let recorded = match &learned {
+                Learned::Read(object, Presence::Version(_), _) if report.outcome == Outcome::Done => {
+                    Some(object.clone())
                 }
-                Learned::NotStartable(object, version) => self.index.not_startable(&object, &version),
+                _ => None,
+            };
+            self.learn(learned);
+            if let Some(object) = recorded {
+                self.index.recorded(&object, &workload);
             }
         }
         match report.outcome {

@@ -64,6 +64,10 @@ impl Index {
         if before.as_ref() == Some(presence) {
             return Affected::default();
         }
+        if before == Some(Presence::Absent) || *presence == Presence::Absent {
+            // Another object of the same name: some of its users may have seen it by now, and some not.
+            entry.digest = None;
+        }
         if let Presence::Version(version) = presence {
             if before == Some(Presence::Absent) {
                 if entry.unrecorded_by.is_empty() {
@@ -156,10 +160,11 @@ impl Index {
             }
         }
         // The digest is what all workloads that list it have seen. After a read that is ahead of the watches, or of a
-        // comparison, one of them has seen other content: whatever the watches report next is new to some of them.
+        // comparison, one of them has seen other content: whatever the watches report next is new to some of them. The
+        // same where a read does not say what the whole object holds.
         let is_reported = entry.presence.as_ref().is_none_or(|reported| *reported == presence);
         if entry.uncompared_since.is_none() && is_reported {
-            entry.digest = digest.or(entry.digest);
+            entry.digest = digest;
         } else if digest != entry.digest {
             entry.digest = None;
         }

@@ -351,4 +351,27 @@ fn c5_2_a_namespace_cannot_take_the_room_of_another_by_references_into_it() {
     let (second, _) = index.apply_workload(&of("greedy", "b"), following(&["d", "e", "f"]), now);
     let (of_victim, _) = index.apply_workload(&of("victim", "w"), following(&["own"]), now);
     assert_eq!((first, second, of_victim), (Applied::Managed, Applied::NoRoom, Applied::Managed));
+    // What others go on using is charged to them.
+    let (shared, _) = index.apply_workload(&of("victim", "x"), following(&["a", "b"]), now);
+    index.delete_workload(&of("greedy", "a"));
+    let (again, _) = index.apply_workload(&of("greedy", "b"), following(&["d", "e", "f"]), now);
+    let (fourth, _) = index.apply_workload(&of("victim", "y"), following(&["c"]), now);
+    assert_eq!((shared, again, fourth), (Applied::Managed, Applied::Managed, Applied::NoRoom));
+    assert_eq!(index.namespace_count(), 2);
+    for (namespace, name) in [("greedy", "b"), ("victim", "w"), ("victim", "x")] {
+        index.delete_workload(&of(namespace, name));
+    }
+    assert_eq!((index.namespace_count(), index.object_count()), (0, 0));
+    let (room, _) = index.apply_workload(&of("victim", "y"), following(&["c", "d", "e"]), now);
+    assert_eq!(room, Applied::Managed, "nothing is charged any more");
+}
+
+/// One of its users can have seen what it held meanwhile, by the webhook, without any read of the reconciler's.
+#[test]
+fn c3_10_content_that_is_back_after_the_object_was_gone_is_news() {
+    let (mut index, now) = settled();
+    index.apply_object(&configmap("x"), &Presence::Absent, now);
+    index.apply_object(&configmap("x"), &version("2"), now);
+    index.settled(&workload("a"), now);
+    assert_eq!(change(&mut index, "x", "3", 0, now), [workload("a")]);
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use http::Request;
 use pod_reloader_stub_api::{Fault, FaultRule, RequestKind, StubApi, objects};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::replica::{Options, Replica};
+use crate::support::webhook::Webhook;
 use crate::support::{in_paused_time, paint, revisions, server, shop, thinned};
 
 fn label(stub: &StubApi, serial: usize) {
@@ -202,4 +204,50 @@ fn c3_13_what_one_workload_recorded_another_may_not_have() {
             assert_eq!(stub.revisions("deployments", "shop", name), before + 1, "{name}");
         }
     });
+}
+
+/// The owner's rollout carries other content, which the webhook reads and remembers before the reconciler compares it.
+/// Then it is taken back: pods that run with it have to follow, although the reconciler never read anything else.
+#[test]
+fn c3_3_content_that_only_the_webhook_saw_and_that_is_taken_back_is_a_change() {
+    let mut lost = vec![];
+    for is_recreated in [false, true] {
+        for gap in [0_u64, 10, 30, 60, 100, 200, 300, 1000, 5000] {
+            let made = in_paused_time(async {
+                let stub = server(gap);
+                shop(&stub, "shop", 1);
+                let replica = Replica::start(&stub, Options::new("replica"));
+                sleep(Duration::from_secs(5)).await;
+                Webhook::of(&replica).install(&stub);
+                sleep(Duration::from_secs(30)).await;
+                let before = revisions(&stub, "shop");
+                // What is written all the time is compared a few times a second.
+                for serial in 0..5 {
+                    stub.edit("configmaps", "shop", "settings", |it| {
+                        it["metadata"]["annotations"] = json!({"serial": serial.to_string()});
+                    });
+                    sleep(Duration::from_millis(30)).await;
+                }
+                if is_recreated {
+                    stub.delete("configmaps", "shop", "settings");
+                    stub.put(objects::config_map("shop", "settings", &[("colour", "green")]));
+                }
+                paint(&stub, "shop", "blue");
+                let rollout = json!({"spec": {"template": {"metadata": {"annotations": {"rollout": "1"}}}}});
+                let request =
+                    Request::patch("/apis/apps/v1/namespaces/shop/deployments/web?fieldManager=kubectl")
+                        .header("content-type", "application/merge-patch+json")
+                        .body(rollout.to_string().into_bytes());
+                stub.client_of("user:ann").request::<Value>(request.unwrap()).await.unwrap();
+                sleep(Duration::from_millis(gap)).await;
+                paint(&stub, "shop", "red");
+                sleep(Duration::from_mins(2)).await;
+                revisions(&stub, "shop") - before
+            });
+            if made != 2 {
+                lost.push(format!("recreated: {is_recreated}, gap {gap}: {made} revisions"));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
 }

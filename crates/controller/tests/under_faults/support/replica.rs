@@ -66,6 +66,7 @@ pub(crate) struct Replica {
     pub(crate) budget: Budget,
     pub(crate) health: WatchHealth,
     pub(crate) key: KeyReader,
+    pub(crate) reader: Arc<ConfigReader>,
     registry: Registry,
     leads: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -93,9 +94,10 @@ impl Replica {
         let reader = ConfigReader::new(client.clone(), budget.clone(), api_metrics.clone());
         let reader = if scope.secrets { reader } else { reader.without_secrets() };
         let own = ["pod-reloader-key"].map(|name| ConfigRef::secret(key_namespace, name));
+        let reader = Arc::new(reader.keeping(own));
         let settings = Settings {
             client,
-            reader: Arc::new(reader.keeping(own)),
+            reader: reader.clone(),
             budget: budget.clone(),
             key: key.clone(),
             mode: HashMode::Content,
@@ -119,7 +121,7 @@ impl Replica {
             tasks.push(spawn(leader::run(election, sender, stop.clone())));
         }
         tasks.push(spawn(reconcile_while_leading(settings, leads.clone(), stop.clone())));
-        Self { budget, health, key, registry, leads, stop, tasks, _keepers: keepers }
+        Self { budget, health, key, reader, registry, leads, stop, tasks, _keepers: keepers }
     }
 
     pub(crate) fn leads(&self) -> bool {

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use super::replica::client;
+use super::replica::{Replica, client};
 
 pub(crate) const HASH: &str = "pod-reloader.cs.sap.com/config-hash";
 
@@ -69,9 +69,20 @@ impl Webhook {
         let reader = ConfigReader::new(client(stub, name), budget.clone(), api_metrics);
         let reader = if scope.secrets { reader } else { reader.without_secrets() };
         let own = ConfigRef::secret("pod-reloader", "pod-reloader-key");
+        Self::over(Arc::new(reader.keeping([own])), key, scope, budget)
+    }
+
+    /// The webhook of that replica, which remembers in the same place what it reads.
+    pub(crate) fn of(replica: &Replica) -> Self {
+        let Replica { reader, key, budget, .. } = replica;
+        Self::over(reader.clone(), key.clone(), Scope::default(), budget.clone())
+    }
+
+    fn over(reader: Arc<ConfigReader>, key: KeyReader, scope: Scope, budget: Budget) -> Self {
+        let mut registry = Registry::default();
         let admitter = Admitter {
             turns: Turns::default(),
-            reader: Arc::new(reader.keeping([own])),
+            reader,
             key,
             own_user: watch::channel(Some(OPERATOR_USER.to_owned())).1,
             mode: HashMode::Content,
