@@ -13,7 +13,7 @@ set -euo pipefail
 auditable_version=0.7.7
 
 # Elsewhere there is no image, but there is a demonstration.
-if [ $# = 0 ] && ! (machine_architecture) 2>/dev/null; then
+if [ $# = 0 ] && ! (machine_architecture) >/dev/null 2>&1; then
     echo "a static, reproducible binary takes Linux on amd64 or arm64; this one is for this machine only"
     cd "$root"
     exec "$cargo" build --release --locked --package pod-reloader

@@ -7,6 +7,7 @@
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) }}
 {{- fail "leaderElection.enabled must be true with more than one replica: all of them would reconcile" }}
 {{- end }}
+{{- include "pod-reloader.validateDurations" . }}
 {{- include "pod-reloader.validateShutdown" . }}
 {{- include "pod-reloader.validateAccount" . }}
 {{- include "pod-reloader.validateWebhook" . }}
@@ -40,13 +41,29 @@
 {{- end }}
 {{- end }}
 
-{{- define "pod-reloader.validateShutdown" -}}
-{{- $delay := 0.0 }}
+{{/* How many seconds a duration is. */}}
+{{- define "pod-reloader.seconds" -}}
+{{- $seconds := 0.0 }}
 {{- $units := dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0 }}
-{{- range regexFindAll "[0-9.]+[a-zµ]+" (default "" .Values.shutdownDelay) -1 }}
+{{- range regexFindAll "[0-9.]+[a-zµ]+" (default "" .) -1 }}
 {{- $unit := regexFind "[a-zµ]+$" . }}
-{{- $delay = addf $delay (mulf (trimSuffix $unit . | float64) (index $units $unit)) }}
+{{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) (index $units $unit)) }}
 {{- end }}
+{{- $seconds }}
+{{- end }}
+
+{{/* The most that the operator takes for its flags. */}}
+{{- define "pod-reloader.validateDurations" -}}
+{{- if gt (include "pod-reloader.seconds" .Values.settleWindow | float64) 3600.0 }}
+{{- fail (printf "settleWindow (%s) must be at most 1h" .Values.settleWindow) }}
+{{- end }}
+{{- if gt (include "pod-reloader.seconds" .Values.shutdownDelay | float64) 600.0 }}
+{{- fail (printf "shutdownDelay (%s) must be at most 10m" .Values.shutdownDelay) }}
+{{- end }}
+{{- end }}
+
+{{- define "pod-reloader.validateShutdown" -}}
+{{- $delay := include "pod-reloader.seconds" .Values.shutdownDelay | float64 }}
 {{- if ge $delay (float64 .Values.terminationGracePeriodSeconds) }}
 {{- fail (printf "terminationGracePeriodSeconds (%d) must be longer than shutdownDelay (%s): pods would be killed while they still answer" (int .Values.terminationGracePeriodSeconds) .Values.shutdownDelay) }}
 {{- end }}

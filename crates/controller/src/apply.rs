@@ -152,7 +152,7 @@ fn references(view: &View) -> Vec<String> {
 /// Names what changed. Where the annotations cannot tell, what the watches saw can.
 fn changes(causes: &[Cause], snapshot: &Snapshot) -> String {
     let seen: Vec<_> =
-        snapshot.references.iter().filter(|r| r.is_listed && r.is_recent).map(|r| &r.object).collect();
+        snapshot.references.iter().filter(|r| r.is_reference && r.is_recent).map(|r| &r.object).collect();
     let is_vague = causes.iter().all(|cause| *cause == Cause::Unwatched);
     if is_vague && !seen.is_empty() { format!("{} changed", join(seen)) } else { join(causes) }
 }

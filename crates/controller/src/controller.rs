@@ -37,7 +37,7 @@ mod reconciling;
 mod updates;
 
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
-/// budget is a fifth of the memory limit.
+/// budget is three sixteenths of the memory limit.
 const BUDGET_BYTES_PER_OBJECT: usize = 400;
 
 /// What the reconciler needs.

@@ -43,8 +43,8 @@ pub(crate) struct ReferenceState {
     pub(crate) object: ConfigRef,
     /// `None` while nothing was seen of it since it was first referred to.
     pub(crate) presence: Option<Presence>,
-    /// Whether it is on the workload's lists, or only required by its template.
-    pub(crate) is_listed: bool,
+    /// Whether it is a reference of the workload, or only required by its template.
+    pub(crate) is_reference: bool,
     /// Whether a change was seen that has not been reconciled yet.
     pub(crate) is_recent: bool,
     /// The version in which it was seen first since it was unknown or absent.
@@ -166,12 +166,12 @@ impl Index {
             return (Applied::NoRoom, self.delete_workload(workload_ref));
         }
         let mut has_new = false;
-        for (object, is_listed) in &after {
+        for (object, is_reference) in &after {
             let entry = self.objects.entry(object.clone()).or_insert_with(|| {
-                has_new |= *is_listed;
+                has_new |= *is_reference;
                 ObjectEntry::new(now, charge(&mut self.objects_of, &workload_ref.namespace))
             });
-            entry.users.insert(id.clone(), *is_listed);
+            entry.users.insert(id.clone(), *is_reference);
         }
         let dropped = before.into_iter().filter(|(object, _)| !after.contains_key(object));
         let orphans = self.release(workload_ref, dropped.map(|(object, _)| object).collect());
@@ -241,9 +241,9 @@ impl Index {
         let entry = self.workloads.get(workload)?;
         let mut references = vec![];
         let mut changed_at = None;
-        for (object, is_listed) in interests(&entry.view) {
+        for (object, is_reference) in interests(&entry.view) {
             let known = self.objects.get(&object)?;
-            if is_listed {
+            if is_reference {
                 changed_at = changed_at.max(known.changed_at);
             }
             let is_recent =
@@ -251,7 +251,7 @@ impl Index {
             references.push(ReferenceState {
                 object,
                 presence: known.presence.clone(),
-                is_listed,
+                is_reference,
                 is_recent,
                 first_seen: known.first_seen.clone(),
             });
@@ -310,11 +310,11 @@ fn uncharge(objects_of: &mut HashMap<Arc<str>, usize>, namespace: &str) {
     }
 }
 
-/// The objects that matter to a workload, and whether each is on its lists or only required by its template.
+/// The objects that matter to a workload, and whether each is a reference or only required by its template.
 fn interests(view: &View) -> BTreeMap<ConfigRef, bool> {
     let required = view.workload.template.uses.required().map(|object| (object.clone(), false));
-    let listed = view.workload.references.objects().into_iter().map(|object| (object.clone(), true));
-    required.chain(listed).collect()
+    let references = view.workload.references.objects().into_iter().map(|object| (object.clone(), true));
+    required.chain(references).collect()
 }
 
 mod object;

@@ -236,7 +236,10 @@ mod tests {
         assert_eq!(summary.keys, KeyNames::of(["b", "\u{e9}\"", "a", "a"]));
         let empty = ContentSummary::read(b"{}", &Keys::All).unwrap();
         assert!(!empty.keys.contains("") && empty.keys.bytes() == 0);
-        assert_eq!(format!("{summary:?}"), "ContentSummary { sum: ContentSum(..), keys: KeyNames(3) }");
+        assert_eq!(
+            format!("{summary:?}"),
+            "ContentSummary { sum: ContentSum(..), whole: ContentSum(..), keys: KeyNames(3) }"
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ async fn c4_2_a_forbidden_reference_does_not_make_a_failing_question_about_anoth
             let warnings = admitted.warnings.join("\n");
             assert!(warnings.contains("1 reference(s) cannot be read and are not followed"), "{warnings}");
             assert!(
-                warnings.contains("configmap/private: forbidden") && !warnings.contains("needed"),
+                warnings.contains("configmap private: forbidden") && !warnings.contains("needed"),
                 "{warnings}"
             );
         }

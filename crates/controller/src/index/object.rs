@@ -15,7 +15,7 @@ use super::{Affected, Index, Presence};
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
     pub(super) first_seen: Option<ConfigVersion>,
-    /// The workloads that list it and have not completed a reconcile since it appeared: they may not have recorded it,
+    /// The workloads that refer to it and have not completed a reconcile since it appeared: they may not have recorded it,
     /// even if it is gone by now.
     pub(super) unrecorded_by: HashSet<Arc<WorkloadRef>>,
     /// The digest of the content that was read last.
@@ -26,7 +26,7 @@ pub(super) struct ObjectEntry {
     pub(super) changed_at: Option<Instant>,
     /// When a version was seen whose content has not been compared yet.
     pub(super) uncompared_since: Option<Instant>,
-    /// The workloads that it matters to, and whether it is on their lists or only required by their templates.
+    /// The workloads that it matters to, and whether they refer to it, or only require it by their templates.
     pub(super) users: HashMap<Arc<WorkloadRef>, bool>,
     /// The namespace whose share of the index it takes.
     pub(super) charged_to: Arc<str>,
@@ -47,9 +47,9 @@ impl ObjectEntry {
         }
     }
 
-    /// Those that list it, or only require it; in an order that does not depend on the run.
-    pub(super) fn users(&self, listing: bool) -> Vec<WorkloadRef> {
-        let users = self.users.iter().filter(|(_, is_listed)| **is_listed == listing);
+    /// Those that refer to it, or only require it; in an order that does not depend on the run.
+    pub(super) fn users(&self, referring: bool) -> Vec<WorkloadRef> {
+        let users = self.users.iter().filter(|(_, is_reference)| **is_reference == referring);
         let mut users: Vec<_> = users.map(|(user, _)| WorkloadRef::clone(user)).collect();
         users.sort_unstable();
         users
@@ -73,8 +73,8 @@ impl Index {
                 if entry.unrecorded_by.is_empty() {
                     entry.first_seen = None;
                 }
-                let listing = entry.users.iter().filter(|(_, is_listed)| **is_listed);
-                entry.unrecorded_by.extend(listing.map(|(user, _)| user.clone()));
+                let referring = entry.users.iter().filter(|(_, is_reference)| **is_reference);
+                entry.unrecorded_by.extend(referring.map(|(user, _)| user.clone()));
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
         }
@@ -82,34 +82,34 @@ impl Index {
         if self.compares_content
             && matches!((&before, presence), (Some(Presence::Version(_)), Presence::Version(_)))
         {
-            let compare = entry.users.values().any(|is_listed| *is_listed);
+            let compare = entry.users.values().any(|is_reference| *is_reference);
             if compare {
                 entry.uncompared_since = Some(now);
             }
             return Affected { compare, ..Affected::default() };
         }
-        let (listing, requiring) = (entry.users(true), entry.users(false));
+        let (referring, requiring) = (entry.users(true), entry.users(false));
         match (before, presence) {
             // The first report of it. A read under way may have been earlier, so its users are reconciled again.
-            (None, _) => Affected { at_once: [listing, requiring].concat(), ..Affected::default() },
+            (None, _) => Affected { at_once: [referring, requiring].concat(), ..Affected::default() },
             // What pods can start with from now on has to be recorded before it changes again.
             (Some(Presence::Absent), _) => {
-                self.move_object(object, &listing, now);
-                Affected { at_once: [listing, requiring].concat(), ..Affected::default() }
+                self.move_object(object, &referring, now);
+                Affected { at_once: [referring, requiring].concat(), ..Affected::default() }
             }
             (Some(_), Presence::Absent) => {
-                self.move_object(object, &listing, now);
-                Affected { to_settle: listing, at_once: requiring, compare: false }
+                self.move_object(object, &referring, now);
+                Affected { to_settle: referring, at_once: requiring, compare: false }
             }
             (Some(Presence::Version(_)), _) => {
-                self.move_object(object, &listing, now);
-                Affected { to_settle: listing, ..Affected::default() }
+                self.move_object(object, &referring, now);
+                Affected { to_settle: referring, ..Affected::default() }
             }
         }
     }
 
     /// What a read found of the content of an object that was to be compared; `None` if it could not be read, or is
-    /// gone. Returns the workloads to reconcile once their references have settled: those that list it, if its content
+    /// gone. Returns the workloads to reconcile once their references have settled: those that refer to it, if its content
     /// is another (3.1), or may be.
     ///
     /// `is_behind` if a further version was seen while this one was read.
@@ -125,25 +125,25 @@ impl Index {
             entry.uncompared_since = None;
         }
         let before = std::mem::replace(&mut entry.digest, digest);
-        let listing = entry.users(true);
+        let referring = entry.users(true);
         if digest.is_some() && before == digest {
             // Workloads that waited for that answer need not wait as if the content had changed.
             let is_waiting = |user: &WorkloadRef| {
                 self.workloads.get(user).is_some_and(|workload| workload.unsettled_since.is_some())
             };
-            return listing.into_iter().filter(is_waiting).collect();
+            return referring.into_iter().filter(is_waiting).collect();
         }
-        self.move_object(object, &listing, seen_at);
-        listing
+        self.move_object(object, &referring, seen_at);
+        referring
     }
 
     /// The content of an object changed, appeared or was deleted.
-    fn move_object(&mut self, object: &ConfigRef, listing: &[WorkloadRef], at: Instant) {
+    fn move_object(&mut self, object: &ConfigRef, referring: &[WorkloadRef], at: Instant) {
         if let Some(entry) = self.objects.get_mut(object) {
             entry.moved_at = entry.moved_at.max(at);
             entry.changed_at = entry.changed_at.max(Some(at));
         }
-        for workload in listing {
+        for workload in referring {
             if let Some(entry) = self.workloads.get_mut(workload) {
                 entry.unsettled_since.get_or_insert(at);
             }
@@ -159,7 +159,7 @@ impl Index {
                 entry.first_seen = Some(version.clone());
             }
         }
-        // The digest is what all workloads that list it have seen. After a read that is ahead of the watches, or of a
+        // The digest is what all workloads that refer to it have seen. After a read that is ahead of the watches, or of a
         // comparison, one of them has seen other content: whatever the watches report next is new to some of them. The
         // same where a read does not say what the whole object holds.
         let is_reported = entry.presence.as_ref().is_none_or(|reported| *reported == presence);

@@ -91,7 +91,9 @@ fn c6_an_argument_that_is_no_subcommand_is_an_error_that_names_them() {
     ] {
         let error = Invocation::parse(command_line(args)).err().unwrap();
         assert_eq!(error.exit_code(), 2, "{args:?}");
-        assert!(error.to_string().contains("a subcommand (self-test)"), "{args:?}: {error}");
+        let names = SUBCOMMANDS.iter().map(|it| (it.define)().get_name().to_owned());
+        let names = names.collect::<Vec<_>>().join(", ");
+        assert!(error.to_string().contains(&format!("a subcommand ({names})")), "{args:?}: {error}");
     }
 }
 
@@ -106,4 +108,26 @@ fn c6_bad_values_of_a_subcommand_are_errors_as_well() {
         assert_eq!(error.exit_code(), 2, "{args:?}");
         assert!(error.to_string().contains(hint), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn c6_every_flag_and_subcommand_is_in_section_6_and_in_the_readme() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let behaviour = std::fs::read_to_string(format!("{root}/docs/behaviour.md")).unwrap();
+    let section = behaviour.split("\n## 6 ").nth(1).unwrap().split("\n## ").next().unwrap();
+    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let definition = definition();
+    let flags = definition.get_arguments().filter_map(|flag| flag.get_long());
+    // clap's own, and what SAP's flags were that are accepted and mean nothing.
+    let flags = flags.filter(|flag| !flag.starts_with("zap-"));
+    let missing: Vec<_> = flags
+        .map(|flag| format!("--{flag}"))
+        .chain(SUBCOMMANDS.iter().map(|it| (it.define)().get_name().to_owned()))
+        .flat_map(|word| {
+            [("section 6", section), ("README.md", &readme)].map(|(name, text)| (word.clone(), name, text))
+        })
+        .filter(|(word, _, text)| !text.contains(word.as_str()))
+        .map(|(word, name, _)| format!("{word} is not in {name}"))
+        .collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
