@@ -101,7 +101,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
     tracing::info!("the reconciler stopped");
 }
 
-/// Something that ran beside the controller is over.
+/// The result of a task that ran beside the controller.
 enum Done {
     Reconciled {
         /// What it began with.

@@ -122,7 +122,7 @@ impl Verdict {
     }
 }
 
-/// Something that was found out, or what it still lacks.
+/// A result, or the queries that have to be answered before there is one.
 pub(crate) type OrLacking<T> = Result<T, Vec<Query>>;
 
 impl Input<'_> {

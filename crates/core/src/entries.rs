@@ -9,8 +9,8 @@ pub struct Key {
     pub name: &'static str,
     /// Where it is.
     pub place: Place,
-    /// What it can do. The chart's conditions of the webhook are made of this, so it may promise more than is so, but never
-    /// less.
+    /// What it can do. The chart's conditions of the webhook are made of this: they may let through a write that is then
+    /// left alone, but must not keep one away that is not.
     pub effect: Effect,
 }
 

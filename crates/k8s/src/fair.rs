@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 /// Who a request is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Party<'a> {
-    /// What has a share: a namespace.
+    /// What has a share: a namespace, or an address where callers share something among them.
     pub key: &'a str,
-    /// On whose behalf: the address of the client that sent a review, empty for ourselves. Any client can send reviews,
-    /// about whatever namespaces, and must not hold up the users who work there.
+    /// On whose behalf, for the rounds: the address of the client that sent a review, empty for ourselves. Any client can
+    /// send reviews, about whatever namespaces, and must not hold up the users who work there. Where addresses share, it
+    /// is the namespace.
     pub caller: &'a str,
 }
 

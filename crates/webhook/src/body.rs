@@ -62,8 +62,8 @@ pub(crate) async fn receive(mut body: Body, budget: &Budget, caller: &Caller) ->
     }
     let mut pace = Pace::new(SMALL_RATE);
     let mut head = Head::default();
-    // As most reviews are. A slow one then waits with what its window holds anyway, and not with room that other
-    // requests need.
+    // Most reviews are as small as that. They are read before room is reserved: a slow one then holds what its window
+    // holds anyway, and not room that other requests need.
     let is_early = length.is_some_and(|length| length <= EARLY_BYTES);
     while is_early || !head.is_read() {
         match next_data(&mut body, &mut pace).await? {

@@ -1,7 +1,7 @@
 //! Where facts are published: the log, the metrics, Events.
 //!
-//! A sink is a file here and a line in [`Publisher::new`]. Nothing else logs, counts or writes Events of what happened
-//! to a workload.
+//! A sink is a file here and a line in [`Publisher::new`]. Nothing else counts, writes Events or logs (but
+//! for debugging) what happened to a workload.
 
 mod events;
 mod log;

@@ -25,8 +25,8 @@ pub trait Dialect: Sync {
     /// The annotations and labels that it reads.
     fn keys(&self) -> &'static [Key];
 
-    /// What a workload in that namespace asks for with the values it has of these keys, if its pod template uses that. It
-    /// sees no other entries, but may see those of other dialects.
+    /// What a workload in that namespace asks for with the values that it has of these keys; `uses` is what its pod template
+    /// names. `entries` may hold those of other dialects, too.
     fn select(&self, entries: &Entries, uses: &TemplateUses, namespace: &Arc<str>) -> Selection;
 
     /// Whether that hash on the pod template is one that this tool would have set for what is there now. It can be adopted

@@ -101,7 +101,7 @@ impl Connection {
     {
         let mut connection = std::pin::pin!(connection);
         let should_close = async {
-            // It would end before it began.
+            // A connection that is accepted during the shutdown is still served: only `now` and `leave` end it.
             if self.stop.soon.is_cancelled() {
                 tokio::select! {
                     () = self.stop.now.cancelled() => {}
