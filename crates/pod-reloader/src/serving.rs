@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use pod_reloader_serving::certificate::Certificates;
-use pod_reloader_serving::clients::ClientAuthority;
+use pod_reloader_serving::clients::{ClientAuthority, POLL};
 use pod_reloader_serving::metrics::Metrics;
 use pod_reloader_serving::server::Transport;
 use pod_reloader_serving::tls::ServerConfig;
@@ -32,7 +32,7 @@ pub(crate) async fn webhook_tls(
                 .await
                 .context("--webhook-client-ca")?;
             tracing::info!(file = %file.display(), ?names, "the webhook takes callers with a certificate only");
-            tasks.spawn("client CA", clients.clone().follow(stop.clone()));
+            tasks.spawn("client CA", clients.clone().follow(POLL, stop.clone()));
             Some(clients)
         }
     };

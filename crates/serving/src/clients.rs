@@ -25,8 +25,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::metrics::Metrics;
 use crate::provider::provider;
 
-/// Read by content and not by file events, which the kubelet's swap of a symbolic link does not raise.
-const POLL: Duration = Duration::from_secs(1);
+/// How often the file is read: by content and not by file events, which the kubelet's swap of a symbolic link does not
+/// raise.
+pub const POLL: Duration = Duration::from_secs(1);
 /// More than any bundle of CAs takes.
 const MAX_FILE: u64 = 1 << 20;
 /// What is quoted of the names that a certificate has.
@@ -85,13 +86,13 @@ impl ClientAuthority {
         Ok(Arc::new(Self { file, names, trusted: ArcSwap::from_pointee(trusted), metrics }))
     }
 
-    /// Follows the file until shutdown. An invalid one is reported once, and what was read before stays.
-    pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
+    /// Follows the file until shutdown, reading it as often as that ([`POLL`]). An invalid one is reported once, and what was read before stays.
+    pub async fn follow(self: Arc<Self>, every: Duration, shutdown: CancellationToken) {
         let mut refused: Option<Vec<u8>> = None;
         let mut reported: Option<String> = None;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(every) => {}
                 () = shutdown.cancelled() => return,
             }
             let error = match read(&self.file).await {

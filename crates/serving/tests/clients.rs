@@ -98,7 +98,7 @@ impl Server {
             Some((file, names)) => {
                 let names = names.iter().map(|name| (*name).to_owned()).collect();
                 let clients = ClientAuthority::load(file.into(), names, metrics.clone()).await.unwrap();
-                tokio::spawn(clients.clone().follow(stop.now.clone()));
+                tokio::spawn(clients.clone().follow(Duration::from_millis(100), stop.now.clone()));
                 Some(clients)
             }
         };
