@@ -14,7 +14,7 @@ pub(crate) fn by_version(
     observed: Option<&Observed>,
 ) -> Verdict {
     let Input { namespace, references, .. } = input;
-    if references.listed().next().is_none() && !references.objects().is_empty() {
+    if references.list_nothing() {
         // What is only followed neither sets nor changes it.
         return Verdict::Keep;
     }

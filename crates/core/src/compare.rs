@@ -155,12 +155,6 @@ impl<'a> Facts<'a> {
         dialect::ALL.iter().any(|dialect| dialect.left_behind(hash, namespace, references, self.known))
     }
 
-    /// Whether no reference is on a list.
-    pub(crate) fn lists_nothing(&self) -> bool {
-        !self.references.is_empty()
-            && self.references.values().all(|reference| reference.origin == Origin::Followed)
-    }
-
     fn is_unfollowed(&self, object: &ConfigRef) -> bool {
         self.known.get(object) == Some(&Lookup::Unfollowed)
     }

@@ -176,7 +176,9 @@ fn by_content(
     let Some(observed) = observed else {
         let verdict = match hash {
             Some(hash) => adopt_hash(input, facts, hash)?,
-            None if input.context == Context::Steady && facts.lists_nothing() => adopt_workload(input, facts),
+            None if input.context == Context::Steady && input.references.list_nothing() => {
+                adopt_workload(input, facts)
+            }
             None => reload(input, facts, facts.records_now(), vec![Cause::NoHash])?,
         };
         return Ok((verdict, false));

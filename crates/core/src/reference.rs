@@ -232,6 +232,11 @@ impl References {
             .map(|reference| &reference.object)
     }
 
+    /// Whether there are references, and none of them is listed.
+    pub(crate) fn list_nothing(&self) -> bool {
+        !self.entries.is_empty() && self.listed().next().is_none()
+    }
+
     /// Every reference once, in the order of their objects.
     pub fn all(&self) -> BTreeMap<&ConfigRef, &Reference> {
         // A later one takes the place of an earlier one; repetitions are the same but for their position.

@@ -59,17 +59,19 @@ pub struct Evaluation {
 
 /// Decides, with what the source knows. `input.tolerates_unknown` is set from `tolerance` and what was read.
 pub async fn evaluate(input: &Input<'_>, source: &impl Source, tolerance: Tolerance) -> Evaluation {
-    let references = input.references.objects();
     let mut reads = Reads::default();
     let mut asked = HashSet::new();
     loop {
         let is_tolerant = match tolerance {
             Tolerance::None => false,
-            Tolerance::Lasting => reads.only_lasting(|object| match input.context {
-                Context::Steady => true,
+            Tolerance::Lasting => match input.context {
+                Context::Steady => reads.only_lasting(|_| true),
                 // Of what the template requires beside the references nothing has to be known.
-                Context::Rollout => references.contains(object),
-            }),
+                Context::Rollout => {
+                    let references = input.references.objects();
+                    reads.only_lasting(|object| references.contains(object))
+                }
+            },
             Tolerance::All => true,
         };
         let input = Input { tolerates_unknown: is_tolerant, ..*input };

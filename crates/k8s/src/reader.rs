@@ -235,13 +235,16 @@ impl ConfigReader {
                 json_bytes,
             }
         };
-        let mut found = found(key, keys, &remembered(&summary.sum));
+        let selected = remembered(&summary.sum);
+        let mut found = found(key, keys, &selected);
+        // Whether an object changed is compared over all of it, whoever follows which keys.
+        let whole = (*keys != Keys::All).then(|| remembered(&summary.whole));
+        if let Some(whole) = &whole {
+            found.digests.extend(self::found(key, &Keys::All, whole).digests);
+        }
         let mut memory = self.memory();
-        memory.put(key.id(), selection, remembered(&summary.sum));
-        if *keys != Keys::All {
-            // Whether an object changed is compared over all of it, whoever follows which keys.
-            let whole = remembered(&summary.whole);
-            found.digests.extend(self::found(key, &Keys::All, &whole).digests);
+        memory.put(key.id(), selection, selected);
+        if let Some(whole) = whole {
             memory.put(key.id(), &Selection { object: object.clone(), keys: Keys::All }, whole);
         }
         self.metrics.set_digest_bytes(memory.bytes());

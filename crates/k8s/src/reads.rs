@@ -32,10 +32,10 @@ impl Reads {
     pub fn add(&mut self, object: ConfigRef, answer: Result<Lookup, Unreadable>) {
         let lookup = match answer {
             Err(why) => {
-                self.unreadable
-                    .entry(object.clone())
-                    .and_modify(|before| *before = if before.is_lasting() { why } else { *before })
-                    .or_insert(why);
+                let known = self.unreadable.entry(object.clone()).or_insert(why);
+                if known.is_lasting() {
+                    *known = why;
+                }
                 Lookup::Unknown
             }
             Ok(_) if self.unreadable.contains_key(&object) => return,

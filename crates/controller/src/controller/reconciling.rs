@@ -191,16 +191,12 @@ impl Controller {
         }
         // After the workload, whose references may have changed.
         for learned in report.learned {
-            let recorded = match &learned {
-                Learned::Read(object, Presence::Version(_), _) if report.outcome == Outcome::Done => {
-                    Some(object.clone())
-                }
-                _ => None,
-            };
-            self.learn(learned);
-            if let Some(object) = recorded {
-                self.index.recorded(&object, &workload);
+            if let Learned::Read(object, Presence::Version(_), _) = &learned
+                && report.outcome == Outcome::Done
+            {
+                self.index.recorded(object, &workload);
             }
+            self.learn(learned);
         }
         match report.outcome {
             Outcome::Done => {
