@@ -343,3 +343,40 @@ fn found(key: &DigestKey, keys: &Keys, remembered: &Remembered) -> Found {
         keys: remembered.keys.clone(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn c3_1_a_read_of_chosen_keys_also_says_what_the_whole_object_holds() {
+        const OBJECT: &str =
+            r#"{"metadata":{"uid":"u","resourceVersion":"7"},"data":{"key":"1","other":"2"}}"#;
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, Infallible>(http::Response::new(http_body_util::Full::from(OBJECT)))
+        });
+        let client = Client::new(service, "default");
+        let reader = ConfigReader::new(client, Budget::new(24 << 20), Metrics::default());
+        let key = DigestKey::new("k1", &[7; DigestKey::LEN]).unwrap();
+        let object = ConfigRef::configmap("shop", "a");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let chosen = Keys::only(["key"]);
+        let query = |keys: &Keys| Query { object: object.clone(), depth: Depth::Content(keys.clone()) };
+
+        let Lookup::Found(found) = reader.try_read(&key, &query(&chosen), deadline).await.unwrap() else {
+            panic!("it is there")
+        };
+        let (part, whole) = (found.digest(&key, &chosen), found.digest(&key, &Keys::All));
+        assert!(part.is_some() && whole.is_some() && part != whole);
+        let remembered = reader.remembered(&key, &object, &chosen, &found.version).unwrap();
+        assert_eq!(remembered.digest(&key, &Keys::All), whole, "without a request, too");
+        let Lookup::Found(all) = reader.try_read(&key, &query(&Keys::All), deadline).await.unwrap() else {
+            panic!("it is there")
+        };
+        assert_eq!(all.digest(&key, &Keys::All), whole);
+    }
+}
