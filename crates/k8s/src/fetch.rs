@@ -1,4 +1,5 @@
-//! Single reads from the API server, in bounded memory: metadata as a stream, content under the budget.
+//! Reads from the API server, in bounded memory: metadata as a stream, content under the budget. How those who read the
+//! same share them is in [`crate::shared`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::budget::{Budget, Reservation};
 use crate::fair::Party;
 use crate::objects::{ConfigContent, ConfigMeta};
 use crate::scan::{Path, Scalar, Scanner, Visitor};
+use crate::shared::SharedReads;
 use crate::transport::is_timeout;
 use crate::unreadable::{Unreadable, attempts};
 
@@ -44,11 +46,12 @@ pub(crate) struct Fetch {
     pub(crate) budget: Budget,
     /// On whose behalf, for turns at the budget; empty for ourselves.
     pub(crate) caller: Arc<str>,
+    pub(crate) shared: Arc<SharedReads>,
 }
 
 impl Fetch {
     /// The object's version; `None` if it does not exist.
-    pub(crate) async fn version(
+    pub(crate) async fn version_alone(
         &self,
         object: &ConfigRef,
         deadline: Instant,
@@ -70,16 +73,16 @@ impl Fetch {
 
     /// The versions of those of the wanted objects that exist, by lists of metadata. `None` if that would take more
     /// than asking for each of them.
-    pub(crate) async fn versions(
+    pub(crate) async fn versions_alone(
         &self,
         namespace: &str,
         kind: ConfigKind,
-        wanted: &BTreeSet<&str>,
+        wanted: &BTreeSet<Arc<str>>,
         deadline: Instant,
     ) -> Result<Option<BTreeMap<String, ConfigVersion>>, Unreadable> {
         let mut page = match (wanted.len(), wanted.first()) {
             (1, Some(name)) => ListParams::default().fields(&format!("metadata.name={name}")),
-            _ => ListParams::default().limit(PAGE),
+            (count, _) => ListParams::default().limit(page_for(count)),
         };
         let path = ConfigMeta::url_path(&kind, Some(namespace));
         let mut found = BTreeMap::new();
@@ -105,13 +108,13 @@ impl Fetch {
             if pages.saturating_mul(PAGE_COST) > wanted.len() as u64 {
                 return Ok(None);
             }
-            page = page.continue_token(&token);
+            page = page.limit(PAGE).continue_token(&token);
         }
     }
 
     /// The object with what these keys hold summed, and the length of its JSON; `None` if it does not exist. `expected` is
     /// that length when the object was read last.
-    pub(crate) async fn content(
+    pub(crate) async fn content_alone(
         &self,
         object: &ConfigRef,
         keys: &Keys,
@@ -209,6 +212,12 @@ impl Fetch {
     }
 }
 
+/// How many objects to list at first, for so many that are wanted: a namespace that has far more than these is not worth
+/// a list.
+fn page_for(wanted: usize) -> u32 {
+    u32::try_from(wanted.saturating_mul(16)).unwrap_or(PAGE).clamp(32, PAGE)
+}
+
 /// What came of reading a body.
 pub(crate) enum Read {
     Absent,
@@ -255,7 +264,7 @@ impl Visitor for VersionVisitor {
 
 /// Picks the wanted objects out of a list.
 struct ListVisitor<'a> {
-    wanted: &'a BTreeSet<&'a str>,
+    wanted: &'a BTreeSet<Arc<str>>,
     name: String,
     version: ConfigVersion,
     found: BTreeMap<String, ConfigVersion>,
@@ -264,7 +273,7 @@ struct ListVisitor<'a> {
 }
 
 impl<'a> ListVisitor<'a> {
-    fn new(wanted: &'a BTreeSet<&'a str>) -> Self {
+    fn new(wanted: &'a BTreeSet<Arc<str>>) -> Self {
         Self {
             wanted,
             name: String::new(),
@@ -329,7 +338,7 @@ mod tests {
             async move { Ok::<_, Infallible>(response) }
         });
         let client = Client::new(service, "default");
-        (Fetch { client, budget: Budget::new(24 << 20), caller: "".into() }, requests)
+        (Fetch { client, budget: Budget::new(24 << 20), caller: "".into(), shared: Arc::default() }, requests)
     }
 
     fn object() -> ConfigRef {
@@ -346,12 +355,12 @@ mod tests {
             let (fetch, requests) = fetch(HEAD.into(), mib << 20, says_length);
             let deadline = Instant::now() + Duration::from_secs(5);
             let (content, length) =
-                fetch.content(&object(), &Keys::All, None, deadline).await.unwrap().unwrap();
+                fetch.content_alone(&object(), &Keys::All, None, deadline).await.unwrap().unwrap();
             assert_eq!((content.version.uid.as_str(), content.version.resource_version.as_str()), ("u", "7"));
             assert_eq!(length, HEAD.len() + (mib << 20) + 3);
             assert_eq!(requests.load(Ordering::SeqCst), expected_requests, "{mib}");
             // Known from before, one request is enough.
-            fetch.content(&object(), &Keys::All, Some(length), deadline).await.unwrap().unwrap();
+            fetch.content_alone(&object(), &Keys::All, Some(length), deadline).await.unwrap().unwrap();
             assert_eq!(requests.load(Ordering::SeqCst), expected_requests + 1);
             assert!(fetch.budget.peak() <= fetch.budget.total() && fetch.budget.peak() >= length);
             assert_eq!(fetch.budget.reserved(), 0);
@@ -363,7 +372,7 @@ mod tests {
         for says_length in [false, true] {
             let (fetch, _) = fetch(HEAD.into(), 1 << 40, says_length);
             let deadline = Instant::now() + Duration::from_secs(5);
-            let read = fetch.content(&object(), &Keys::All, None, deadline).await;
+            let read = fetch.content_alone(&object(), &Keys::All, None, deadline).await;
             assert_eq!(read.err(), Some(Unreadable::TooLarge));
             assert_eq!(fetch.budget.reserved(), 0);
         }
@@ -374,7 +383,7 @@ mod tests {
         let head = r#"{"metadata":{"uid":"u","resourceVersion":"7","last-applied":""#;
         let (fetch, _) = fetch(head.into(), 40 << 20, false);
         let deadline = Instant::now() + Duration::from_secs(50);
-        let version = fetch.version(&object(), deadline).await.unwrap().unwrap();
+        let version = fetch.version_alone(&object(), deadline).await.unwrap().unwrap();
         assert_eq!((version.uid.as_str(), version.resource_version.as_str()), ("u", "7"));
         assert!(fetch.budget.peak() <= 64 << 10);
     }

@@ -8,11 +8,14 @@
 
 pub mod budget;
 pub mod connect;
+mod costs;
 pub mod evaluate;
 pub mod fair;
 mod fetch;
+mod flights;
 pub mod identity;
 pub mod key;
+mod listing;
 mod memory;
 pub mod metrics;
 pub mod named;
@@ -25,6 +28,7 @@ mod requests;
 pub mod scan;
 pub mod scope;
 mod selected;
+mod shared;
 pub mod transport;
 mod unreadable;
 

@@ -1,6 +1,6 @@
 //! Reads config objects, as digests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -14,6 +14,7 @@ use pod_reloader_core::reference::Keys;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::costs::Costs;
 use crate::fetch::Fetch;
 use crate::memory::{Memory, Remembered, Selection};
 use crate::metrics::Metrics;
@@ -30,15 +31,13 @@ pub const CONCURRENT_READS: usize = 8;
 /// very many keys, must not take more than all else. Of an object with more it is not known whether it lacks one.
 const MAX_KEY_BYTES: usize = 8 * 1024;
 
-/// More objects of one kind than this are looked up by listing the namespace's metadata.
-const HANDFUL: usize = 8;
-
 /// Reads config objects and remembers their digests, never their content. What is in flight is bounded by the
 /// budget, and what is remembered by a third of it.
 #[derive(Clone)]
 pub struct ConfigReader {
     pub(crate) fetch: Fetch,
     remembered: Arc<Mutex<Memory>>,
+    pub(crate) costs: Arc<Costs>,
     pub(crate) selected: Arc<Selected>,
     /// Whether Secrets are read at all (5.9).
     follows_secrets: bool,
@@ -47,20 +46,14 @@ pub struct ConfigReader {
     pub(crate) metrics: Metrics,
 }
 
-/// What lists returned.
-type Listed = BTreeMap<ConfigRef, ListEntry>;
-
-/// The version of one object, or that it is not there.
-#[derive(Clone)]
-struct ListEntry(Option<ConfigVersion>);
-
 impl ConfigReader {
     /// A reader with an empty memory.
     pub fn new(client: Client, budget: Budget, metrics: Metrics) -> Self {
         let remembered = Arc::new(Mutex::new(Memory::new(budget.total() / 3)));
         Self {
-            fetch: Fetch { client, budget, caller: "".into() },
+            fetch: Fetch { client, budget, caller: "".into(), shared: Arc::default() },
             remembered,
+            costs: Arc::default(),
             selected: Arc::default(),
             follows_secrets: true,
             own: Arc::default(),
@@ -107,12 +100,11 @@ impl ConfigReader {
     /// Looks objects up in the API server, several at once, until the deadline. Each answer reflects every write that was
     /// acknowledged before this call (4.3).
     pub async fn look_up_all(&self, key: &DigestKey, queries: Vec<Query>, deadline: Instant) -> Reads {
-        // Also those of which nothing is remembered: a workload that lists hundreds of which none exists causes one
-        // request.
-        let listed = self.list(queries.iter().map(|query| &query.object), deadline).await;
+        let listed = self.list(key, &queries, deadline).await;
+        let begin = Instant::now();
         let namespace = queries.first().map(|query| query.object.namespace.clone());
         let reads = queries.into_iter().map(|query| {
-            let listed = listed.get(&query.object).cloned();
+            let listed = listed.get(&query.object);
             async move {
                 let answer = self.look_up(key, &query, listed, deadline).await;
                 (query, answer)
@@ -126,6 +118,9 @@ impl ConfigReader {
                 self.metrics.count_unreadable(operation, error);
             }
             found.add(object, answer);
+        }
+        if let Some(count) = listed.singles {
+            self.costs.singles_took(count, begin.elapsed(), Instant::now());
         }
         if let Some((object, why)) = found.unreadable().next() {
             let count = found.unreadable().len();
@@ -157,7 +152,7 @@ impl ConfigReader {
         &self,
         key: &DigestKey,
         Query { object, depth }: &Query,
-        listed: Option<ListEntry>,
+        listed: Option<Option<ConfigVersion>>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         if let Some(answer) = self.withheld(object) {
@@ -166,14 +161,14 @@ impl ConfigReader {
         match depth {
             Depth::Exists => {
                 let version = match listed {
-                    Some(ListEntry(version)) => version,
-                    None => self.find(object, deadline).await?,
+                    Some(version) => version,
+                    None => self.fetch.find(object, deadline).await?,
                 };
                 Ok(version.map_or(Lookup::Absent, |version| Lookup::Found(Found::version(version))))
             }
             Depth::Version => {
                 let version = match listed {
-                    Some(ListEntry(version)) => version,
+                    Some(version) => version,
                     None => self.fetch.version(object, deadline).await?,
                 };
                 let Some(version) = version else { return Ok(self.absent(object)) };
@@ -192,14 +187,14 @@ impl ConfigReader {
         &self,
         key: &DigestKey,
         selection: &Selection,
-        listed: Option<ListEntry>,
+        listed: Option<Option<ConfigVersion>>,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
         let Selection { object, keys } = selection;
         // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
         if listed.is_some() || self.recall(key, selection).is_some() {
             let version = match listed {
-                Some(ListEntry(version)) => version,
+                Some(version) => version,
                 None => self.fetch.version(object, deadline).await?,
             };
             let Some(version) = version else { return Ok(self.absent(object)) };
@@ -219,20 +214,20 @@ impl ConfigReader {
     ) -> Result<Lookup, Unreadable> {
         let Selection { object, keys } = selection;
         let expected = self.recall(key, selection).map(|remembered| remembered.json_bytes);
-        let Some((content, json_bytes)) = self.fetch.content(object, keys, expected, deadline).await? else {
+        let Some(content) = self.fetch.content(object, keys, expected, deadline).await? else {
             return Ok(self.absent(object));
         };
         self.metrics.count_lookup("content");
-        let ConfigContent { version, summary } = content;
-        let names = Some(summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES);
+        let (ConfigContent { version, summary }, json_bytes) = &*content;
+        let names = Some(&summary.keys).filter(|keys| keys.bytes() <= MAX_KEY_BYTES);
         let remembered = |sum: &ContentSum| {
             let of_former = |former: &DigestKey| (former.shared_id(), Digest::of(former, object, sum));
             Remembered {
                 digest: Digest::of(key, object, sum),
                 former: key.former().iter().map(of_former).collect(),
-                keys: names.clone(),
+                keys: names.cloned(),
                 version: version.clone(),
-                json_bytes,
+                json_bytes: *json_bytes,
             }
         };
         let selected = remembered(&summary.sum);
@@ -272,50 +267,12 @@ impl ConfigReader {
         Some(found)
     }
 
-    /// One object by a list with its name: it is none of ours, so it is not read by itself.
-    async fn find(&self, object: &ConfigRef, deadline: Instant) -> Result<Option<ConfigVersion>, Unreadable> {
-        let wanted = BTreeSet::from([&*object.name]);
-        // A list that was not gone through to its end does not prove that something is absent.
-        let found = self.fetch.versions(&object.namespace, object.kind, &wanted, deadline).await?;
-        let mut found = found.ok_or(Unreadable::TooLarge)?;
-        Ok(found.remove(&*object.name))
-    }
-
-    /// Looks up by lists of metadata what is more than a handful of one kind in one namespace. What they do not answer
-    /// is left out.
-    async fn list(&self, objects: impl Iterator<Item = &ConfigRef>, deadline: Instant) -> Listed {
-        let mut wanted = BTreeMap::<(ConfigKind, &Arc<str>), BTreeSet<&str>>::new();
-        for object in objects.filter(|object| self.withheld(object).is_none()) {
-            wanted.entry((object.kind, &object.namespace)).or_default().insert(&object.name);
-        }
-        wanted.retain(|_, names| names.len() > HANDFUL);
-        // If a list does not arrive in time, single reads are what is left.
-        let now = Instant::now();
-        let deadline = now + deadline.saturating_duration_since(now) / 2;
-        let lists = wanted.iter().map(async |((kind, namespace), names)| {
-            let versions = self.fetch.versions(namespace, *kind, names, deadline).await;
-            if let Err(error) = versions {
-                self.metrics.count_unreadable("list_config", error);
-            }
-            (*kind, *namespace, names, versions)
-        });
-        let mut listed = Listed::new();
-        for (kind, namespace, names, versions) in futures::future::join_all(lists).await {
-            let Ok(Some(mut versions)) = versions else { continue };
-            for name in names {
-                let object = ConfigRef::new(kind, namespace.clone(), *name);
-                listed.insert(object, ListEntry(versions.remove(*name)));
-            }
-        }
-        listed
-    }
-
     /// Forgets an object that no workload refers to any more.
     pub fn forget(&self, object: &ConfigRef) {
         self.memory().forget(&Selection { object: object.clone(), keys: Keys::All });
     }
 
-    fn recall(&self, key: &DigestKey, selection: &Selection) -> Option<Remembered> {
+    pub(crate) fn recall(&self, key: &DigestKey, selection: &Selection) -> Option<Remembered> {
         let memory = self.memory();
         let remembered = memory.get(key.id(), selection)?;
         let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| **id == *former.id());
