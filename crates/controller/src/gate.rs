@@ -154,6 +154,11 @@ impl Gate {
         });
     }
 
+    /// Whether nothing waits and nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.turns.is_empty()
+    }
+
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.namespaces.values().map(|namespace| namespace.fresh.len() + namespace.retries.len()).sum()

@@ -19,6 +19,9 @@ pub(crate) trait Sink: Send + Sync {
     /// Takes a fact, without making the caller wait. It gets a condition once while it is active.
     fn publish(&self, subject: &Subject, fact: &Fact);
 
+    /// Says whether workloads wait to be patched: what is less urgent makes way for that.
+    fn make_way(&self, _makes_way: bool) {}
+
     /// Waits a moment for what was published and is still on its way.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
@@ -69,6 +72,11 @@ impl Publisher {
     /// See [`Conditions::count`].
     pub(crate) fn count(&self, condition: Condition) -> usize {
         self.conditions.count(condition)
+    }
+
+    /// See [`Sink::make_way`].
+    pub(crate) fn make_way(&self, makes_way: bool) {
+        self.sinks.iter().for_each(|sink| sink.make_way(makes_way));
     }
 
     /// See [`Sink::flush`].
