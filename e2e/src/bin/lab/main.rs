@@ -29,6 +29,9 @@ enum Command {
     Demo(demo::Args),
     /// Measure what pod-reloader costs, beside what the machine can do at best.
     Bench(bench::Args),
+    /// Serve the webhook that `bench` compares with.
+    #[command(hide = true)]
+    BlindWebhook(bench::BlindWebhook),
     /// Measure peak memory under a limit, whatever tenants do.
     Memory(memory::Args),
     /// Pack container images without an engine.
@@ -57,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check => node::available()?,
         Command::Demo(args) => return demo::run(args).await,
         Command::Bench(args) => return bench::run(&args).await,
+        Command::BlindWebhook(args) => bench::serve_blind_webhook(&args).await?,
         Command::Memory(args) => return Ok(memory::run(args).await),
         Command::Image(command) => image::run(command)?,
         Command::Documents(command) => documents::run(&command)?,

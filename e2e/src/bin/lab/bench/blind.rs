@@ -63,7 +63,8 @@ fn server_config(directory: &Path) -> anyhow::Result<ServerConfig> {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body =
+        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let uid = uid(&body).unwrap_or_default();
     let review = format!(
         r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{uid}","allowed":true}}}}"#
@@ -93,8 +94,11 @@ impl Blind {
         let tls = stage.world.directory().join("blind");
         stage.world.authority.issue(&["localhost", "127.0.0.1"])?.write(&tls)?;
         let [port] = ports::free()?;
-        let args =
-            ["blind-webhook".to_owned(), format!("--tls-directory={}", tls.display()), format!("--port={port}")];
+        let args = [
+            "blind-webhook".to_owned(),
+            format!("--tls-directory={}", tls.display()),
+            format!("--port={port}"),
+        ];
         let env: [(&str, &str); 0] = [];
         let log = stage.world.directory().join("blind.log");
         let process = Process::spawn("blind-webhook", &std::env::current_exe()?, args, env, &log)?;
@@ -120,7 +124,8 @@ impl Blind {
 mod tests {
     #[test]
     fn the_uid_of_the_request_is_found() {
-        let review = br#"{"kind":"AdmissionReview","request":{"uid":"a-1","object":{"metadata":{"uid":"b-2"}}}}"#;
+        let review =
+            br#"{"kind":"AdmissionReview","request":{"uid":"a-1","object":{"metadata":{"uid":"b-2"}}}}"#;
         assert_eq!(super::uid(review), Some("a-1"));
         assert_eq!(super::uid(br#"{"uid":"unfinished"#), None);
         assert_eq!(super::uid(b""), None);

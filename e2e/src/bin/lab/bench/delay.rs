@@ -69,7 +69,8 @@ async fn pass_on(client: TcpStream, upstream: TcpStream, delay: Duration) -> any
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = client_in.read(&mut buffer).await?;
-            if length == 0 || sender.send((Instant::now() + delay, buffer[..length].to_vec())).await.is_err() {
+            if length == 0 || sender.send((Instant::now() + delay, buffer[..length].to_vec())).await.is_err()
+            {
                 return anyhow::Ok(());
             }
         }

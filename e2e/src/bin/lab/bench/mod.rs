@@ -3,15 +3,20 @@
 //! Each scenario has a control plane of its own. Rounds of the limit and of what is under test alternate, so that a
 //! machine that becomes slower meanwhile slows both. Counts and bytes are checked; times are only shown.
 
+mod admission;
 mod bare;
+mod blind;
+mod delay;
 mod expectation;
 mod fan_out;
 mod figure;
+mod load;
 mod observer;
 mod peer;
 mod raw;
 mod report;
 mod resources;
+mod reviews;
 mod stage;
 mod subject;
 
@@ -24,6 +29,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use pod_reloader_e2e::operator_binary;
 
+pub(crate) use self::blind::{Args as BlindWebhook, serve as serve_blind_webhook};
 use self::expectation::Expectation;
 use self::figure::{Figure, Samples};
 use self::peer::Description;
@@ -33,7 +39,10 @@ use self::subject::Subject;
 type Run = for<'a> fn(&'a mut Bench) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// All scenarios, in the order in which they run.
-const SCENARIOS: &[(&str, Run)] = &[(fan_out::NAME, |bench| fan_out::run(bench).boxed())];
+const SCENARIOS: &[(&str, Run)] = &[
+    (fan_out::NAME, |bench| fan_out::run(bench).boxed()),
+    (admission::NAME, |bench| admission::run(bench).boxed()),
+];
 
 /// Measures what pod-reloader costs, beside what the same machine can do at best.
 #[derive(Debug, clap::Args)]

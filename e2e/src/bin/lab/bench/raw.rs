@@ -1,6 +1,7 @@
 //! Requests without a Kubernetes client: hyper over TLS, and nothing else. Limits are measured with it, and whatever the
 //! harness does at the same time costs as little as it can.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -81,7 +82,12 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// The API server over HTTP/1.1, with that user's token.
     pub(super) fn api_server(plane: &ControlPlane, user: User) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(plane.kubeconfig(user))?;
+        Self::api_server_at(&plane.kubeconfig(user))
+    }
+
+    /// The same by a kubeconfig of the kit.
+    pub(super) fn api_server_at(kubeconfig: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(kubeconfig)?;
         let kubeconfig: Value = serde_json::from_str(&text).context("the kubeconfig is JSON")?;
         let cluster = &kubeconfig["clusters"][0]["cluster"];
         let server = cluster["server"].as_str().context("the kubeconfig has a server")?;

@@ -152,11 +152,7 @@ impl Subject {
         if self.description.webhook_path.is_some() {
             stage.admin.request(&delete(format!("{REGISTRATIONS}/{}", self.name()))).await?;
         }
-        // What a peer does with a signal is not what is measured.
-        if running.process.terminate(END_DEADLINE).await.is_err() {
-            running.process.kill()?;
-        }
-        Ok(())
+        running.end().await
     }
 
     async fn register(&self, stage: &Stage, port: u16, path: &str) -> anyhow::Result<()> {
@@ -235,6 +231,15 @@ impl Running {
             Ok(())
         })
         .await
+    }
+
+    /// Ends it, by force if it takes long: what a program does with a signal is not what is measured.
+    pub(super) async fn end(mut self) -> anyhow::Result<()> {
+        self.process.ensure_running()?;
+        if self.process.terminate(END_DEADLINE).await.is_err() {
+            self.process.kill()?;
+        }
+        Ok(())
     }
 
     /// Its metrics as text.
