@@ -21,6 +21,16 @@ impl Expectation {
         Self { what: what.into(), got: got.to_string(), wanted: wanted.to_string(), holds: got == wanted }
     }
 
+    /// At least and at most that many.
+    pub(super) fn within(what: impl Into<String>, got: usize, least: usize, most: usize) -> Self {
+        Self {
+            what: what.into(),
+            got: got.to_string(),
+            wanted: format!("{least} to {most}"),
+            holds: (least..=most).contains(&got),
+        }
+    }
+
     /// Less than so many MiB.
     pub(super) fn below_mib(what: impl Into<String>, got: f64, limit: f64) -> Self {
         Self {

@@ -36,7 +36,7 @@ pub(super) const KEPT_MIB: f64 = 4.0;
 /// Measures it with 1,000 workloads and, in a full run, with 10,000.
 pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     for count in bench.choose(vec![1000], vec![1000, 10_000]) {
-        let rounds = measure(bench, count).await?;
+        let rounds = measure(bench, count, bench.rounds, true).await?;
         report(bench, count, &rounds);
     }
     Ok(())
@@ -75,8 +75,14 @@ pub(super) struct Rounds {
     pub(super) empty: f64,
 }
 
-/// Sets up so many workloads for each program, and has rounds of all alternate.
-pub(super) async fn measure(bench: &Bench, count: usize) -> anyhow::Result<Rounds> {
+/// Sets up so many workloads for each program, and has rounds of all alternate; waits for what is resident afterwards
+/// where that is wanted.
+pub(super) async fn measure(
+    bench: &Bench,
+    count: usize,
+    rounds: usize,
+    awaits_memory: bool,
+) -> anyhow::Result<Rounds> {
     let stage = Stage::new(Controllers::WithoutDeployments).await?;
     let empty = empty_mib(&stage, &bench.ours).await?;
     stage.namespace(BARE).await?;
@@ -86,16 +92,16 @@ pub(super) async fn measure(bench: &Bench, count: usize) -> anyhow::Result<Round
         set_up(&stage, subject, count).await.with_context(|| format!("with {}", subject.name()))?;
     }
     let observed_bytes = observed_bytes(&stage, &bench.ours.namespace()).await?;
-    let mut rounds = Rounds { bare: vec![], subjects: vec![vec![]; bench.subjects().count()], empty };
-    for round in 1..=bench.rounds {
-        rounds.bare.push(bare::patch_all(&stage, BARE, round, observed_bytes).await.context("bare client")?);
-        for (subject, done) in bench.subjects().zip(&mut rounds.subjects) {
-            let is_last = round == bench.rounds;
+    let mut all = Rounds { bare: vec![], subjects: vec![vec![]; bench.subjects().count()], empty };
+    for round in 1..=rounds {
+        all.bare.push(bare::patch_all(&stage, BARE, round, observed_bytes).await.context("bare client")?);
+        for (subject, done) in bench.subjects().zip(&mut all.subjects) {
+            let is_last = awaits_memory && round == rounds;
             let one = perform(&stage, subject, count, round, is_last).await;
             done.push(one.with_context(|| format!("with {}", subject.name()))?);
         }
     }
-    Ok(rounds)
+    Ok(all)
 }
 
 /// What our own program takes when there is nothing to do, in MiB.

@@ -73,11 +73,6 @@ impl Samples {
         Some((min, max))
     }
 
-    /// The largest value, 0 where there is none.
-    pub(super) fn max(&self) -> f64 {
-        self.spread().map_or(0.0, |(_, max)| max)
-    }
-
     /// How many rounds there were.
     pub(super) fn len(&self) -> usize {
         self.0.len()

@@ -6,10 +6,15 @@
 mod admission;
 mod bare;
 mod blind;
+mod burst;
+mod churn;
 mod delay;
 mod expectation;
 mod fan_out;
 mod figure;
+mod growth;
+mod idle;
+mod large;
 mod load;
 mod observer;
 mod peer;
@@ -18,6 +23,7 @@ mod report;
 mod resources;
 mod reviews;
 mod stage;
+mod start;
 mod subject;
 
 use std::path::PathBuf;
@@ -42,6 +48,12 @@ type Run = for<'a> fn(&'a mut Bench) -> BoxFuture<'a, anyhow::Result<()>>;
 const SCENARIOS: &[(&str, Run)] = &[
     (fan_out::NAME, |bench| fan_out::run(bench).boxed()),
     (admission::NAME, |bench| admission::run(bench).boxed()),
+    (start::NAME, |bench| start::run(bench).boxed()),
+    (idle::NAME, |bench| idle::run(bench).boxed()),
+    (burst::NAME, |bench| burst::run(bench).boxed()),
+    (large::NAME, |bench| large::run(bench).boxed()),
+    (churn::NAME, |bench| churn::run(bench).boxed()),
+    (growth::NAME, |bench| growth::run(bench).boxed()),
 ];
 
 /// Measures what pod-reloader costs, beside what the same machine can do at best.
