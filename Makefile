@@ -218,9 +218,12 @@ clean: ## remove what was built here
 
 # The clients cost something, too: they are optimized like the operator.
 .PHONY: bench
-bench: control-plane build ## measure fan-out and memory on a control plane of its own (some minutes)
-	POD_RELOADER_BINARY=$(CURDIR)/target/release/pod-reloader \
-	  $(CARGO) run --release --locked -p pod-reloader-e2e --bin lab -- bench
+override QUICK := $(filter-out 0 no false,$(QUICK))
+bench: control-plane build ## measure what pod-reloader costs, each figure beside its limit (QUICK=1: three minutes; SCENARIOS=..., ROUNDS=..., PEER=description.json)
+	$(CARGO) build --profile lab --locked -p pod-reloader-e2e --bin lab
+	POD_RELOADER_BINARY=$(or $(POD_RELOADER_BINARY),$(CURDIR)/target/release/pod-reloader) \
+	  $(or $(CARGO_TARGET_DIR),target)/lab/lab bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds=$(ROUNDS)) \
+	  $(addprefix --peer=,$(PEER)) $(SCENARIOS)
 
 .PHONY: bench-memory
 bench-memory: control-plane build lab ## measure peak memory under a limit of 128 MiB, whatever tenants do (SCENARIOS=...; 30 minutes)

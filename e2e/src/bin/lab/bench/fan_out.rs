@@ -92,12 +92,13 @@ pub(super) async fn measure(
         set_up(&stage, subject, count).await.with_context(|| format!("with {}", subject.name()))?;
     }
     let observed_bytes = observed_bytes(&stage, &bench.ours.namespace()).await?;
+    let known = bench.known_to_ours(count);
     let mut all = Rounds { bare: vec![], subjects: vec![vec![]; bench.subjects().count()], empty };
     for round in 1..=rounds {
         all.bare.push(bare::patch_all(&stage, BARE, round, observed_bytes).await.context("bare client")?);
         for (subject, done) in bench.subjects().zip(&mut all.subjects) {
             let is_last = awaits_memory && round == rounds;
-            let one = perform(&stage, subject, count, round, is_last).await;
+            let one = perform(&stage, subject, count, known, round, is_last).await;
             done.push(one.with_context(|| format!("with {}", subject.name()))?);
         }
     }
@@ -142,12 +143,13 @@ async fn perform(
     stage: &Stage,
     subject: &Subject,
     count: usize,
+    known: usize,
     round: usize,
     is_last: bool,
 ) -> anyhow::Result<Round> {
     let namespace = &subject.namespace();
     let mut running = subject.start(stage, subject.arguments(AT_ONCE)).await?;
-    running.settled(count).await?;
+    running.settled(known).await?;
     let observer = Observer::start(&stage.admin, namespace).await?;
     observer.quiet(Duration::from_millis(500), LONG).await?;
     let mark = stage.world.audit().mark().await?;

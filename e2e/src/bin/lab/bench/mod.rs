@@ -105,6 +105,11 @@ impl Bench {
         std::iter::once(&self.ours).chain(&self.peers)
     }
 
+    /// How many workloads ours knows where each program has so many: those of peers with the same annotations, too.
+    fn known_to_ours(&self, each: usize) -> usize {
+        each * self.subjects().filter(|subject| subject.annotations("") == self.ours.annotations("")).count()
+    }
+
     /// In a full run `full`, else `quick`.
     fn choose<T>(&self, quick: T, full: T) -> T {
         if self.quick { quick } else { full }

@@ -59,7 +59,7 @@ async fn measure(bench: &mut Bench, (objects, workloads, most_mib): Size) -> any
     for _ in 0..bench.rounds {
         limit.push(bare::list_all(&stage).await?.as_secs_f64());
         for (subject, done) in bench.subjects().zip(&mut all) {
-            let round = start(&stage, subject, workloads).await;
+            let round = start(&stage, subject, bench.known_to_ours(workloads)).await;
             done.push(round.with_context(|| format!("with {}", subject.name()))?);
         }
     }
