@@ -16,7 +16,7 @@ use super::fan_out::AT_ONCE;
 use super::figure::{Figure, Samples, Target, Unit, count_as_f64};
 use super::load::load;
 use super::raw::{Clients, Endpoint, MERGE_PATCH, METADATA, Outgoing};
-use super::reviews::{self, CONFIGMAPS, Kind, is_allowed};
+use super::reviews::{self, Kind, is_allowed};
 use super::stage::{Controllers, Stage, configmaps, create_configmap, deployment, deployments};
 use super::subject::{Running, Subject};
 
@@ -122,7 +122,10 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
 /// The control plane with all objects and both webhooks' clients.
 struct Scene {
     stage: Stage,
+    /// Where the objects are of which nothing is known.
     namespace: String,
+    /// Where the workload is that is written through the API server.
+    written: String,
     blind: Blind,
     /// What is sent in each case.
     requests: Vec<(Case, Arc<Vec<Outgoing>>)>,
@@ -135,7 +138,6 @@ impl Scene {
     async fn set_up(stage: Stage, bench: &Bench, cases: &[Case]) -> anyhow::Result<Self> {
         let namespace = bench.ours.namespace();
         stage.namespace(&namespace).await?;
-        reviews::create_configmaps(&stage, &namespace, CONFIGMAPS).await?;
         let (cold, rounds) = (namespace.clone(), bench.rounds);
         let create = move |i: usize| create_configmap(&cold, &format!("cold-{i}"), "value");
         stage.create_all(rounds * MOST_REFERENCES, create).await?;
@@ -154,7 +156,8 @@ impl Scene {
         bench.ours.stop(&stage, running).await?;
         let workloads = made.iter().map(|(_, workloads)| workloads.len()).sum();
         let span = bench.choose(Duration::from_millis(300), Duration::from_millis(1500));
-        Ok(Self { stage, namespace, blind, requests, workloads, span })
+        let written = reviews::namespace(&bench.ours, 1, false);
+        Ok(Self { stage, namespace, written, blind, requests, workloads, span })
     }
 
     async fn round(
@@ -185,7 +188,7 @@ impl Scene {
             let image = format!("example.invalid/app:{}", index % 2);
             let containers = json!([{"name": "main", "image": image}]);
             let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}}).to_string();
-            let path = format!("{}/app-1-0", deployments(&self.namespace));
+            let path = format!("{}/app-0", deployments(&self.written));
             let outgoing = Outgoing::new(Method::PATCH, path, MERGE_PATCH, patch);
             let begin = Instant::now();
             connection.send(&outgoing).await?;
@@ -294,7 +297,7 @@ fn is_read(entry: &Entry) -> bool {
 async fn read_p50(server: &Endpoint, namespace: &str) -> anyhow::Result<f64> {
     const READS: usize = 30;
     let mut connection = server.connect().await?;
-    let read = Outgoing::get(format!("{}/c0", configmaps(namespace)), METADATA);
+    let read = Outgoing::get(format!("{}/cold-0", configmaps(namespace)), METADATA);
     let mut latencies = vec![];
     for _ in 0..READS {
         let begin = Instant::now();

@@ -12,8 +12,8 @@ use super::raw::{JSON, Outgoing};
 use super::stage::{Stage, create_configmap, create_named, deployment, deployments};
 use super::subject::Subject;
 
-/// How many `ConfigMaps` there are to refer to.
-pub(super) const CONFIGMAPS: usize = 2000;
+/// The most `ConfigMaps` that workloads with references of their own refer to.
+const CONFIGMAPS: usize = 2000;
 /// The most workloads that have references of their own.
 const MOST_WORKLOADS: usize = 64;
 
@@ -51,28 +51,37 @@ pub(super) fn names(from: usize, count: usize, all: usize) -> String {
     names.join(",")
 }
 
-/// Creates workloads with so many references through the webhook, and gives them as they are: one, or some whose
-/// references differ.
+/// Makes a namespace with the `ConfigMaps` that are referred to and no others, creates workloads with so many
+/// references there through the webhook, and gives them as they are: one, or some whose references differ.
 pub(super) async fn workloads(
     stage: &Stage,
     ours: &Subject,
     references: usize,
     differ: bool,
 ) -> anyhow::Result<Vec<Value>> {
-    let namespace = ours.namespace();
+    let namespace = namespace(ours, references, differ);
+    stage.namespace(&namespace).await?;
     let count = if differ { (CONFIGMAPS / references).clamp(2, MOST_WORKLOADS) } else { 1 };
+    let all = count * references;
+    create_configmaps(stage, &namespace, all).await?;
     let mut created = vec![];
     let mut connection = stage.admin.connect().await?;
     for index in 0..count {
-        let model =
-            deployment("model", ours.annotations(&names(index * references, references, CONFIGMAPS)))?;
-        let name = format!("app-{references}-{index}{}", if differ { "-own" } else { "" });
+        let listed = names(index * references, references, all);
+        let model = deployment("model", ours.annotations(&listed))?;
+        let name = format!("app-{index}");
         connection.send(&create_named(&namespace, &model, &name)).await?;
         let path = format!("{}/{name}", deployments(&namespace));
         let object = connection.send(&Outgoing::get(path, JSON)).await?;
         created.push(serde_json::from_slice(&object).context("a Deployment is JSON")?);
     }
     Ok(created)
+}
+
+/// Where the workloads with so many references are.
+pub(super) fn namespace(ours: &Subject, references: usize, differ: bool) -> String {
+    let whose = if differ { "own" } else { "same" };
+    format!("{}-{references}-{whose}", ours.namespace())
 }
 
 /// The reviews of that kind for these workloads.
