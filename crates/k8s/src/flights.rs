@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 /// The next request does not wait longer than this for the present one, whose connection may be dead.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// What nobody waits for any more is cleared away when there is more than this.
+/// So many are kept in any case, whether somebody waits for them or not.
 const FEW: usize = 64;
 
 /// See the module. `K` says which questions are the same; what differs between those who ask (`Q`, a deadline, say) is
@@ -23,6 +24,8 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Flights<K, Q, A> {
     flights: Mutex<HashMap<K, Flight<Q, A>>>,
+    /// With more than this, what nobody waits for any more is cleared away.
+    many: AtomicUsize,
 }
 
 type Answer<A> = Shared<BoxFuture<'static, A>>;
@@ -39,7 +42,7 @@ type Boarding<Q> = Arc<Mutex<Option<Q>>>;
 
 impl<K, Q, A> Default for Flights<K, Q, A> {
     fn default() -> Self {
-        Self { flights: Mutex::default() }
+        Self { flights: Mutex::default(), many: AtomicUsize::new(FEW) }
     }
 }
 
@@ -83,8 +86,10 @@ where
         };
         let answer = answer.boxed().shared();
         if let Some(weak) = answer.downgrade() {
-            if flights.len() >= FEW {
+            if flights.len() >= self.many.load(Ordering::Relaxed) {
                 flights.retain(|_, flight| flight.answer.upgrade().is_some());
+                // So that each is looked at a few times in all, however many are under way.
+                self.many.store((2 * flights.len()).max(FEW), Ordering::Relaxed);
             }
             flights.insert(key, Flight { question, answer: weak });
         }
@@ -94,8 +99,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use tokio::time::{Instant, sleep};
 
     use super::*;

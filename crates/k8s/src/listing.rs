@@ -10,8 +10,8 @@ use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use tokio::time::Instant;
 
 use crate::costs::{HANDFUL, Way};
-use crate::memory::Selection;
 use crate::reader::ConfigReader;
+use crate::shared::Versions;
 
 /// How long a list goes on of which nothing is wanted but what it takes.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What lists returned.
 #[derive(Default)]
 pub(crate) struct Listed {
-    versions: BTreeMap<ConfigRef, Option<ConfigVersion>>,
+    answers: Vec<Answered>,
     /// So many are read one by one, and how long that takes is to be measured.
     pub(crate) singles: Option<usize>,
 }
@@ -27,12 +27,28 @@ pub(crate) struct Listed {
 impl Listed {
     /// The version of the object, or that it is not there; `None` if no list said.
     pub(crate) fn get(&self, object: &ConfigRef) -> Option<Option<ConfigVersion>> {
-        self.versions.get(object).cloned()
+        let is_of = |answer: &&Answered| {
+            let (namespace, kind) = &answer.group;
+            *namespace == object.namespace && *kind == object.kind && answer.names.contains(&object.name)
+        };
+        let answer = self.answers.iter().find(is_of)?;
+        Some(answer.versions.get(&*object.name).cloned())
     }
 }
 
+/// The answer of one list, which others may share.
+struct Answered {
+    group: Group,
+    /// What it was asked for: of other names it says nothing.
+    names: BTreeSet<Arc<str>>,
+    versions: Versions,
+}
+
+/// Namespace and kind.
+type Group = (Arc<str>, ConfigKind);
+
 /// The names that are wanted of one kind in one namespace.
-type Wanted = BTreeMap<(Arc<str>, ConfigKind), BTreeSet<Arc<str>>>;
+type Wanted = BTreeMap<Group, BTreeSet<Arc<str>>>;
 
 impl ConfigReader {
     /// Looks up by lists what is more than a handful of one kind in one namespace, and less where that answers sooner.
@@ -61,10 +77,7 @@ impl ConfigReader {
     fn expects_versions(&self, key: &DigestKey, queries: &[Query]) -> bool {
         queries.iter().all(|Query { object, depth }| match depth {
             Depth::Exists | Depth::Version => true,
-            Depth::Content(keys) => {
-                let selection = Selection { object: object.clone(), keys: keys.clone() };
-                self.recall(key, &selection).is_some()
-            }
+            Depth::Content(keys) => self.recalls(key, object, keys),
         })
     }
 
@@ -109,24 +122,17 @@ impl ConfigReader {
         patience: Duration,
         listed: &mut Listed,
     ) -> bool {
-        let lists = wanted.into_iter().map(async |((namespace, kind), names)| {
-            let versions = self.fetch.versions(&namespace, kind, names.clone(), deadline, patience).await;
+        let lists = wanted.into_iter().map(async |(group, names)| {
+            let (namespace, kind) = &group;
+            let versions = self.fetch.versions(namespace, *kind, names.clone(), deadline, patience).await;
             if let Err(error) = versions {
                 self.metrics.count_unreadable("list_config", error);
             }
-            (namespace, kind, names, versions)
+            Some(Answered { versions: versions.ok().flatten()?, group, names })
         });
-        let mut is_complete = true;
-        for (namespace, kind, names, versions) in futures::future::join_all(lists).await {
-            let Ok(Some(versions)) = versions else {
-                is_complete = false;
-                continue;
-            };
-            for name in names {
-                let version = versions.get(&*name).cloned();
-                listed.versions.insert(ConfigRef::new(kind, namespace.clone(), name), version);
-            }
-        }
+        let answers = futures::future::join_all(lists).await;
+        let is_complete = answers.iter().all(Option::is_some);
+        listed.answers.extend(answers.into_iter().flatten());
         is_complete
     }
 }

@@ -103,15 +103,21 @@ impl ConfigReader {
         let listed = self.list(key, &queries, deadline).await;
         let begin = Instant::now();
         let namespace = queries.first().map(|query| query.object.namespace.clone());
-        let reads = queries.into_iter().map(|query| {
-            let listed = listed.get(&query.object);
-            async move {
-                let answer = self.look_up(key, &query, listed, deadline).await;
-                (query, answer)
+        let mut found = Reads::default();
+        let mut unanswered = vec![];
+        for query in queries {
+            let version = listed.get(&query.object);
+            let is_listed = version.is_some();
+            match version.and_then(|version| self.answer_of(key, &query, version)) {
+                Some(answer) => found.add(query.object, Ok(answer)),
+                None => unanswered.push((query, is_listed)),
             }
+        }
+        let reads = unanswered.into_iter().map(async |(query, is_listed)| {
+            let answer = self.look_up(key, &query, is_listed, deadline).await;
+            (query, answer)
         });
         let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS);
-        let mut found = Reads::default();
         while let Some((Query { object, depth }, answer)) = reads.next().await {
             if let Err(error) = answer {
                 let operation = if depth == Depth::Exists { "find_config" } else { "read_config" };
@@ -140,7 +146,7 @@ impl ConfigReader {
         query: &Query,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
-        let answer = self.look_up(key, query, None, deadline).await;
+        let answer = self.look_up(key, query, false, deadline).await;
         if let Err(error) = answer {
             self.metrics.count_unreadable("read_config", error);
             tracing::warn!(object = format!("{:#}", query.object), why = %error, "cannot read a config object");
@@ -148,72 +154,62 @@ impl ConfigReader {
         answer
     }
 
+    /// `is_listed` if a list said that the object is there, in a version whose content is not remembered.
     async fn look_up(
         &self,
         key: &DigestKey,
-        Query { object, depth }: &Query,
-        listed: Option<Option<ConfigVersion>>,
+        query: &Query,
+        is_listed: bool,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
+        let Query { object, depth } = query;
         if let Some(answer) = self.withheld(object) {
             return answer;
         }
-        match depth {
-            Depth::Exists => {
-                let version = match listed {
-                    Some(version) => version,
-                    None => self.fetch.find(object, deadline).await?,
-                };
-                Ok(version.map_or(Lookup::Absent, |version| Lookup::Found(Found::version(version))))
+        let version = match depth {
+            Depth::Exists => self.fetch.find(object, deadline).await?,
+            Depth::Version => self.fetch.version(object, deadline).await?,
+            // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
+            Depth::Content(keys) if !is_listed && self.recalls(key, object, keys) => {
+                self.fetch.version(object, deadline).await?
             }
-            Depth::Version => {
-                let version = match listed {
-                    Some(version) => version,
-                    None => self.fetch.version(object, deadline).await?,
-                };
-                let Some(version) = version else { return Ok(self.absent(object)) };
-                self.metrics.count_lookup("memory");
-                let remembered = self.remembered(key, object, &Keys::All, &version);
-                Ok(Lookup::Found(remembered.unwrap_or_else(|| Found::version(version))))
-            }
-            Depth::Content(keys) => {
-                let selection = Selection { object: object.clone(), keys: keys.clone() };
-                self.look_up_content(key, &selection, listed, deadline).await
-            }
+            Depth::Content(keys) => return self.read_content(key, object, keys, deadline).await,
+        };
+        match (self.answer_of(key, query, version), depth) {
+            (None, Depth::Content(keys)) => self.read_content(key, object, keys, deadline).await,
+            (answer, _) => Ok(answer.unwrap_or(Lookup::Unknown)),
         }
     }
 
-    async fn look_up_content(
+    /// What follows from the present version of an object, or from its absence; `None` if its content has to be read.
+    fn answer_of(
         &self,
         key: &DigestKey,
-        selection: &Selection,
-        listed: Option<Option<ConfigVersion>>,
-        deadline: Instant,
-    ) -> Result<Lookup, Unreadable> {
-        let Selection { object, keys } = selection;
-        // Metadata first where a digest is remembered that it may prove right: then no content crosses the wire.
-        if listed.is_some() || self.recall(key, selection).is_some() {
-            let version = match listed {
-                Some(version) => version,
-                None => self.fetch.version(object, deadline).await?,
-            };
-            let Some(version) = version else { return Ok(self.absent(object)) };
-            if let Some(found) = self.remembered(key, object, keys, &version) {
-                self.metrics.count_lookup("memory");
-                return Ok(Lookup::Found(found));
-            }
+        Query { object, depth }: &Query,
+        version: Option<ConfigVersion>,
+    ) -> Option<Lookup> {
+        let remembered = match (depth, &version) {
+            (Depth::Exists, None) => return Some(Lookup::Absent),
+            (_, None) => return Some(self.absent(object)),
+            (Depth::Exists, Some(_)) => None,
+            (Depth::Version, Some(version)) => self.remembered(key, object, &Keys::All, version),
+            (Depth::Content(keys), Some(version)) => Some(self.remembered(key, object, keys, version)?),
+        };
+        if *depth != Depth::Exists {
+            self.metrics.count_lookup("memory");
         }
-        self.read_content(key, selection, deadline).await
+        remembered.or_else(|| version.map(Found::version)).map(Lookup::Found)
     }
 
     async fn read_content(
         &self,
         key: &DigestKey,
-        selection: &Selection,
+        object: &ConfigRef,
+        keys: &Keys,
         deadline: Instant,
     ) -> Result<Lookup, Unreadable> {
-        let Selection { object, keys } = selection;
-        let expected = self.recall(key, selection).map(|remembered| remembered.json_bytes);
+        let selection = Selection { object: object.clone(), keys: keys.clone() };
+        let expected = self.recall(key, &selection).map(|remembered| remembered.json_bytes);
         let Some(content) = self.fetch.content(object, keys, expected, deadline).await? else {
             return Ok(self.absent(object));
         };
@@ -238,7 +234,7 @@ impl ConfigReader {
             found.digests.extend(self::found(key, &Keys::All, whole).digests);
         }
         let mut memory = self.memory();
-        memory.put(key.id(), selection, selected);
+        memory.put(key.id(), &selection, selected);
         if let Some(whole) = whole {
             memory.put(key.id(), &Selection { object: object.clone(), keys: Keys::All }, whole);
         }
@@ -272,7 +268,12 @@ impl ConfigReader {
         self.memory().forget(&Selection { object: object.clone(), keys: Keys::All });
     }
 
-    pub(crate) fn recall(&self, key: &DigestKey, selection: &Selection) -> Option<Remembered> {
+    /// Whether a digest over these keys is remembered, of whatever version.
+    pub(crate) fn recalls(&self, key: &DigestKey, object: &ConfigRef, keys: &Keys) -> bool {
+        self.recall(key, &Selection { object: object.clone(), keys: keys.clone() }).is_some()
+    }
+
+    fn recall(&self, key: &DigestKey, selection: &Selection) -> Option<Remembered> {
         let memory = self.memory();
         let remembered = memory.get(key.id(), selection)?;
         let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| **id == *former.id());
