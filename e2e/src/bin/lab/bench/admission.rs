@@ -188,8 +188,8 @@ impl Scene {
             let image = format!("example.invalid/app:{}", index % 2);
             let containers = json!([{"name": "main", "image": image}]);
             let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}}).to_string();
-            let path = format!("{}/app-0", deployments(&self.written));
-            let outgoing = Outgoing::new(Method::PATCH, path, MERGE_PATCH, patch);
+            let workload = format!("{}/app-0", deployments(&self.written));
+            let outgoing = Outgoing::new(Method::PATCH, workload, MERGE_PATCH, patch);
             let begin = Instant::now();
             connection.send(&outgoing).await?;
             latencies.push(begin.elapsed());

@@ -40,12 +40,12 @@ pub(super) async fn patch_all(
     round: usize,
     observed_bytes: usize,
 ) -> anyhow::Result<FanOut> {
-    let observer = Observer::start(&stage.admin, namespace).await?;
+    let watch = Observer::start(&stage.admin, namespace).await?;
     let objects: Vec<(String, String)> =
-        observer.objects().into_iter().map(|(name, seen)| (name, seen.resource_version)).collect();
+        watch.objects().into_iter().map(|(name, seen)| (name, seen.resource_version)).collect();
     let count = objects.len();
     let clients = Clients::open(&stage.admin, CONNECTIONS).await?;
-    let path = deployments(namespace);
+    let all = deployments(namespace);
     let observed = format!("{round:0>observed_bytes$}");
     let hash = format!("{round:0>64}");
     let request = move |index: usize| {
@@ -54,12 +54,12 @@ pub(super) async fn patch_all(
             "metadata": {"resourceVersion": version, "annotations": {"bench.example/observed-config": observed}},
             "spec": {"template": {"metadata": {"annotations": {"bench.example/config-hash": hash}}}}
         });
-        let path = format!("{path}/{name}?fieldManager=bench");
-        Outgoing::new(Method::PATCH, path, super::raw::MERGE_PATCH, patch.to_string())
+        let workload = format!("{all}/{name}?fieldManager=bench");
+        Outgoing::new(Method::PATCH, workload, super::raw::MERGE_PATCH, patch.to_string())
     };
     let begin = Instant::now();
     clients.send_all(count, request).await?;
-    FanOut::since(begin, &observer.changed(count, LONG).await?)
+    FanOut::since(begin, &watch.changed(count, LONG).await?)
 }
 
 #[derive(Deserialize)]

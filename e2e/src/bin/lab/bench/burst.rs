@@ -59,13 +59,35 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
 
     let seconds = bench.choose(10, 60);
     let case = format!("{} changes in {seconds} s, {COUNT} workloads", changes.len());
+    let (made, least) = check_revisions(bench, &changes, &before_revisions, &revisions);
+    bench.expectations.push(Expectation::below_mib(format!("{NAME}: resident at most"), peak, MOST_MIB));
+    let what = format!("{NAME}: resident 10 s afterwards");
+    bench.expectations.push(Expectation::back_to_mib(what, after, before, KEPT_MIB));
+    let one = |value: f64| Samples::new(vec![value]);
+    let new = |what: &str, unit, value| Figure::new(NAME, &case, what, unit, one(value));
+    bench.figures.extend([
+        new("new revisions", Unit::Count, count_as_f64(made)).limit("ideal", one(count_as_f64(least))),
+        new("resident before", Unit::Mebibytes, before).limit("idle, nothing exists", one(empty)),
+        new("resident at most", Unit::Mebibytes, peak).limit("idle, nothing exists", one(empty)),
+        new("resident 10 s afterwards", Unit::Mebibytes, after).limit("before", one(before)),
+    ]);
+    Ok(())
+}
+
+/// Checks each workload's new revisions; gives how many there are in all, and how many there ought to be at least.
+fn check_revisions(
+    bench: &mut Bench,
+    changes: &[(usize, Instant)],
+    before: &HashMap<String, usize>,
+    after: &HashMap<String, usize>,
+) -> (usize, usize) {
     let (mut made, mut least, mut most) = (0, 0, 0);
     for workload in 0..COUNT {
         let count = |revisions: &HashMap<String, usize>| {
             revisions.get(&format!("app-{workload}")).copied().unwrap_or_default()
         };
-        let new = count(&revisions).saturating_sub(count(&before_revisions));
-        let (fewest, highest) = ideal(workload, &changes);
+        let new = count(after).saturating_sub(count(before));
+        let (fewest, highest) = ideal(workload, changes);
         made += new;
         least += fewest;
         most += highest;
@@ -79,18 +101,7 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         }
     }
     bench.expectations.push(Expectation::within(format!("{NAME}: new revisions"), made, least, most));
-    bench.expectations.push(Expectation::below_mib(format!("{NAME}: resident at most"), peak, MOST_MIB));
-    let what = format!("{NAME}: resident 10 s afterwards");
-    bench.expectations.push(Expectation::back_to_mib(what, after, before, KEPT_MIB));
-    let one = |value: f64| Samples::new(vec![value]);
-    let new = |what: &str, unit, value| Figure::new(NAME, &case, what, unit, one(value));
-    bench.figures.extend([
-        new("new revisions", Unit::Count, count_as_f64(made)).limit("ideal", one(count_as_f64(least))),
-        new("resident before", Unit::Mebibytes, before).limit("idle, nothing exists", one(empty)),
-        new("resident at most", Unit::Mebibytes, peak).limit("idle, nothing exists", one(empty)),
-        new("resident 10 s afterwards", Unit::Mebibytes, after).limit("before", one(before)),
-    ]);
-    Ok(())
+    (made, least)
 }
 
 /// Changes one object after the other; gives which, and when that was acknowledged.

@@ -225,14 +225,13 @@ fn report(bench: &mut Bench, count: usize, rounds: &Rounds) {
         figure.limit("bare client, half", bare_half.clone())
     });
     add("CPU time of the program", Unit::Seconds, &of(|round| round.cpu), &|figure| figure);
-    let memory: [(&str, fn(&Round) -> f64); 3] = [
-        ("resident before", |round| round.before),
-        ("resident at most", |round| round.peak),
-        ("resident afterwards", |round| round.after),
+    let memory = [
+        ("resident before", of(|round| round.before)),
+        ("resident at most", of(|round| round.peak)),
+        ("resident afterwards", of(|round| round.after)),
     ];
-    for (what, pick) in memory {
-        let samples = of(pick);
-        add(what, Unit::Mebibytes, &samples, &|figure| figure.limit("idle, nothing exists", empty.clone()));
+    for (what, samples) in &memory {
+        add(what, Unit::Mebibytes, samples, &|figure| figure.limit("idle, nothing exists", empty.clone()));
     }
     let per_workload = |round: &Round| count_as_f64(round.changes);
     add("changes of templates", Unit::Count, &of(per_workload), &|figure| figure);

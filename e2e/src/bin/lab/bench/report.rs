@@ -85,15 +85,15 @@ impl Report {
             }
         }
         let mut text = format!("{}\n\n", self.machine.text());
-        let columns: String = peers.iter().map(|name| format!(" {name} |")).collect();
+        let further = columns(peers.iter().map(|name| (*name).to_owned()));
         let _ = writeln!(
             text,
-            "| scenario | case | figure | ours: median (min-max) | limit | ratio (min-max) | target | met |{columns}"
+            "| scenario | case | figure | ours: median (min-max) | limit | ratio (min-max) | target | met |{further}"
         );
         let _ = writeln!(text, "|---|---|---|--:|--:|--:|--:|---|{}", "--:|".repeat(peers.len()));
         for figure in &self.figures {
-            let columns: String = peers.iter().map(|name| format!(" {} |", of_peer(figure, name))).collect();
-            let _ = writeln!(text, "{}{columns}", row(figure));
+            let further = columns(peers.iter().map(|name| of_peer(figure, name)));
+            let _ = writeln!(text, "{}{further}", row(figure));
         }
         let _ = writeln!(text, "\n{} counts and sizes were checked.", self.expectations.len());
         for Expectation { what, got, wanted, .. } in self.expectations.iter().filter(|one| !one.holds) {
@@ -146,6 +146,11 @@ fn row(figure: &Figure) -> String {
         figure.what,
         with_spread(&figure.samples, unit)
     )
+}
+
+/// Further cells of a row.
+fn columns(cells: impl Iterator<Item = String>) -> String {
+    cells.fold(String::new(), |row, cell| row + " " + &cell + " |")
 }
 
 fn of_peer(figure: &Figure, name: &str) -> String {

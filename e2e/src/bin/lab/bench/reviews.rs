@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use http::Method;
+use pod_reloader_e2e::objects::OBSERVED_CONFIG;
 use pod_reloader_e2e::world::webhook;
 use serde_json::{Value, json};
 
@@ -103,11 +104,12 @@ fn review(kind: Kind, workload: &Value) -> Outgoing {
         }
         Kind::Create => {
             // What the server and the webhook add is not there yet.
-            let annotations = new["metadata"]["annotations"].as_object_mut();
-            annotations.map(|map| map.retain(|key, _| key != pod_reloader_e2e::objects::OBSERVED_CONFIG));
+            if let Some(annotations) = new["metadata"]["annotations"].as_object_mut() {
+                annotations.remove(OBSERVED_CONFIG);
+            }
             new["spec"]["template"]["metadata"]["annotations"] = Value::Null;
-            for added in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
-                new["metadata"].as_object_mut().map(|metadata| metadata.remove(added));
+            if let Some(metadata) = new["metadata"].as_object_mut() {
+                metadata.retain(|field, _| matches!(field.as_str(), "name" | "namespace" | "annotations"));
             }
             webhook::request("CREATE", namespace, &new, None)
         }
