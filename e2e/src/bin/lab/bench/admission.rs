@@ -155,7 +155,7 @@ impl Scene {
         }
         bench.ours.stop(&stage, running).await?;
         let workloads = made.iter().map(|(_, workloads)| workloads.len()).sum();
-        let span = bench.choose(Duration::from_millis(300), Duration::from_millis(1500));
+        let span = bench.choose(Duration::from_millis(200), Duration::from_millis(1500));
         let written = reviews::namespace(&bench.ours, 1, false);
         Ok(Self { stage, namespace, written, blind, requests, workloads, span })
     }

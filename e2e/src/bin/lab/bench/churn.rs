@@ -16,16 +16,16 @@ pub(super) const NAME: &str = "churn";
 /// Objects and workloads that exist at the same time.
 const BATCH: usize = 100;
 
-/// Creates and deletes for two minutes, in a quick run for 10 s.
+/// Creates and deletes for two minutes, in a quick run for 6 s.
 pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let span = bench.choose(Duration::from_secs(10), Duration::from_mins(2));
+    let span = bench.choose(Duration::from_secs(6), Duration::from_mins(2));
     let stage = Stage::new(Controllers::WithoutDeployments).await?;
     let empty = empty_mib(&stage, &bench.ours).await?;
     stage.namespace(&bench.ours.namespace()).await?;
     let mut running = bench.ours.start(&stage, AT_ONCE).await?;
     // The first batch needs buffers and connections that stay; the others should take no more.
     batch(&stage, bench, &mut running, 0).await?;
-    tokio::time::sleep(GIVEN_BACK_AFTER).await;
+    tokio::time::sleep(bench.choose(Duration::from_secs(3), GIVEN_BACK_AFTER)).await;
     let resources = running.resources();
     let before = resources.resident_mib()?;
     resources.reset_peak()?;

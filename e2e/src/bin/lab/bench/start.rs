@@ -20,7 +20,7 @@ const CROWD: &str = "crowd";
 /// References of each workload.
 const REFERENCES: usize = 3;
 /// When an operator that has started is idle.
-const IDLE_AFTER: Duration = Duration::from_secs(3);
+const IDLE_AFTER: Duration = Duration::from_secs(2);
 
 /// Objects that nobody refers to, workloads, and the most that may be resident, in MiB.
 type Size = (usize, usize, f64);
