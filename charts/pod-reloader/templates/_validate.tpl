@@ -22,7 +22,7 @@
 {{- end }}
 {{- end }}
 {{- range .Values.webhook.matchConditions }}
-{{- if has .name (list "opted-in" "not-ignored" "not-being-deleted") }}
+{{- if has .name (list "opted-in" "not-ignored" "not-being-deleted" "not-own-patch") }}
 {{- fail (printf "webhook.matchConditions: the name %q is taken by the chart's own condition; choose another" .name) }}
 {{- end }}
 {{- end }}

@@ -72,7 +72,8 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let webhooks = configurations.get(&fullname).await?.webhooks.unwrap_or_default();
     let [webhook] = &webhooks[..] else { anyhow::bail!("not one webhook: {webhooks:?}") };
     let conditions = webhook.match_conditions.iter().flatten().map(|condition| condition.name.as_str());
-    assert_eq!(conditions.collect::<Vec<_>>(), ["opted-in", "not-ignored", "not-being-deleted", "not-nodes"]);
+    let expected = ["opted-in", "not-ignored", "not-being-deleted", "not-own-patch", "not-nodes"];
+    assert_eq!(conditions.collect::<Vec<_>>(), expected);
     let secrets = Api::<Secret>::namespaced(client, NAMESPACE);
     assert!(secrets.get_opt(&format!("{fullname}-tls")).await?.is_none(), "SAP's certificate is still there");
 

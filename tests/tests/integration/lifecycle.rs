@@ -114,6 +114,31 @@ async fn c5_4_a_restart_writes_nothing_and_what_changed_meanwhile_is_reloaded() 
 }
 
 #[tokio::test]
+async fn c4_3_the_reconcilers_own_patches_are_not_reviewed_and_those_of_others_are() -> anyhow::Result<()> {
+    let world = World::shared().await?;
+    let space = world.space().await?;
+    space.configmap("settings", "one").await?;
+    space.create(&objects::listing("app", "settings")).await?;
+    space.settle().await?;
+    let mark = world.audit().mark().await?;
+    space.configmap("settings", "two").await?;
+    space.event_comes("app", "ConfigurationChanged").await?;
+    space.patch(DEPLOYMENT, "app", Space::label("touched", Some("yes"))).await?;
+    let entries = world.audit().since(mark).await?;
+    let patches: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.namespace == space.name && entry.name == "app" && entry.verb == "patch")
+        .map(|entry| {
+            // The server notes each webhook that it has called.
+            let is_reviewed = entry.annotations.keys().any(|key| key.starts_with("mutation.webhook."));
+            (entry.is_by(User::Operator), is_reviewed)
+        })
+        .collect();
+    assert_eq!(patches, [(true, false), (false, true)]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn c2_5_a_lost_key_restarts_nothing() -> anyhow::Result<()> {
     let mut world = World::own(&[WINDOW]).await?;
     let space = world.space().await?;
