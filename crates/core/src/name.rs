@@ -1,6 +1,7 @@
 //! Config objects and how they are named.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The two kinds of config object.
@@ -41,39 +42,58 @@ impl ConfigKind {
     }
 }
 
-/// A config object anywhere in the cluster. Clones share the names.
+/// A config object anywhere in the cluster. Thousands are kept, in several places each: it takes no more room than a
+/// pointer, and clones share what it points to.
 ///
 /// Shown as users name it beside its workload, `configmap/name`; with its namespace by `{:#}`, `configmap/namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConfigRef {
+pub struct ConfigRef(Arc<ConfigName>);
+
+/// What a [`ConfigRef`] says.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigName {
     /// `ConfigMap` or `Secret`.
     pub kind: ConfigKind,
     /// The object's namespace.
     pub namespace: Arc<str>,
     /// The object's name.
-    pub name: Arc<str>,
+    pub name: Box<str>,
+}
+
+impl Deref for ConfigRef {
+    type Target = ConfigName;
+
+    fn deref(&self) -> &ConfigName {
+        &self.0
+    }
 }
 
 impl ConfigRef {
     /// The object of that kind, namespace and name.
-    pub fn new(kind: ConfigKind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+    pub fn new(kind: ConfigKind, namespace: impl Into<Arc<str>>, name: impl Into<Box<str>>) -> Self {
+        Self(Arc::new(ConfigName { kind, namespace: namespace.into(), name: name.into() }))
     }
 
     /// The `ConfigMap` of that name.
-    pub fn configmap(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+    pub fn configmap(namespace: impl Into<Arc<str>>, name: impl Into<Box<str>>) -> Self {
         Self::new(ConfigKind::ConfigMap, namespace, name)
     }
 
     /// The `Secret` of that name.
-    pub fn secret(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+    pub fn secret(namespace: impl Into<Arc<str>>, name: impl Into<Box<str>>) -> Self {
         Self::new(ConfigKind::Secret, namespace, name)
+    }
+
+    /// The object of the same kind and name in that namespace.
+    #[must_use]
+    pub(crate) fn in_namespace(&self, namespace: &Arc<str>) -> Self {
+        Self::new(self.kind, namespace.clone(), self.name.clone())
     }
 }
 
 impl fmt::Display for ConfigRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name } = self;
+        let ConfigName { kind, namespace, name } = &**self;
         if f.alternate() {
             write!(f, "{}/{namespace}/{name}", kind.singular())
         } else {

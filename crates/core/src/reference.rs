@@ -200,12 +200,18 @@ impl References {
         }
     }
 
-    /// The same, each with the need that the pod template has of it.
+    /// The same, each with the need that the pod template has of it. No more room is kept than they take.
     #[must_use]
     pub fn needed_by(mut self, uses: &TemplateUses) -> Self {
         for reference in &mut self.entries {
-            reference.need = uses.need(&reference.object);
+            if let Some((object, need)) = uses.get(&reference.object) {
+                reference.object = object.clone();
+                reference.need = Some(need);
+            } else {
+                reference.need = None;
+            }
         }
+        self.entries.shrink_to_fit();
         self
     }
 
@@ -213,10 +219,15 @@ impl References {
     pub(crate) fn moved(mut self, from: &str, to: &Arc<str>) -> Self {
         for reference in &mut self.entries {
             if *reference.object.namespace == *from {
-                reference.object.namespace = to.clone();
+                reference.object = reference.object.in_namespace(to);
             }
         }
         self
+    }
+
+    /// The objects, to be named by the same names.
+    pub(crate) fn objects_mut(&mut self) -> impl Iterator<Item = &mut ConfigRef> {
+        self.entries.iter_mut().map(|reference| &mut reference.object)
     }
 
     /// Whether the workload opted in: it names at least one object, by a valid name or not, or follows one.

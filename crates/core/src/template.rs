@@ -1,7 +1,6 @@
 //! How a pod template uses config objects: which of them, and which of their keys, a pod cannot start without.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -27,31 +26,52 @@ const MAX_KEY_BYTES: usize = 253;
 /// What a pod template names in env, envFrom and volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateUses {
-    uses: BTreeMap<ConfigRef, Need>,
-    keys: BTreeMap<ConfigRef, BTreeSet<Box<str>>>,
+    /// In the order of their objects: they are few, and a list is the smallest that keeps them.
+    uses: Vec<Use>,
+    /// Of all of them together.
     key_count: usize,
     is_truncated: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Use {
+    object: ConfigRef,
+    need: Need,
+    /// The keys that the template cannot do without, in their order.
+    keys: Vec<Box<str>>,
 }
 
 impl TemplateUses {
     /// Whether the template needs the object; `None` where it does not name it.
     pub fn need(&self, name: &ConfigRef) -> Option<Need> {
-        self.uses.get(name).copied()
+        self.get(name).map(|(_, need)| need)
+    }
+
+    /// The object as the template names it, so that whoever names it as well can share that.
+    pub(crate) fn get(&self, name: &ConfigRef) -> Option<(&ConfigRef, Need)> {
+        let at = self.position(name).ok()?;
+        self.uses.get(at).map(|it| (&it.object, it.need))
     }
 
     /// All that the template names.
     pub fn objects(&self) -> impl Iterator<Item = &ConfigRef> {
-        self.uses.keys()
+        self.uses.iter().map(|it| &it.object)
+    }
+
+    /// The same, to be named by the same names.
+    pub(crate) fn objects_mut(&mut self) -> impl Iterator<Item = &mut ConfigRef> {
+        self.uses.iter_mut().map(|it| &mut it.object)
     }
 
     /// All that the template cannot do without.
     pub fn required(&self) -> impl Iterator<Item = &ConfigRef> {
-        self.uses.iter().filter(|(_, need)| **need == Need::Required).map(|(name, _)| name)
+        self.required_keys().map(|(object, _)| object)
     }
 
     /// The same, each with the keys of it that the template cannot do without.
     pub fn required_keys(&self) -> impl Iterator<Item = (&ConfigRef, impl Iterator<Item = &str>)> {
-        self.required().map(|name| (name, self.keys.get(name).into_iter().flatten().map(|key| &**key)))
+        let required = self.uses.iter().filter(|it| it.need == Need::Required);
+        required.map(|it| (&it.object, it.keys.iter().map(|key| &**key)))
     }
 
     /// Whether it names more than is kept.
@@ -61,31 +81,47 @@ impl TemplateUses {
 
     /// Adds a use; one that is required outweighs those that are optional.
     pub fn add(&mut self, name: ConfigRef, need: Need) {
-        let is_full = self.uses.len() >= MAX_USES;
-        match self.uses.entry(name) {
-            Entry::Occupied(mut entry) => {
-                let need = need.max(*entry.get());
-                entry.insert(need);
-            }
-            Entry::Vacant(_) if is_full => self.is_truncated = true,
-            Entry::Vacant(entry) => {
-                entry.insert(need);
-            }
-        }
+        self.entry(name, need);
     }
 
     /// Adds a required use of one key.
     pub fn require_key(&mut self, name: ConfigRef, key: &str) {
-        self.add(name.clone(), Need::Required);
+        let key_count = self.key_count;
+        let Some(entry) = self.entry(name, Need::Required) else { return };
         // A longer one no object can have, and the API server refuses it.
-        if !self.uses.contains_key(&name) || key.is_empty() || key.len() > MAX_KEY_BYTES {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return;
         }
-        if self.key_count >= MAX_USES {
-            self.is_truncated = true;
-        } else if self.keys.entry(name).or_default().insert(key.into()) {
-            self.key_count += 1;
+        match entry.keys.binary_search_by(|known| (**known).cmp(key)) {
+            _ if key_count >= MAX_USES => self.is_truncated = true,
+            Ok(_) => {}
+            Err(at) => {
+                entry.keys.insert(at, key.into());
+                self.key_count += 1;
+            }
         }
+    }
+
+    /// The use of that object, now with that need at least; `None` if there are too many.
+    fn entry(&mut self, name: ConfigRef, need: Need) -> Option<&mut Use> {
+        let at = match self.position(&name) {
+            Ok(at) => at,
+            Err(_) if self.uses.len() >= MAX_USES => {
+                self.is_truncated = true;
+                return None;
+            }
+            Err(at) => {
+                self.uses.insert(at, Use { object: name, need, keys: vec![] });
+                at
+            }
+        };
+        let entry = self.uses.get_mut(at)?;
+        entry.need = entry.need.max(need);
+        Some(entry)
+    }
+
+    fn position(&self, name: &ConfigRef) -> Result<usize, usize> {
+        self.uses.binary_search_by(|it| it.object.cmp(name))
     }
 
     fn add_source(&mut self, kind: ConfigKind, source: Option<Source>) {
@@ -106,26 +142,25 @@ impl TemplateUses {
         self.add(name, Need::Required);
     }
 
-    /// The same uses by a workload in that namespace: a pod can use only what is in its own.
+    /// The same uses by a workload in that namespace: a pod can use only what is in its own. No more room is kept than
+    /// they take.
     #[must_use]
-    pub(crate) fn in_namespace(self, namespace: &Arc<str>) -> Self {
-        let place = |object: ConfigRef| ConfigRef { namespace: namespace.clone(), ..object };
-        Self {
-            uses: self.uses.into_iter().map(|(object, need)| (place(object), need)).collect(),
-            keys: self.keys.into_iter().map(|(object, keys)| (place(object), keys)).collect(),
-            ..self
+    pub(crate) fn in_namespace(mut self, namespace: &Arc<str>) -> Self {
+        for it in &mut self.uses {
+            it.object = it.object.in_namespace(namespace);
+            it.keys.shrink_to_fit();
         }
+        self.uses.shrink_to_fit();
+        self
     }
 
     fn add_all(&mut self, other: Self) {
         self.is_truncated |= other.is_truncated;
-        for (name, need) in other.uses {
-            self.add(name, need);
-        }
-        for (name, keys) in other.keys {
+        for Use { object, need, keys } in other.uses {
             for key in keys {
-                self.require_key(name.clone(), &key);
+                self.require_key(object.clone(), &key);
             }
+            self.add(object, need);
         }
     }
 }

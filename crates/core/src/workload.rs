@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::annotation;
 use crate::duration;
 use crate::kind::KindRef;
+use crate::name::ConfigRef;
 use crate::object;
 use crate::reference::References;
 use crate::template::TemplateUses;
@@ -55,6 +56,15 @@ impl Workload {
             self.namespace = Some(namespace.to_owned());
         }
         self
+    }
+
+    /// Takes names from where they are known already, so that thousands of workloads that name one object share it.
+    pub fn share_names(&mut self, known: impl Fn(&ConfigRef) -> Option<ConfigRef>) {
+        for name in self.references.objects_mut().chain(self.template.uses.objects_mut()) {
+            if let Some(known) = known(name) {
+                *name = known;
+            }
+        }
     }
 
     /// Reads the JSON text of a workload of that kind.
