@@ -164,7 +164,7 @@ impl Controller {
         }
     }
 
-    fn workload_is(&mut self, workload: &WorkloadRef, object: WorkloadObject, received: Instant) {
+    fn workload_is(&mut self, workload: &Arc<WorkloadRef>, object: WorkloadObject, received: Instant) {
         let uid = object.workload.uid.clone();
         let (applied, orphans) = self.index.apply_workload(workload, object.workload, received);
         match applied {
@@ -174,7 +174,7 @@ impl Controller {
             Applied::Unmanaged => self.reconciler.forget(workload),
             Applied::NoRoom => {
                 // Nothing else is kept of it.
-                let subject = Subject { workload: workload.clone(), uid, resource_version: None };
+                let subject = Subject { workload: WorkloadRef::clone(workload), uid, resource_version: None };
                 self.reconciler.facts.publish(&subject, &Fact::LeftOut);
             }
         }
@@ -214,12 +214,12 @@ impl Controller {
     }
 
     fn reconcile_now(&mut self, workload: &WorkloadRef) {
-        if self.index.contains(workload) {
-            self.queue.schedule(workload, Instant::now());
+        if let Some(workload) = self.index.known(workload) {
+            self.queue.schedule(&workload, Instant::now());
         }
     }
 
-    fn reconcile_when_settled(&mut self, workloads: Vec<WorkloadRef>) {
+    fn reconcile_when_settled(&mut self, workloads: Vec<Arc<WorkloadRef>>) {
         for workload in workloads {
             let due = self.index.due(&workload).unwrap_or_else(Instant::now);
             self.queue.schedule(&workload, due);

@@ -113,7 +113,7 @@ pub(crate) fn learned(view: &View, key: &DigestKey, evaluation: &Evaluation) -> 
             // The watches report what is only required.
             Lookup::Found(found) => {
                 if references.contains_key(object) {
-                    let presence = Presence::Version(found.version.clone());
+                    let presence = Presence::Version(found.version.clone().into());
                     // Whether content moved is compared over all keys, whichever of them each workload follows.
                     let digest = found.digest(key, &Keys::All);
                     learned.push(Learned::Read(object.clone(), presence, digest));

@@ -23,7 +23,7 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn of(view: &View) -> Self {
         Self {
-            workload: view.workload_ref.clone(),
+            workload: WorkloadRef::clone(&view.workload_ref),
             uid: view.workload.uid.clone(),
             resource_version: view.workload.resource_version.clone(),
         }

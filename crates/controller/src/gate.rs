@@ -15,6 +15,7 @@
 //! [`crate::rivals`] whether this installation may write it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pod_reloader_core::reference::WorkloadRef;
@@ -34,14 +35,14 @@ pub(crate) struct Gate {
     namespaces: HashMap<String, Namespace>,
     /// Those with workloads waiting; the first is next.
     turns: VecDeque<String>,
-    running: HashMap<WorkloadRef, Running>,
+    running: HashMap<Arc<WorkloadRef>, Running>,
     is_closed: bool,
 }
 
 #[derive(Debug)]
 struct Namespace {
-    fresh: VecDeque<WorkloadRef>,
-    retries: VecDeque<WorkloadRef>,
+    fresh: VecDeque<Arc<WorkloadRef>>,
+    retries: VecDeque<Arc<WorkloadRef>>,
     running: usize,
     running_retries: usize,
     share: usize,
@@ -73,7 +74,7 @@ impl Gate {
     }
 
     /// A workload wants to begin; `is_retry` if it failed before. It must be neither waiting nor running.
-    pub(crate) fn wait(&mut self, workload: &WorkloadRef, is_retry: bool, now: Instant) {
+    pub(crate) fn wait(&mut self, workload: &Arc<WorkloadRef>, is_retry: bool, now: Instant) {
         let namespace = self.namespaces.entry(workload.namespace.clone()).or_insert_with(|| Namespace {
             fresh: VecDeque::new(),
             retries: VecDeque::new(),
@@ -91,7 +92,7 @@ impl Gate {
     }
 
     /// The next workload that may begin; it counts as running until [`Gate::leave`].
-    pub(crate) fn admit(&mut self, now: Instant) -> Option<WorkloadRef> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<Arc<WorkloadRef>> {
         if self.is_closed || self.running.len() >= self.slots {
             return None;
         }
@@ -109,7 +110,7 @@ impl Gate {
         None
     }
 
-    fn admit_from(&mut self, name: &str, now: Instant) -> Option<WorkloadRef> {
+    fn admit_from(&mut self, name: &str, now: Instant) -> Option<Arc<WorkloadRef>> {
         let slow_running: usize = self.namespaces.values().filter(|n| n.is_slow).map(|n| n.running).sum();
         let may_be_slow = slow_running < (self.slots / 2).max(1);
         let share_limit = self.slots - self.reserve();
@@ -124,6 +125,11 @@ impl Gate {
             None if namespace.running_retries < retry_share => (namespace.retries.pop_front()?, true),
             None => return None,
         };
+        if !namespace.is_waiting() {
+            // The room that a burst took.
+            namespace.fresh.shrink_to_fit();
+            namespace.retries.shrink_to_fit();
+        }
         namespace.running += 1;
         namespace.running_retries += usize::from(is_retry);
         namespace.last_used = now;
@@ -187,15 +193,15 @@ mod tests {
     use super::*;
     use pod_reloader_core::kind::apps::DEPLOYMENT;
 
-    fn workload(namespace: &str, i: usize) -> WorkloadRef {
-        WorkloadRef { kind: DEPLOYMENT, namespace: namespace.into(), name: format!("w{i}") }
+    fn workload(namespace: &str, i: usize) -> Arc<WorkloadRef> {
+        Arc::new(WorkloadRef { kind: DEPLOYMENT, namespace: namespace.into(), name: format!("w{i}") })
     }
 
     fn fill(gate: &mut Gate, namespace: &str, count: usize, now: Instant) {
         (0..count).for_each(|i| gate.wait(&workload(namespace, i), false, now));
     }
 
-    fn admit_all(gate: &mut Gate, now: Instant) -> Vec<WorkloadRef> {
+    fn admit_all(gate: &mut Gate, now: Instant) -> Vec<Arc<WorkloadRef>> {
         std::iter::from_fn(|| gate.admit(now)).collect()
     }
 

@@ -5,6 +5,7 @@
 //! are not referred to nothing is kept.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ const MAX_WINDOWS: u32 = 5;
 /// One version of a workload, and when it reached us.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) workload_ref: WorkloadRef,
+    pub(crate) workload_ref: Arc<WorkloadRef>,
     pub(crate) workload: Workload,
     /// Reads that began later have seen all that the writer of this version saw.
     pub(crate) received: Instant,
@@ -33,7 +34,7 @@ pub(crate) struct View {
 /// What is known of a config object without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    Version(ConfigVersion),
+    Version(Arc<ConfigVersion>),
     Absent,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct ReferenceState {
     /// Whether a change was seen that has not been reconciled yet.
     pub(crate) is_recent: bool,
     /// The version in which it was seen first since it was unknown or absent.
-    pub(crate) first_seen: Option<ConfigVersion>,
+    pub(crate) first_seen: Option<Arc<ConfigVersion>>,
 }
 
 /// All that the index knows of a workload.
@@ -64,8 +65,6 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug)]
 struct WorkloadEntry {
-    /// Shared with the objects that it refers to.
-    id: Arc<WorkloadRef>,
     view: Arc<View>,
     /// The first change that has not been reconciled yet.
     unsettled_since: Option<Instant>,
@@ -75,10 +74,10 @@ struct WorkloadEntry {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Affected {
     /// Workloads to reconcile once their references have settled.
-    pub(crate) to_settle: Vec<WorkloadRef>,
+    pub(crate) to_settle: Vec<Arc<WorkloadRef>>,
     /// Workloads to reconcile at once: nothing changed that could reload them before the window is over, but something
     /// may have to be recorded, or they may have waited for this.
-    pub(crate) at_once: Vec<WorkloadRef>,
+    pub(crate) at_once: Vec<Arc<WorkloadRef>>,
     /// Whether the object's content has to be compared: only its metadata is known to have changed.
     pub(crate) compare: bool,
 }
@@ -105,12 +104,14 @@ pub(crate) struct Index {
     /// one namespace can take no more than a third of the memory that there is for them, whatever they refer to.
     max_objects: usize,
     objects_of: HashMap<Arc<str>, usize>,
-    workloads: HashMap<WorkloadRef, WorkloadEntry>,
+    /// Their names are shared with the objects that they refer to, and with whoever is given them.
+    workloads: HashMap<Arc<WorkloadRef>, WorkloadEntry>,
     /// How many there are in each namespace.
     workloads_of: HashMap<Arc<str>, usize>,
-    objects: HashMap<ConfigRef, ObjectEntry>,
+    /// Boxed: a map has up to twice the room that it needs.
+    objects: HashMap<ConfigRef, Box<ObjectEntry>>,
     /// What a relist under way has not listed yet; what is left at its end has been deleted.
-    unlisted_workloads: HashMap<Coverage<KindRef>, HashSet<WorkloadRef>>,
+    unlisted_workloads: HashMap<Coverage<KindRef>, HashSet<Arc<WorkloadRef>>>,
     unlisted_objects: HashMap<Coverage<ConfigKind>, HashSet<ConfigRef>>,
 }
 
@@ -142,25 +143,28 @@ impl Index {
         self.workloads_of.len()
     }
 
-    pub(crate) fn workloads(&self) -> impl Iterator<Item = &WorkloadRef> {
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &Arc<WorkloadRef>> {
         self.workloads.keys()
     }
 
     /// A workload as it is now. Returns what became of it, and the objects that nothing refers to any more.
     pub(crate) fn apply_workload(
         &mut self,
-        workload_ref: &WorkloadRef,
-        workload: Workload,
+        workload_ref: &Arc<WorkloadRef>,
+        mut workload: Workload,
         now: Instant,
     ) -> (Applied, Vec<ConfigRef>) {
         if !workload.is_managed() {
             return (Applied::Unmanaged, self.delete_workload(workload_ref));
         }
+        // The reference says that.
+        (workload.namespace, workload.name) = (None, None);
+        workload.share_names(|object| self.objects.get_key_value(object).map(|(known, _)| known.clone()));
         let before = self.workloads.get(workload_ref);
         let unsettled_since = before.and_then(|entry| entry.unsettled_since);
-        let id = before.map_or_else(|| Arc::new(workload_ref.clone()), |entry| entry.id.clone());
+        let id = before.map_or_else(|| workload_ref.clone(), |entry| entry.view.workload_ref.clone());
         let before = before.map(|entry| interests(&entry.view)).unwrap_or_default();
-        let view = Arc::new(View { workload_ref: workload_ref.clone(), workload, received: now });
+        let view = Arc::new(View { workload_ref: id.clone(), workload, received: now });
         let after = interests(&view);
         if !self.has_room(&workload_ref.namespace, after.keys()) {
             return (Applied::NoRoom, self.delete_workload(workload_ref));
@@ -169,15 +173,14 @@ impl Index {
         for (object, is_reference) in &after {
             let entry = self.objects.entry(object.clone()).or_insert_with(|| {
                 has_new |= *is_reference;
-                ObjectEntry::new(now, charge(&mut self.objects_of, &workload_ref.namespace))
+                Box::new(ObjectEntry::new(now, charge(&mut self.objects_of, &workload_ref.namespace)))
             });
-            entry.users.insert(id.clone(), *is_reference);
+            entry.users.insert(&id, *is_reference);
         }
         let dropped = before.into_iter().filter(|(object, _)| !after.contains_key(object));
         let orphans = self.release(workload_ref, dropped.map(|(object, _)| object).collect());
         let unsettled_since = unsettled_since.or(has_new.then_some(now));
-        let entry = WorkloadEntry { id, view, unsettled_since };
-        if self.workloads.insert(workload_ref.clone(), entry).is_none() {
+        if self.workloads.insert(id, WorkloadEntry { view, unsettled_since }).is_none() {
             charge(&mut self.workloads_of, &workload_ref.namespace);
         }
         (Applied::Managed, orphans)
@@ -194,12 +197,13 @@ impl Index {
     /// Whether this is still the latest that is known of the workload. If not, a watch reported something since, or the
     /// workload's deletion.
     pub(crate) fn is_latest(&self, view: &Arc<View>) -> bool {
-        self.workloads.get(&view.workload_ref).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
+        self.workloads.get(&*view.workload_ref).is_some_and(|entry| Arc::ptr_eq(&entry.view, view))
     }
 
     /// A workload is gone, or no longer ours. Returns the objects that nothing refers to any more.
     pub(crate) fn delete_workload(&mut self, workload: &WorkloadRef) -> Vec<ConfigRef> {
         let Some(entry) = self.workloads.remove(workload) else { return vec![] };
+        shrink(&mut self.workloads);
         uncharge(&mut self.workloads_of, &workload.namespace);
         let objects = interests(&entry.view).into_keys().collect();
         self.release(workload, objects)
@@ -210,14 +214,13 @@ impl Index {
         for object in objects {
             let Some(entry) = self.objects.get_mut(&object) else { continue };
             entry.users.remove(workload);
-            entry.unrecorded_by.remove(workload);
             if entry.users.is_empty() {
                 uncharge(&mut self.objects_of, &entry.charged_to);
                 self.objects.remove(&object);
                 orphans.push(object);
             } else if *workload.namespace == *entry.charged_to {
                 // Who is left takes over, once the namespace has no user of it any more.
-                let mut users = entry.users.keys().map(|user| user.namespace.as_str());
+                let mut users = entry.users.iter().map(|user| user.workload.namespace.as_str());
                 let has_other = users.clone().any(|namespace| *namespace == *workload.namespace);
                 if let Some(payer) = users.next().filter(|_| !has_other) {
                     let payer = charge(&mut self.objects_of, payer);
@@ -225,6 +228,7 @@ impl Index {
                 }
             }
         }
+        shrink(&mut self.objects);
         orphans
     }
 
@@ -273,10 +277,15 @@ impl Index {
         self.workloads.contains_key(workload)
     }
 
+    /// The workload's name as it is kept, if it is.
+    pub(crate) fn known(&self, workload: &WorkloadRef) -> Option<Arc<WorkloadRef>> {
+        self.workloads.get(workload).map(|entry| entry.view.workload_ref.clone())
+    }
+
     fn settled_at(&self, entry: &WorkloadEntry) -> Instant {
         let view = &entry.view;
         let references = view.workload.references.objects().into_iter();
-        let objects = references.filter_map(|object| self.objects.get(object));
+        let objects = references.filter_map(|object| self.objects.get(object).map(AsRef::as_ref));
         // Content that has not been compared yet may have changed.
         let moved_at = |object: &ObjectEntry| object.uncompared_since.max(Some(object.moved_at));
         let Some(moved_at) = objects.filter_map(moved_at).max() else { return view.received };
@@ -289,6 +298,13 @@ impl Index {
             Some(since) => quiet.min(since + window * MAX_WINDOWS),
             None => quiet,
         }
+    }
+}
+
+/// Gives room back that a map had for many more: none does so by itself.
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() / 4 > map.len() {
+        map.shrink_to(map.len() * 2);
     }
 }
 
@@ -321,3 +337,4 @@ mod object;
 mod relist;
 #[cfg(test)]
 mod tests;
+mod users;

@@ -1,30 +1,30 @@
 //! When to reconcile which workload: one entry each, never two reconciles of one workload at once, backoff of its own.
 
-use std::collections::HashMap;
-use std::future::poll_fn;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::ready;
 use pod_reloader_core::reference::WorkloadRef;
-use std::task::Poll;
-use tokio::time::Instant;
-use tokio_util::time::{DelayQueue, delay_queue};
+use tokio::time::{Instant, sleep_until};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// Between two reconciles of a workload that can be completed in part only.
 const PARTIAL_PAUSE: Duration = Duration::from_secs(2);
 
-/// A keyed delay queue.
+/// A keyed delay queue. Trees, since they give back the room of entries that are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    delays: DelayQueue<WorkloadRef>,
-    slots: HashMap<WorkloadRef, Slot>,
+    /// What is waiting, in the order in which it is due.
+    due: BTreeSet<(Instant, Arc<WorkloadRef>)>,
+    slots: BTreeMap<Arc<WorkloadRef>, Slot>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    queued: Option<(delay_queue::Key, Instant)>,
+    /// When it is due, if it is waiting.
+    due: Option<Instant>,
     is_running: bool,
     /// Asked for while it was running.
     again_at: Option<Instant>,
@@ -35,43 +35,40 @@ struct Slot {
 
 impl Queue {
     /// Asks for a reconcile of the workload at that time, or earlier if that was asked for already.
-    pub(crate) fn schedule(&mut self, workload: &WorkloadRef, at: Instant) {
+    pub(crate) fn schedule(&mut self, workload: &Arc<WorkloadRef>, at: Instant) {
         let slot = self.slots.entry(workload.clone()).or_default();
         let at = slot.not_before.map_or(at, |not_before| at.max(not_before));
         if slot.is_running {
             slot.again_at = Some(slot.again_at.map_or(at, |earlier| earlier.min(at)));
             return;
         }
-        match &mut slot.queued {
-            Some((_, queued_at)) if *queued_at <= at => {}
-            Some((key, queued_at)) => {
-                self.delays.reset_at(key, at);
-                *queued_at = at;
+        if let Some(due) = slot.due {
+            if due <= at {
+                return;
             }
-            None => {
-                let key = self.delays.insert_at(workload.clone(), at);
-                slot.queued = Some((key, at));
-            }
+            self.due.remove(&(due, workload.clone()));
         }
+        slot.due = Some(at);
+        self.due.insert((at, workload.clone()));
     }
 
     /// The next workload that is due; it counts as running until [`Queue::done`] or [`Queue::failed`]. With it comes
     /// how often it failed in a row. Pending while the queue is empty.
-    pub(crate) async fn next(&mut self) -> (WorkloadRef, u32) {
-        let workload = poll_fn(|cx| match ready!(self.delays.poll_expired(cx)) {
-            Some(expired) => Poll::Ready(expired.into_inner()),
-            // The caller selects over other sources and asks again after each.
-            None => Poll::Pending,
-        })
-        .await;
+    pub(crate) async fn next(&mut self) -> (Arc<WorkloadRef>, u32) {
+        // The caller selects over other sources and asks again after each.
+        let Some((at, _)) = self.due.first() else { return pending().await };
+        if *at > Instant::now() {
+            sleep_until(*at).await;
+        }
+        let Some((_, workload)) = self.due.pop_first() else { return pending().await };
         let slot = self.slots.entry(workload.clone()).or_default();
-        slot.queued = None;
+        slot.due = None;
         slot.is_running = true;
         (workload, slot.failures)
     }
 
     /// The reconcile is over; another one follows at `again_at`, if given, or if one was asked for meanwhile.
-    pub(crate) fn done(&mut self, workload: &WorkloadRef, again_at: Option<Instant>) {
+    pub(crate) fn done(&mut self, workload: &Arc<WorkloadRef>, again_at: Option<Instant>) {
         self.finish(workload, again_at, |slot| {
             slot.failures = 0;
             slot.not_before = None;
@@ -80,7 +77,13 @@ impl Queue {
 
     /// The reconcile failed; the next one follows after a backoff that grows with every failure. `jitter` is from 0 to
     /// 1. If all was done that could be (`is_partial`), it waits for a moment only.
-    pub(crate) fn failed(&mut self, workload: &WorkloadRef, now: Instant, jitter: f64, is_partial: bool) {
+    pub(crate) fn failed(
+        &mut self,
+        workload: &Arc<WorkloadRef>,
+        now: Instant,
+        jitter: f64,
+        is_partial: bool,
+    ) {
         let failures = self.slots.get(workload).map_or(0, |slot| slot.failures);
         let backoff = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
         let at = now + backoff.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 2.0);
@@ -90,7 +93,12 @@ impl Queue {
         });
     }
 
-    fn finish(&mut self, workload: &WorkloadRef, again_at: Option<Instant>, update: impl FnOnce(&mut Slot)) {
+    fn finish(
+        &mut self,
+        workload: &Arc<WorkloadRef>,
+        again_at: Option<Instant>,
+        update: impl FnOnce(&mut Slot),
+    ) {
         let Some(slot) = self.slots.get_mut(workload) else { return };
         slot.is_running = false;
         update(slot);
@@ -98,7 +106,7 @@ impl Queue {
         let next = [asked_at, again_at].into_iter().flatten().min();
         match next {
             Some(at) => self.schedule(workload, at),
-            None if slot.queued.is_none() => drop(self.slots.remove(workload)),
+            None if slot.due.is_none() => drop(self.slots.remove(workload)),
             None => {}
         }
     }
@@ -119,8 +127,8 @@ mod tests {
     use super::*;
     use pod_reloader_core::kind::apps::DEPLOYMENT;
 
-    fn workload(name: &str) -> WorkloadRef {
-        WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() }
+    fn workload(name: &str) -> Arc<WorkloadRef> {
+        Arc::new(WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() })
     }
 
     fn after(seconds: u64) -> Instant {

@@ -1,7 +1,7 @@
 //! What the reconciler decides from: memory, and reads that reconciles share.
 
 use pod_reloader_core::digest::DigestKey;
-use pod_reloader_core::lookup::{Depth, FirstSeen, Found, Lookup, Query};
+use pod_reloader_core::lookup::{ConfigVersion, Depth, FirstSeen, Found, Lookup, Query};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::evaluate::Source;
@@ -36,7 +36,7 @@ impl Memory<'_> {
         let version = match presence(self.snapshot, object) {
             None => return Lookup::Unknown,
             Some(Presence::Absent) => return Lookup::Absent,
-            Some(Presence::Version(version)) => version,
+            Some(Presence::Version(version)) => &**version,
         };
         match depth {
             Depth::Exists | Depth::Version => Lookup::Found(Found::version(version.clone())),
@@ -67,7 +67,7 @@ impl Source for Shared<'_> {
             match presence(self.snapshot, &query.object) {
                 Some(Presence::Absent) => reads.add(query.object, Ok(Lookup::Absent)),
                 Some(Presence::Version(version)) => {
-                    reads.add(query.object, Ok(Lookup::Found(Found::version(version.clone()))));
+                    reads.add(query.object, Ok(Lookup::Found(Found::version(ConfigVersion::clone(version)))));
                 }
                 None => unseen.push(query),
             }
@@ -90,7 +90,7 @@ fn presence<'s>(snapshot: &'s Snapshot, object: &ConfigRef) -> Option<&'s Presen
 pub(crate) fn first_seen(snapshot: &Snapshot) -> FirstSeen {
     let references = snapshot.references.iter();
     references
-        .filter_map(|reference| Some((reference.object.clone(), reference.first_seen.clone()?)))
+        .filter_map(|reference| Some((reference.object.clone(), reference.first_seen.as_deref()?.clone())))
         .collect()
 }
 

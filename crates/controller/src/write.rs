@@ -322,10 +322,12 @@ fn parse(kind: KindRef, text: &Text) -> Result<WorkloadObject, WriteError> {
     WorkloadObject::read(kind, &text.json).map_err(|_| WriteError::NoWorkload)
 }
 
-/// Whether a decision from one version holds for the other, too: all but the version and the room for annotations is the
-/// same.
+/// Whether a decision from one version of a workload holds for the other, too: all but the version and the room for
+/// annotations is the same.
 fn has_same_inputs(one: &Workload, other: &Workload) -> bool {
     let with_version_of_other = Workload {
+        namespace: other.namespace.clone(),
+        name: other.name.clone(),
         resource_version: other.resource_version.clone(),
         annotations: other.annotations,
         template: PodTemplate { annotations: other.template.annotations, ..one.template.clone() },

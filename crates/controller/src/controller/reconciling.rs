@@ -28,7 +28,7 @@ const MAX_CONFLICTS: u32 = 5;
 
 impl Controller {
     /// Step 1: a workload is due. It is evaluated from memory, and if that does not suffice it waits at the gate.
-    pub(super) fn start(&mut self, workload: &WorkloadRef, failures: u32) {
+    pub(super) fn start(&mut self, workload: &Arc<WorkloadRef>, failures: u32) {
         let now = Instant::now();
         let Some(snapshot) = self.index.snapshot(workload) else {
             self.queue.done(workload, None);

@@ -1,5 +1,7 @@
 //! What the watches report: of workloads, of config objects, and of the namespaces that are selected.
 
+use std::sync::Arc;
+
 use kube::Resource;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::lookup::ConfigVersion;
@@ -46,7 +48,7 @@ impl Controller {
 
     /// These namespaces are no longer selected: their workloads are left alone.
     fn leave(&mut self, namespaces: &[String]) {
-        let is_left = |workload: &&WorkloadRef| namespaces.contains(&workload.namespace);
+        let is_left = |workload: &&Arc<WorkloadRef>| namespaces.contains(&workload.namespace);
         let left: Vec<_> = self.index.workloads().filter(is_left).cloned().collect();
         for workload in left {
             self.selection.pass_over(&workload.namespace);
@@ -59,7 +61,7 @@ impl Controller {
         match change {
             Change::ListBegins => self.index.begin_workloads(coverage),
             Change::Listed(object) | Change::Applied(object) => {
-                let Some(workload) = object.reference(coverage.kind) else { return };
+                let Some(workload) = object.reference(coverage.kind).map(Arc::new) else { return };
                 if !self.selection.contains(&workload.namespace) {
                     if object.workload.is_managed() {
                         self.selection.pass_over(&workload.namespace);
@@ -101,7 +103,8 @@ impl Controller {
                 let meta = object.meta();
                 let uid = meta.uid.clone().unwrap_or_default();
                 let resource_version = meta.resource_version.clone().unwrap_or_default();
-                self.object_is(&name, &Presence::Version(ConfigVersion { uid, resource_version }));
+                let version = ConfigVersion { uid, resource_version };
+                self.object_is(&name, &Presence::Version(version.into()));
             }
             Change::Deleted(object) => {
                 if let Some(name) = reference(&object) {

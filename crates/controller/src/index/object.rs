@@ -1,6 +1,5 @@
 //! What is known of one config object that workloads refer to, and what its changes mean for them.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pod_reloader_core::digest::Digest;
@@ -9,15 +8,13 @@ use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::reference::WorkloadRef;
 use tokio::time::Instant;
 
+use super::users::Users;
 use super::{Affected, Index, Presence};
 
 #[derive(Debug)]
 pub(super) struct ObjectEntry {
     pub(super) presence: Option<Presence>,
-    pub(super) first_seen: Option<ConfigVersion>,
-    /// The workloads that refer to it and have not completed a reconcile since it appeared: they may not have recorded it,
-    /// even if it is gone by now.
-    pub(super) unrecorded_by: HashSet<Arc<WorkloadRef>>,
+    pub(super) first_seen: Option<Arc<ConfigVersion>>,
     /// The digest of the content that was read last.
     pub(super) digest: Option<Digest>,
     /// When it was first referred to, or its content last seen to change.
@@ -26,8 +23,7 @@ pub(super) struct ObjectEntry {
     pub(super) changed_at: Option<Instant>,
     /// When a version was seen whose content has not been compared yet.
     pub(super) uncompared_since: Option<Instant>,
-    /// The workloads that it matters to, and whether they refer to it, or only require it by their templates.
-    pub(super) users: HashMap<Arc<WorkloadRef>, bool>,
+    pub(super) users: Users,
     /// The namespace whose share of the index it takes.
     pub(super) charged_to: Arc<str>,
 }
@@ -37,22 +33,13 @@ impl ObjectEntry {
         Self {
             presence: None,
             first_seen: None,
-            unrecorded_by: HashSet::new(),
             digest: None,
             moved_at: now,
             changed_at: None,
             uncompared_since: None,
-            users: HashMap::new(),
+            users: Users::default(),
             charged_to,
         }
-    }
-
-    /// Those that refer to it, or only require it; in an order that does not depend on the run.
-    pub(super) fn users(&self, referring: bool) -> Vec<WorkloadRef> {
-        let users = self.users.iter().filter(|(_, is_reference)| **is_reference == referring);
-        let mut users: Vec<_> = users.map(|(user, _)| WorkloadRef::clone(user)).collect();
-        users.sort_unstable();
-        users
     }
 }
 
@@ -60,21 +47,20 @@ impl Index {
     /// What a watch reports of a config object.
     pub(crate) fn apply_object(&mut self, object: &ConfigRef, presence: &Presence, now: Instant) -> Affected {
         let Some(entry) = self.objects.get_mut(object) else { return Affected::default() };
-        let before = entry.presence.replace(presence.clone());
-        if before.as_ref() == Some(presence) {
+        if entry.presence.as_ref() == Some(presence) {
             return Affected::default();
         }
+        let before = entry.presence.replace(presence.clone());
         if before == Some(Presence::Absent) || *presence == Presence::Absent {
             // Another object of the same name: some of its users may have seen it by now, and some not.
             entry.digest = None;
         }
         if let Presence::Version(version) = presence {
             if before == Some(Presence::Absent) {
-                if entry.unrecorded_by.is_empty() {
+                if entry.users.all_recorded() {
                     entry.first_seen = None;
                 }
-                let referring = entry.users.iter().filter(|(_, is_reference)| **is_reference);
-                entry.unrecorded_by.extend(referring.map(|(user, _)| user.clone()));
+                entry.users.appeared();
             }
             entry.first_seen.get_or_insert_with(|| version.clone());
         }
@@ -82,13 +68,13 @@ impl Index {
         if self.compares_content
             && matches!((&before, presence), (Some(Presence::Version(_)), Presence::Version(_)))
         {
-            let compare = entry.users.values().any(|is_reference| *is_reference);
+            let compare = entry.users.iter().any(|user| user.is_reference);
             if compare {
                 entry.uncompared_since = Some(now);
             }
             return Affected { compare, ..Affected::default() };
         }
-        let (referring, requiring) = (entry.users(true), entry.users(false));
+        let (referring, requiring) = (entry.users.names(true), entry.users.names(false));
         match (before, presence) {
             // The first report of it. A read under way may have been earlier, so its users are reconciled again.
             (None, _) => Affected { at_once: [referring, requiring].concat(), ..Affected::default() },
@@ -118,17 +104,17 @@ impl Index {
         object: &ConfigRef,
         digest: Option<Digest>,
         is_behind: bool,
-    ) -> Vec<WorkloadRef> {
+    ) -> Vec<Arc<WorkloadRef>> {
         let Some(entry) = self.objects.get_mut(object) else { return vec![] };
         let Some(seen_at) = entry.uncompared_since else { return vec![] };
         if !is_behind {
             entry.uncompared_since = None;
         }
         let before = std::mem::replace(&mut entry.digest, digest);
-        let referring = entry.users(true);
+        let referring = entry.users.names(true);
         if digest.is_some() && before == digest {
             // Workloads that waited for that answer need not wait as if the content had changed.
-            let is_waiting = |user: &WorkloadRef| {
+            let is_waiting = |user: &Arc<WorkloadRef>| {
                 self.workloads.get(user).is_some_and(|workload| workload.unsettled_since.is_some())
             };
             return referring.into_iter().filter(is_waiting).collect();
@@ -138,7 +124,7 @@ impl Index {
     }
 
     /// The content of an object changed, appeared or was deleted.
-    fn move_object(&mut self, object: &ConfigRef, referring: &[WorkloadRef], at: Instant) {
+    fn move_object(&mut self, object: &ConfigRef, referring: &[Arc<WorkloadRef>], at: Instant) {
         if let Some(entry) = self.objects.get_mut(object) {
             entry.moved_at = entry.moved_at.max(at);
             entry.changed_at = entry.changed_at.max(Some(at));
@@ -174,14 +160,14 @@ impl Index {
     /// A reconcile of that workload found the object there, and left nothing to do.
     pub(crate) fn recorded(&mut self, object: &ConfigRef, by: &WorkloadRef) {
         if let Some(entry) = self.objects.get_mut(object) {
-            entry.unrecorded_by.remove(by);
+            entry.users.recorded(by);
         }
     }
 
     /// No pod can have started with that version, since it lacks what the template requires.
     pub(crate) fn not_startable(&mut self, object: &ConfigRef, version: &ConfigVersion) {
         if let Some(entry) = self.objects.get_mut(object)
-            && entry.first_seen.as_ref() == Some(version)
+            && entry.first_seen.as_deref() == Some(version)
         {
             entry.first_seen = None;
         }

@@ -1,5 +1,7 @@
 //! What a relist does not name any more has been deleted.
 
+use std::sync::Arc;
+
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::reference::WorkloadRef;
@@ -22,7 +24,7 @@ impl Index {
     }
 
     /// Returns the workloads that vanished while the stream was down.
-    pub(crate) fn end_workloads(&mut self, coverage: &Coverage<KindRef>) -> Vec<WorkloadRef> {
+    pub(crate) fn end_workloads(&mut self, coverage: &Coverage<KindRef>) -> Vec<Arc<WorkloadRef>> {
         self.unlisted_workloads.remove(coverage).unwrap_or_default().into_iter().collect()
     }
 

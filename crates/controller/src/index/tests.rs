@@ -6,8 +6,12 @@ use pod_reloader_core::kind::apps::DEPLOYMENT;
 
 const WINDOW: Duration = Duration::from_secs(2);
 
-fn workload(name: &str) -> WorkloadRef {
-    WorkloadRef { kind: DEPLOYMENT, namespace: "ns".into(), name: name.into() }
+fn workload(name: &str) -> Arc<WorkloadRef> {
+    of("ns", name)
+}
+
+fn of(namespace: &str, name: &str) -> Arc<WorkloadRef> {
+    Arc::new(WorkloadRef { kind: DEPLOYMENT, namespace: namespace.into(), name: name.into() })
 }
 
 fn read(object: &serde_json::Value) -> Workload {
@@ -34,7 +38,7 @@ fn new_index() -> Index {
 }
 
 fn version(version: &str) -> Presence {
-    Presence::Version(ConfigVersion { uid: "u".into(), resource_version: version.into() })
+    Presence::Version(ConfigVersion { uid: "u".into(), resource_version: version.into() }.into())
 }
 
 /// Some digest.
@@ -43,7 +47,7 @@ fn digest(content: u8) -> Option<Digest> {
 }
 
 /// Another version of an object is seen, and read to have that content.
-fn change(index: &mut Index, name: &str, to: &str, content: u8, at: Instant) -> Vec<WorkloadRef> {
+fn change(index: &mut Index, name: &str, to: &str, content: u8, at: Instant) -> Vec<Arc<WorkloadRef>> {
     let affected = index.apply_object(&configmap(name), &version(to), at);
     assert_eq!(affected, Affected { compare: true, ..Affected::default() });
     index.compare_object(&configmap(name), digest(content), false)
@@ -198,7 +202,7 @@ fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() 
     let (mut index, now) = settled();
     let first_seen = |index: &Index| {
         let snapshot = index.snapshot(&workload("a")).unwrap();
-        snapshot.references[0].first_seen.clone().map(|version| version.resource_version)
+        snapshot.references[0].first_seen.clone().map(|version| version.resource_version.clone())
     };
     index.apply_object(&configmap("x"), &Presence::Absent, now);
     let affected = index.apply_object(&configmap("x"), &version("2"), now);
@@ -219,9 +223,8 @@ fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() 
 #[test]
 fn c5_2_no_namespace_has_more_than_a_third_of_the_room_and_all_together_no_more_than_there_is() {
     let (mut index, now) = (Index::new(WINDOW, true, 9), Instant::now());
-    let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..workload(name) };
     let listing_in = |namespace: &str, lists| listing(lists).placed_in(namespace);
-    let mut apply = |workload: WorkloadRef, lists| {
+    let mut apply = |workload: Arc<WorkloadRef>, lists| {
         index.apply_workload(&workload, listing_in(&workload.namespace, lists), now).0
     };
     assert_eq!(apply(of("greedy", "a"), "a,b,c,d"), Applied::NoRoom);
@@ -341,7 +344,6 @@ fn c5_7_what_a_relist_does_not_list_any_more_is_gone() {
 fn c5_2_a_namespace_cannot_take_the_room_of_another_by_references_into_it() {
     use pod_reloader_core::reference::{Keys, References};
     let (mut index, now) = (Index::new(WINDOW, true, 9), Instant::now());
-    let of = |namespace: &str, name: &str| WorkloadRef { namespace: namespace.into(), ..workload(name) };
     let following = |names: &[&str]| Workload {
         references: References::default()
             .following(names.iter().map(|name| (ConfigRef::configmap("victim", *name), Keys::All))),

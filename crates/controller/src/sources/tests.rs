@@ -59,6 +59,7 @@ impl Shop {
     fn snapshot(&self) -> Snapshot {
         let (mut index, now) = (Index::new(Duration::from_secs(2), true, 1000), Instant::now());
         let web = WorkloadRef { kind: DEPLOYMENT, namespace: "shop".into(), name: "web".into() };
+        let web = web.into();
         index.apply_workload(&web, self.workload.clone(), now);
         for name in ["gone", "settings", "needed"] {
             let presence = match self.stub.get("configmaps", "shop", name) {
@@ -66,7 +67,7 @@ impl Shop {
                 Some(object) => {
                     let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
                     let (uid, resource_version) = (text("uid"), text("resourceVersion"));
-                    Presence::Version(ConfigVersion { uid, resource_version })
+                    Presence::Version(ConfigVersion { uid, resource_version }.into())
                 }
             };
             index.apply_object(&ConfigRef::configmap("shop", name), &presence, now);
