@@ -1,6 +1,6 @@
 //! The active conditions, so that each is published once while it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pod_reloader_core::reference::WorkloadRef;
@@ -53,8 +53,9 @@ pub(crate) struct Conditions(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Active conditions, by what identifies them.
-    standing: HashMap<WorkloadRef, HashMap<Condition, String>>,
+    /// The active conditions of each workload, a few at most, by what identifies them. A tree, since it gives back the room
+    /// of thousands that are resolved.
+    standing: BTreeMap<WorkloadRef, Vec<(Condition, String)>>,
     counts: HashMap<Condition, usize>,
 }
 
@@ -65,27 +66,29 @@ impl Conditions {
         let identity = fact.identity();
         let mut state = self.state();
         let of_workload = state.standing.entry(workload.clone()).or_default();
-        let before = of_workload.insert(condition, identity.clone());
-        if before.is_none() {
-            *state.counts.entry(condition).or_default() += 1;
+        if let Some((_, before)) = of_workload.iter_mut().find(|(active, _)| *active == condition) {
+            let is_new = *before != identity;
+            *before = identity;
+            return is_new;
         }
-        before != Some(identity)
+        of_workload.reserve_exact(1);
+        of_workload.push((condition, identity));
+        *state.counts.entry(condition).or_default() += 1;
+        true
     }
 
     /// Whether exactly that condition is active.
     pub(crate) fn is_active(&self, workload: &WorkloadRef, fact: &Fact) -> bool {
         let state = self.state();
         let standing = state.standing.get(workload).zip(fact.condition());
-        standing.is_some_and(|(standing, condition)| {
-            standing.get(&condition).is_some_and(|it| *it == fact.identity())
-        })
+        standing.is_some_and(|(standing, condition)| standing.contains(&(condition, fact.identity())))
     }
 
     /// These conditions of the workload are over, if they were active.
     pub(crate) fn resolve(&self, workload: &WorkloadRef, conditions: &[Condition]) {
         let mut state = self.state();
         let Some(standing) = state.standing.get_mut(workload) else { return };
-        let over: Vec<_> = conditions.iter().filter(|it| standing.remove(it).is_some()).copied().collect();
+        let over: Vec<_> = standing.extract_if(.., |(active, _)| conditions.contains(active)).collect();
         if standing.is_empty() {
             state.standing.remove(workload);
         }
@@ -96,7 +99,7 @@ impl Conditions {
     pub(crate) fn forget(&self, workload: &WorkloadRef) {
         let mut state = self.state();
         let over = state.standing.remove(workload).unwrap_or_default();
-        state.count_down(over.into_keys());
+        state.count_down(over);
     }
 
     /// How many workloads have the condition.
@@ -110,8 +113,8 @@ impl Conditions {
 }
 
 impl State {
-    fn count_down(&mut self, over: impl IntoIterator<Item = Condition>) {
-        for condition in over {
+    fn count_down(&mut self, over: Vec<(Condition, String)>) {
+        for (condition, _) in over {
             if let Some(count) = self.counts.get_mut(&condition) {
                 *count -= 1;
             }
