@@ -41,8 +41,9 @@ pub(crate) struct Memory {
     max_bytes: usize,
     bytes: usize,
     key_id: String,
-    index: HashMap<Arc<Selection>, usize>,
-    entries: Vec<(Arc<Selection>, Remembered)>,
+    index: HashMap<Selection, usize>,
+    /// Boxed: there is up to twice the room that they need.
+    entries: Vec<(Selection, Box<Remembered>)>,
     random: u64,
 }
 
@@ -63,7 +64,7 @@ impl Memory {
         if self.key_id != key_id {
             return None;
         }
-        self.index.get(selection).map(|at| &self.entries[*at].1)
+        self.index.get(selection).map(|at| &*self.entries[*at].1)
     }
 
     pub(crate) fn put(&mut self, key_id: &str, selection: &Selection, remembered: Remembered) {
@@ -77,10 +78,9 @@ impl Memory {
             let victim = self.random_entry();
             self.remove(victim);
         }
-        let selection = Arc::new(selection.clone());
         self.bytes += needed;
         self.index.insert(selection.clone(), self.entries.len());
-        self.entries.push((selection, remembered));
+        self.entries.push((selection.clone(), Box::new(remembered)));
     }
 
     pub(crate) fn forget(&mut self, selection: &Selection) {
