@@ -19,6 +19,8 @@ mod conditions;
 pub mod controller;
 mod evaluate;
 mod fact;
+#[cfg(test)]
+mod footprint;
 mod gate;
 mod index;
 mod jitter;
