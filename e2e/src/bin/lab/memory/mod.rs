@@ -37,6 +37,7 @@ const SCENARIOS: &[&str] = &[
     "small-objects",
     "fan-out",
     "wide-fan-out",
+    "three-references",
     "many-keys",
     "tiny-keys",
     "many-namespaces",
@@ -66,6 +67,7 @@ async fn perform(scenario: &str) -> anyhow::Result<Outcome> {
         "small-objects" => small_objects(20_000).await,
         "fan-out" => tenants::fan_out(1000).await,
         "wide-fan-out" => tenants::fan_out(10_000).await,
+        "three-references" => tenants::three_references(10_000).await,
         "many-keys" => many_keys(1, 50_000, 15, "ten workloads follow 50,000 keys in one ConfigMap").await,
         "tiny-keys" => {
             many_keys(4, 50_000, 0, "ten workloads follow four ConfigMaps of 50,000 empty keys").await

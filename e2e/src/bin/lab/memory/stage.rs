@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::cgroup::Cgroup;
 
-pub(super) const LONG: Duration = Duration::from_mins(5);
+pub(super) const LONG: Duration = Duration::from_mins(10);
 /// The chart's limit.
 pub(super) const LIMIT: u64 = 128 << 20;
 /// When the memory of an operator that is idle again is looked at.
@@ -115,6 +115,17 @@ impl Stage {
         self.world.replicas.last_mut().context("no operator runs")
     }
 
+    /// What the operator has resident now.
+    pub(super) fn resident_kib(&mut self) -> anyhow::Result<u64> {
+        status_kib(self.operator()?, "VmRSS:")
+    }
+
+    /// The same after a while in which it had nothing to do.
+    pub(super) async fn idle_kib(&mut self) -> anyhow::Result<u64> {
+        tokio::time::sleep(IDLE_AFTER).await;
+        self.resident_kib()
+    }
+
     pub(super) fn webhook(&self) -> anyhow::Result<Webhook> {
         Webhook::of(&self.world, self.world.replicas.last().context("no operator runs")?)
     }
@@ -154,8 +165,7 @@ impl Stage {
 
     /// What it showed, once the operator has been idle for a while.
     pub(super) async fn finish(mut self, what: &str, note: impl Into<String>) -> anyhow::Result<Outcome> {
-        tokio::time::sleep(IDLE_AFTER).await;
-        let idle_kib = status_kib(self.operator()?, "VmRSS:")?;
+        let idle_kib = self.idle_kib().await?;
         self.stop()?;
         let group_peak = self.group.as_ref().and_then(Cgroup::peak);
         let kills = self.group.as_ref().and_then(Cgroup::kills).unwrap_or_default();

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Api;
-use pod_reloader_e2e::objects::{BUILT_IN, apps};
+use kube::api::DynamicObject;
+use kube::{Api, ResourceExt};
+use pod_reloader_e2e::objects::{BUILT_IN, SECRETS, apps};
 use pod_reloader_e2e::{Entry, Mark, Space, User, eventually};
 use serde_json::{Value, json};
 
@@ -164,6 +165,46 @@ pub(super) async fn fan_out(count: usize) -> anyhow::Result<Outcome> {
     all_reloaded(&mut stage, count as u64).await?;
     let what = format!("{count} workloads follow one ConfigMap");
     stage.finish(&what, after(reload)).await
+}
+
+/// Many workloads with three references each, one of them shared. They are recorded, the operator starts beside them, and
+/// what they share changes.
+pub(super) async fn three_references(count: usize) -> anyhow::Result<Outcome> {
+    let mut stage = Stage::new(&[]).await?;
+    let space = stage.space.clone();
+    space.configmap("settings", "one").await?;
+    let settings = (0..count).map(|i| config::<ConfigMap>(&format!("app-{i}-settings"), "value"));
+    create_all(&space.configmaps(), settings.collect::<Result<Vec<_>, _>>()?).await?;
+    let logins = (0..count).map(|i| config::<Secret>(&format!("app-{i}-login"), "value"));
+    create_all(&space.secrets(), logins.collect::<Result<Vec<_>, _>>()?).await?;
+    let workloads = (0..count).map(|i| using_three(&format!("app-{i}")));
+    create_all(&space.workloads(apps::DEPLOYMENT), workloads).await?;
+    stage.start().await?;
+    stage.settled(count as u64).await?;
+    let recorded = stage.idle_kib().await?;
+    stage.start().await?;
+    stage.settled(count as u64).await?;
+    let started = stage.idle_kib().await?;
+    space.configmap("settings", "two").await?;
+    let reload = stage.neighbour_reloads().await?;
+    all_reloaded(&mut stage, count as u64).await?;
+    let note = format!(
+        "{}; {recorded} KiB when all were recorded, {started} KiB after a start beside them, {} KiB when all were reloaded",
+        after(reload),
+        stage.resident_kib()?
+    );
+    stage.finish(&format!("{count} workloads with three references each, one of them shared"), note).await
+}
+
+/// A Deployment that lists and uses what all share, and a `ConfigMap` and a Secret of its own.
+fn using_three(name: &str) -> DynamicObject {
+    let (settings, login) = (format!("{name}-settings"), format!("{name}-login"));
+    let mut workload = listing(name, &format!("settings,{settings}"));
+    workload.annotations_mut().insert(SECRETS.to_owned(), login.clone());
+    workload.data["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([
+        {"configMapRef": {"name": "settings"}}, {"configMapRef": {"name": settings}}, {"secretRef": {"name": login}}
+    ]);
+    workload
 }
 
 /// `ConfigMaps` with many keys, and ten workloads that follow them.
