@@ -77,7 +77,7 @@ impl Fetch {
         &self,
         namespace: &str,
         kind: ConfigKind,
-        wanted: &BTreeSet<Arc<str>>,
+        wanted: &BTreeSet<Box<str>>,
         deadline: Instant,
     ) -> Result<Option<BTreeMap<String, ConfigVersion>>, Unreadable> {
         let mut page = match (wanted.len(), wanted.first()) {
@@ -264,7 +264,7 @@ impl Visitor for VersionVisitor {
 
 /// Picks the wanted objects out of a list.
 struct ListVisitor<'a> {
-    wanted: &'a BTreeSet<Arc<str>>,
+    wanted: &'a BTreeSet<Box<str>>,
     name: String,
     version: ConfigVersion,
     found: BTreeMap<String, ConfigVersion>,
@@ -273,7 +273,7 @@ struct ListVisitor<'a> {
 }
 
 impl<'a> ListVisitor<'a> {
-    fn new(wanted: &'a BTreeSet<Arc<str>>) -> Self {
+    fn new(wanted: &'a BTreeSet<Box<str>>) -> Self {
         Self {
             wanted,
             name: String::new(),

@@ -25,22 +25,25 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// The version of the object, or that it is not there; `None` if no list said.
-    pub(crate) fn get(&self, object: &ConfigRef) -> Option<Option<ConfigVersion>> {
+    /// What a list said of the object; `None` if none did.
+    pub(crate) fn get(&self, object: &ConfigRef) -> Option<ListEntry> {
         let is_of = |answer: &&Answered| {
             let (namespace, kind) = &answer.group;
             *namespace == object.namespace && *kind == object.kind && answer.names.contains(&object.name)
         };
         let answer = self.answers.iter().find(is_of)?;
-        Some(answer.versions.get(&*object.name).cloned())
+        Some(ListEntry(answer.versions.get(&*object.name).cloned()))
     }
 }
+
+/// The version of one object, or that it is not there.
+pub(crate) struct ListEntry(pub(crate) Option<ConfigVersion>);
 
 /// The answer of one list, which others may share.
 struct Answered {
     group: Group,
     /// What it was asked for: of other names it says nothing.
-    names: BTreeSet<Arc<str>>,
+    names: BTreeSet<Box<str>>,
     versions: Versions,
 }
 
@@ -48,7 +51,7 @@ struct Answered {
 type Group = (Arc<str>, ConfigKind);
 
 /// The names that are wanted of one kind in one namespace.
-type Wanted = BTreeMap<Group, BTreeSet<Arc<str>>>;
+type Wanted = BTreeMap<Group, BTreeSet<Box<str>>>;
 
 impl ConfigReader {
     /// Looks up by lists what is more than a handful of one kind in one namespace, and less where that answers sooner.

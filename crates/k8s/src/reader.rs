@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::costs::Costs;
 use crate::fetch::Fetch;
+use crate::listing::ListEntry;
 use crate::memory::{Memory, Remembered, Selection};
 use crate::metrics::Metrics;
 use crate::objects::ConfigContent;
@@ -106,9 +107,9 @@ impl ConfigReader {
         let mut found = Reads::default();
         let mut unanswered = vec![];
         for query in queries {
-            let version = listed.get(&query.object);
-            let is_listed = version.is_some();
-            match version.and_then(|version| self.answer_of(key, &query, version)) {
+            let entry = listed.get(&query.object);
+            let is_listed = entry.is_some();
+            match entry.and_then(|ListEntry(version)| self.answer_of(key, &query, version)) {
                 Some(answer) => found.add(query.object, Ok(answer)),
                 None => unanswered.push((query, is_listed)),
             }

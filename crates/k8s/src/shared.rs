@@ -38,7 +38,7 @@ pub(crate) struct SharedReads {
 
 /// What a list is to find. It goes on until the last of those who wait for it gives up.
 struct Wanted {
-    names: BTreeSet<Arc<str>>,
+    names: BTreeSet<Box<str>>,
     deadline: Instant,
 }
 
@@ -97,7 +97,7 @@ impl Fetch {
         &self,
         namespace: &Arc<str>,
         kind: ConfigKind,
-        names: BTreeSet<Arc<str>>,
+        names: BTreeSet<Box<str>>,
         deadline: Instant,
         patience: Duration,
     ) -> Answer<Versions> {
@@ -201,7 +201,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(5);
         let namespace: Arc<str> = "shop".into();
         let ask = async |names: [&str; 2]| {
-            let names = names.into_iter().map(Arc::from).collect();
+            let names = names.into_iter().map(Box::from).collect();
             let patience = Duration::from_secs(1);
             let list = fetch.versions(&namespace, ConfigKind::ConfigMap, names, deadline, patience);
             list.await.unwrap().unwrap()
