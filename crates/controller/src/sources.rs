@@ -3,6 +3,7 @@
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::lookup::{ConfigVersion, Depth, FirstSeen, Found, Lookup, Query};
 use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::reference::Keys;
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::evaluate::Source;
 use pod_reloader_k8s::reader::{ConfigReader, Reads};
@@ -39,7 +40,11 @@ impl Memory<'_> {
             Some(Presence::Version(version)) => &**version,
         };
         match depth {
-            Depth::Exists | Depth::Version => Lookup::Found(Found::version(version.clone())),
+            Depth::Exists => Lookup::Found(Found::version(version.clone())),
+            Depth::Version => {
+                let remembered = self.reader.remembered(key, object, &Keys::All, version);
+                Lookup::Found(remembered.unwrap_or_else(|| Found::version(version.clone())))
+            }
             Depth::Content(keys) => {
                 let remembered = self.reader.remembered(key, object, keys, version);
                 remembered.map_or(Lookup::Unknown, Lookup::Found)

@@ -7,7 +7,8 @@ use crate::config_hash::HashMode;
 use crate::decide::{Context, Input, OrLacking, Verdict};
 use crate::dialect;
 use crate::digest::Digest;
-use crate::lookup::{Depth, Lookup, Lookups, Query};
+use crate::lacking::lacking;
+use crate::lookup::{Depth, Found, Lookup, Lookups, Query};
 use crate::name::ConfigRef;
 use crate::observed::{Observed, Record, Records, Seen};
 use crate::reference::{Keys, Origin, Reference};
@@ -17,11 +18,15 @@ use crate::template::Need;
 pub(crate) struct Facts<'a> {
     input: &'a Input<'a>,
     known: &'a Lookups,
+    /// What is recorded, if its digests are made with the key that is decided under.
+    recorded: Option<&'a Observed>,
     references: BTreeMap<&'a ConfigRef, &'a Reference>,
     /// References that could not be read.
     pub(crate) unknown: BTreeSet<ConfigRef>,
     /// What the template requires and has not been looked up yet.
     unasked: Vec<&'a ConfigRef>,
+    /// References of which the template requires keys, and whose content has not been looked up since it is recorded.
+    unnamed: Vec<&'a ConfigRef>,
     /// What the template requires and could not be looked up.
     pub(crate) unknown_required: Vec<&'a ConfigRef>,
     /// What the template requires and is known not to be there.
@@ -47,9 +52,10 @@ impl<'a> Facts<'a> {
     pub(crate) fn new(
         input: &'a Input<'a>,
         known: &'a Lookups,
-        observed: Option<&Observed>,
+        observed: Option<&'a Observed>,
         needs_content: bool,
     ) -> OrLacking<Self> {
+        let recorded = observed.filter(|observed| observed.is_comparable(input.key));
         let mut references = input.references.all();
         if input.mode == HashMode::Version {
             // That hash covers what is listed, as SAP's does.
@@ -64,19 +70,25 @@ impl<'a> Facts<'a> {
         let mut facts = Self {
             input,
             known,
+            recorded,
             references,
             unknown,
             unasked: vec![],
+            unnamed: vec![],
             unknown_required: vec![],
             missing: vec![],
         };
-        for (object, keys) in input.uses.required_keys() {
+        for (object, mut keys) in input.uses.required_keys() {
             let missing = |key| Missing { object: object.clone(), key };
             match known.get(object) {
                 None => facts.unasked.push(object),
                 Some(Lookup::Absent) => facts.missing.push(missing(None)),
                 Some(Lookup::Unknown) => facts.unknown_required.push(object),
                 Some(Lookup::Found(found)) => {
+                    if needs_content && facts.is_unread(object, found) && keys.by_ref().next().is_some() {
+                        facts.unnamed.push(object);
+                        continue;
+                    }
                     let present = found.keys.as_ref();
                     let is_missing = |key: &&str| present.is_some_and(|present| !present.contains(key));
                     facts.missing.extend(keys.filter(is_missing).map(|key| missing(Some(key.to_owned()))));
@@ -88,13 +100,30 @@ impl<'a> Facts<'a> {
         Ok(facts)
     }
 
-    /// Whether what the template requires is there, beside the references, has to be known.
+    /// Whether what the template requires is there has to be known: beside the references, and all of its keys.
     pub(crate) fn ask_for_required(&self) -> OrLacking<()> {
+        self.ask_for_key_names()?;
         if self.unasked.is_empty() {
             return Ok(());
         }
         let query = |object: &&ConfigRef| Query { object: (*object).clone(), depth: Depth::Exists };
         Err(self.unasked.iter().map(query).collect())
+    }
+
+    /// Which keys the references have has to be known, where the template requires some.
+    pub(crate) fn ask_for_key_names(&self) -> OrLacking<()> {
+        let query = |object: &&ConfigRef| {
+            let depth = Depth::Content(self.references.get(object)?.keys.clone());
+            Some(Query { object: (*object).clone(), depth })
+        };
+        let queries: Vec<_> = self.unnamed.iter().filter_map(query).collect();
+        if queries.is_empty() { Ok(()) } else { Err(queries) }
+    }
+
+    /// Whether it is a reference whose content did not have to be looked up.
+    fn is_unread(&self, object: &ConfigRef, found: &Found) -> bool {
+        let keys = self.references.get(object).map(|reference| &reference.keys);
+        keys.is_some_and(|keys| found.digest(self.input.key, keys).is_none())
     }
 
     /// Nothing can be said without what could not be read.
@@ -140,7 +169,9 @@ impl<'a> Facts<'a> {
 
     fn digest(&self, object: &ConfigRef, keys: &Keys) -> Option<Digest> {
         match self.known.get(object) {
-            Some(Lookup::Found(found)) => found.digest(self.input.key, keys),
+            Some(Lookup::Found(found)) => found.digest(self.input.key, keys).or_else(|| {
+                self.recorded.and_then(|it| it.proven(self.input.key, object, keys, &found.version))
+            }),
             _ => None,
         }
     }
@@ -167,6 +198,11 @@ impl<'a> Facts<'a> {
     /// Whether there are references, and none of them is followed.
     pub(crate) fn follows_nothing(&self) -> bool {
         self.has_unfollowed() && self.references.keys().all(|object| self.is_unfollowed(object))
+    }
+
+    /// These records as observed-config is to say them, under the key that is decided under.
+    pub(crate) fn observed(&self, hash: Option<String>, records: Records) -> Observed {
+        Observed::witnessed(self.input.key, hash, records, self.known, self.recorded)
     }
 
     /// The records of references that nothing was recorded of.
@@ -315,31 +351,4 @@ impl<'a> Facts<'a> {
         }
         Ok(records)
     }
-}
-
-/// What has to be known of the references and is not.
-fn lacking(
-    input: &Input<'_>,
-    known: &Lookups,
-    references: &BTreeMap<&ConfigRef, &Reference>,
-    observed: Option<&Observed>,
-    needs_content: bool,
-) -> Vec<Query> {
-    let mut lacking = vec![];
-    for (&object, reference) in references {
-        // A digest over other keys than those that count now has to be compared once more.
-        let before = observed.and_then(|observed| observed.records.get(object)).map(|record| &record.keys);
-        let also = before.filter(|keys| **keys != reference.keys);
-        let depths = if needs_content {
-            [Some(Depth::Content(reference.keys.clone())), also.cloned().map(Depth::Content)]
-        } else {
-            [Some(Depth::Version), None]
-        };
-        for depth in depths.into_iter().flatten() {
-            if !known.get(object).is_some_and(|lookup| lookup.answers(&depth, input.key)) {
-                lacking.push(Query { object: object.clone(), depth });
-            }
-        }
-    }
-    lacking
 }

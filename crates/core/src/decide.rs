@@ -177,7 +177,7 @@ fn by_content(
         let verdict = match hash {
             Some(hash) => adopt_hash(input, facts, hash)?,
             None if input.context == Context::Steady && input.references.list_nothing() => {
-                adopt_workload(input, facts)
+                adopt_workload(facts)
             }
             None => reload(input, facts, facts.records_now(), vec![Cause::NoHash])?,
         };
@@ -203,21 +203,20 @@ fn by_content(
         match reload(input, facts, records.clone(), causes.clone())? {
             // What changes from here on can be seen only if it is recorded under the new key now.
             Verdict::Defer { .. } | Verdict::Undecided(_) if key_was_replaced => {
-                observe(input, hash, with_causes_open(records, observed, &causes))
+                observe(facts, hash, with_causes_open(records, observed, &causes))
             }
             verdict => verdict,
         }
     } else if records == observed.records && !key_was_replaced {
         Verdict::Keep
     } else {
-        observe(input, hash, records)
+        observe(facts, hash, records)
     };
     Ok((verdict, key_was_replaced))
 }
 
-fn observe(input: &Input<'_>, hash: Option<&str>, records: Records) -> Verdict {
-    let hash = hash.map(str::to_owned);
-    Verdict::Observe(Some(Observed { key_id: input.key.shared_id(), hash, records }))
+fn observe(facts: &Facts<'_>, hash: Option<&str>, records: Records) -> Verdict {
+    Verdict::Observe(Some(facts.observed(hash.map(str::to_owned), records)))
 }
 
 /// Records under a new key in which the same causes will be found again. Their references cannot be compared, so
@@ -237,11 +236,11 @@ fn with_causes_open(mut records: Records, observed: &Observed, causes: &[Cause])
 
 /// At first sight of a workload that lists nothing and has no hash: what its pods run with is recorded, and nothing is
 /// restarted (section 3).
-fn adopt_workload(input: &Input<'_>, facts: &Facts<'_>) -> Verdict {
+fn adopt_workload(facts: &Facts<'_>) -> Verdict {
     let mut records = facts.records_now();
     // What cannot be read is recorded once it can be, as silently.
     records.retain(|object, _| !facts.unknown.contains(object));
-    if records.is_empty() { facts.undecided() } else { observe(input, None, records) }
+    if records.is_empty() { facts.undecided() } else { observe(facts, None, records) }
 }
 
 /// Without a valid observed-config: the hash that is there is kept if it stands for the live content in our form
@@ -254,17 +253,17 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
     let is_ours = |records: &Records| ConfigHash::of_content(input.key, input.namespace, records) == *hash;
     let records = facts.records_now();
     if is_ours(&records) {
-        return Ok(observe(input, Some(hash), records));
+        return Ok(observe(facts, Some(hash), records));
     }
     // A hash that was set while a required key was missing stands for the content without that key.
     let contents = facts.contents_now();
     if is_ours(&contents) {
-        return Ok(observe(input, Some(hash), contents));
+        return Ok(observe(facts, Some(hash), contents));
     }
     // What is not followed may be part of what the hash stands for: then that is unknown, and turning the following off
     // must not restart anything.
     match (input.context, facts.is_left_behind(hash) || facts.has_unfollowed()) {
-        (Context::Steady, true) => Ok(observe(input, Some(hash), records)),
+        (Context::Steady, true) => Ok(observe(facts, Some(hash), records)),
         (Context::Rollout, true) => reload(input, facts, records, vec![Cause::Adopted]),
         (_, false) => reload(input, facts, records, vec![Cause::Unwatched]),
     }
@@ -272,6 +271,7 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
 
 fn reload(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Cause>) -> OrLacking<Verdict> {
     if input.context == Context::Steady && !causes.iter().all(Cause::is_the_owners) {
+        facts.ask_for_key_names()?;
         if !facts.missing.is_empty() {
             return Ok(Verdict::Defer { missing: facts.missing.clone(), causes });
         }
@@ -283,6 +283,6 @@ fn reload(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Ca
     }
     let records = facts.as_new_pods_see(records)?;
     let hash = ConfigHash::of_content(input.key, input.namespace, &records);
-    let observed = Observed { key_id: input.key.shared_id(), hash: Some(hash.as_str().to_owned()), records };
+    let observed = facts.observed(Some(hash.as_str().to_owned()), records);
     Ok(Verdict::Reload { hash, observed: Some(observed), causes })
 }

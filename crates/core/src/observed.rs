@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config_hash::name_beside;
 use crate::digest::{Digest, DigestKey};
+use crate::lookup::{ConfigVersion, Lookup, Lookups};
 use crate::name::{ConfigKind, ConfigRef, is_valid_name, is_valid_namespace};
 use crate::reference::{Keys, Origin};
+use crate::witness::{Witness, Witnesses};
 
 /// What was seen of one reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +57,17 @@ pub struct Observed {
     pub hash: Option<String>,
     /// What was seen.
     pub records: Records,
+    /// In which versions the recorded digests were seen, where that is known. They say nothing of what is recorded, and a
+    /// change of theirs alone is never written.
+    pub witnesses: Witnesses,
 }
 
 /// The version that is written. Version 1, which knew listed references beside a hash only, is read.
 const VERSION: u32 = 2;
 const UNCOMPARED: &str = "?";
 const UNFOLLOWED: &str = "-";
+/// Between a digest and its witness.
+const WITNESSED: char = '@';
 
 type Names = BTreeMap<String, WireRecord>;
 
@@ -84,8 +91,11 @@ impl Wire {
     /// Whether it says nothing that version 1 did not know.
     fn lists_whole_objects(&self) -> bool {
         let mut listed = self.configmaps.iter().chain(&self.secrets);
-        self.followed.is_empty()
-            && listed.all(|(name, record)| !name.contains('/') && matches!(record, WireRecord::Whole(_)))
+        let is_plain = |record: &WireRecord| match record {
+            WireRecord::Whole(seen) => !seen.as_ref().is_some_and(|seen| seen.contains(WITNESSED)),
+            WireRecord::Keys(_) => false,
+        };
+        self.followed.is_empty() && listed.all(|(name, record)| !name.contains('/') && is_plain(record))
     }
 }
 
@@ -105,7 +115,8 @@ impl Followed {
     }
 }
 
-/// A digest, or one of [`UNCOMPARED`], [`UNFOLLOWED`] and null for what is absent; where not all keys count, beside them.
+/// A digest, perhaps with its witness, or one of [`UNCOMPARED`], [`UNFOLLOWED`] and null for what is absent; where not all
+/// keys count, beside them.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum WireRecord {
@@ -133,7 +144,7 @@ impl Observed {
         if !is_known || wire.hash.as_deref() != hash_beside {
             return None;
         }
-        let mut records = Records::new();
+        let (mut records, mut witnesses) = (Records::new(), Witnesses::new());
         for (kind, origin, names) in [
             (ConfigKind::ConfigMap, Origin::Listed, wire.configmaps),
             (ConfigKind::Secret, Origin::Listed, wire.secrets),
@@ -147,12 +158,63 @@ impl Observed {
                     return None;
                 }
                 let object = ConfigRef::new(kind, namespace, name);
-                if records.insert(object, record.read(origin)?).is_some() {
+                let (record, witness) = record.read(origin)?;
+                if let Some(witness) = witness {
+                    witnesses.insert(object.clone(), witness);
+                }
+                if records.insert(object, record).is_some() {
                     return None;
                 }
             }
         }
-        Some(Self { key_id: wire.key.into(), hash: wire.hash, records })
+        Some(Self { key_id: wire.key.into(), hash: wire.hash, records, witnesses })
+    }
+
+    /// These records under that key, each digest with its witness: of the version that is there now if it has that digest,
+    /// else the one that was recorded with it before.
+    pub(crate) fn witnessed(
+        key: &DigestKey,
+        hash: Option<String>,
+        records: Records,
+        known: &Lookups,
+        before: Option<&Self>,
+    ) -> Self {
+        let before = before.filter(|before| before.is_comparable(key));
+        let witness = |object: &ConfigRef, record: &Record| {
+            let Seen::Digest(digest) = record.seen else { return None };
+            if let Some(Lookup::Found(found)) = known.get(object)
+                && found.digest(key, &record.keys) == Some(digest)
+            {
+                return Some(Witness::of(key, object, &found.version, &record.keys, digest));
+            }
+            let before = before?;
+            let was = before.records.get(object)?;
+            let is_same = was.seen == record.seen && was.keys == record.keys;
+            before.witnesses.get(object).copied().filter(|_| is_same)
+        };
+        let witnesses =
+            records.iter().filter_map(|(object, record)| Some((object.clone(), witness(object, record)?)));
+        let witnesses = witnesses.collect();
+        Self { key_id: key.shared_id(), hash, records, witnesses }
+    }
+
+    /// The digest over these keys that is recorded of the object, and its witness.
+    pub(crate) fn witness_of(&self, object: &ConfigRef, keys: &Keys) -> Option<(Digest, Witness)> {
+        let record = self.records.get(object).filter(|record| record.keys == *keys)?;
+        let Seen::Digest(digest) = record.seen else { return None };
+        Some((digest, *self.witnesses.get(object)?))
+    }
+
+    /// The digest over these keys that the object has in that version, if it is recorded with a witness of that.
+    pub(crate) fn proven(
+        &self,
+        key: &DigestKey,
+        object: &ConfigRef,
+        keys: &Keys,
+        version: &ConfigVersion,
+    ) -> Option<Digest> {
+        let (digest, witness) = self.witness_of(object, keys)?;
+        (Witness::of(key, object, version, keys, digest) == witness).then_some(digest)
     }
 
     /// Whether the digests can be compared with ones made with `key`.
@@ -166,7 +228,10 @@ impl Observed {
             let records = self.records.iter();
             records
                 .filter(|(object, record)| object.kind == kind && record.origin == origin)
-                .map(|(object, record)| (name_beside(namespace, object).into_owned(), WireRecord::of(record)))
+                .map(|(object, record)| {
+                    let record = WireRecord::of(record, self.witnesses.get(object));
+                    (name_beside(namespace, object).into_owned(), record)
+                })
                 .collect()
         };
         let wire = Wire {
@@ -184,13 +249,33 @@ impl Observed {
     }
 }
 
+/// The same annotation without its witnesses, where there is no room for them; `None` if it has none.
+pub(crate) fn without_witnesses(text: &str) -> Option<String> {
+    let mut wire: Wire = serde_json::from_str(text).ok()?;
+    let Followed { configmaps, secrets } = &mut wire.followed;
+    let mut has_any = false;
+    for record in [&mut wire.configmaps, &mut wire.secrets, configmaps, secrets].into_iter().flatten() {
+        let (_, WireRecord::Whole(seen) | WireRecord::Keys(WireKeys { digest: seen, .. })) = record;
+        if let Some(seen) = seen
+            && let Some(at) = seen.find(WITNESSED)
+        {
+            seen.truncate(at);
+            has_any = true;
+        }
+    }
+    has_any.then(|| serde_json::to_string(&wire).expect("maps of strings are JSON"))
+}
+
 impl WireRecord {
-    fn of(record: &Record) -> Self {
+    fn of(record: &Record, witness: Option<&Witness>) -> Self {
         let seen = match record.seen {
             Seen::Absent => None,
             Seen::Uncompared => Some(UNCOMPARED.to_owned()),
             Seen::Unfollowed => Some(UNFOLLOWED.to_owned()),
-            Seen::Digest(digest) => Some(digest.to_string()),
+            Seen::Digest(digest) => Some(match witness {
+                Some(witness) => format!("{digest}{WITNESSED}{witness}"),
+                None => digest.to_string(),
+            }),
         };
         match &record.keys {
             Keys::All => Self::Whole(seen),
@@ -200,115 +285,25 @@ impl WireRecord {
         }
     }
 
-    fn read(self, origin: Origin) -> Option<Record> {
+    fn read(self, origin: Origin) -> Option<(Record, Option<Witness>)> {
         let (seen, keys) = match self {
             Self::Whole(seen) => (seen, Keys::All),
             Self::Keys(WireKeys { digest, keys }) => (digest, Keys::only(keys.iter().map(String::as_str))),
         };
-        let seen = match seen.as_deref() {
-            None => Seen::Absent,
-            Some(UNCOMPARED) => Seen::Uncompared,
-            Some(UNFOLLOWED) => Seen::Unfollowed,
-            Some(digest) => Seen::Digest(Digest::parse(digest)?),
+        let (seen, witness) = match seen.as_deref() {
+            None => (Seen::Absent, None),
+            Some(UNCOMPARED) => (Seen::Uncompared, None),
+            Some(UNFOLLOWED) => (Seen::Unfollowed, None),
+            Some(digest) => match digest.split_once(WITNESSED) {
+                Some((digest, witness)) => {
+                    (Seen::Digest(Digest::parse(digest)?), Some(Witness::parse(witness)?))
+                }
+                None => (Seen::Digest(Digest::parse(digest)?), None),
+            },
         };
-        Some(Record { seen, keys, origin })
+        Some((Record { seen, keys, origin }, witness))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAMESPACE: &str = "shop";
-    const DIGEST: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-
-    fn sample() -> Observed {
-        let digest = Seen::Digest(Digest::parse(DIGEST).unwrap());
-        let listed = [
-            (ConfigRef::configmap(NAMESPACE, "a"), digest),
-            (ConfigRef::configmap(NAMESPACE, "b"), Seen::Absent),
-            (ConfigRef::secret(NAMESPACE, "a"), Seen::Uncompared),
-            (ConfigRef::secret(NAMESPACE, "b"), Seen::Unfollowed),
-        ];
-        let records = listed.map(|(object, seen)| (object, Record::listed(seen)));
-        Observed { key_id: "k1".into(), hash: Some("h".into()), records: records.into() }
-    }
-
-    fn adopted() -> Observed {
-        let digest = Seen::Digest(Digest::parse(DIGEST).unwrap());
-        let followed = |seen, keys| Record { seen, keys, origin: Origin::Followed };
-        let records = [
-            (ConfigRef::configmap(NAMESPACE, "a"), followed(digest, Keys::only(["x", "y"]))),
-            (ConfigRef::configmap(NAMESPACE, "b"), Record::listed(digest)),
-            (ConfigRef::configmap("other", "a"), followed(digest, Keys::All)),
-            (ConfigRef::secret(NAMESPACE, "a"), followed(Seen::Absent, Keys::only(["k"]))),
-        ];
-        Observed { key_id: "k1".into(), hash: None, records: records.into() }
-    }
-
-    #[test]
-    fn c2_3_what_was_written_is_read_back() {
-        let text = sample().to_annotation(NAMESPACE);
-        assert_eq!(
-            text,
-            r#"{"version":2,"key":"k1","hash":"h","configmaps":{"a":"AAAAAAAAAAAAAAAAAAAAAA","b":null},"secrets":{"a":"?","b":"-"}}"#
-        );
-        assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), Some(sample()));
-    }
-
-    #[test]
-    fn c2_3_version_2_stands_beside_no_hash_and_says_where_references_come_from_and_which_keys_count() {
-        let text = adopted().to_annotation(NAMESPACE);
-        assert_eq!(
-            text,
-            concat!(
-                r#"{"version":2,"key":"k1","configmaps":{"b":"AAAAAAAAAAAAAAAAAAAAAA"},"followed":{"configmaps":{"#,
-                r#""a":{"digest":"AAAAAAAAAAAAAAAAAAAAAA","keys":["x","y"]},"other/a":"AAAAAAAAAAAAAAAAAAAAAA"},"#,
-                r#""secrets":{"a":{"digest":null,"keys":["k"]}}}}"#
-            )
-        );
-        assert_eq!(Observed::parse(&text, NAMESPACE, None), Some(adopted()));
-        assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), None, "a hash that it does not name");
-    }
-
-    #[test]
-    fn c2_3_version_1_is_read() {
-        let text = sample().to_annotation(NAMESPACE).replace("\"version\":2", "\"version\":1");
-        assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), Some(sample()));
-        let without_hash = adopted().to_annotation(NAMESPACE).replace("\"version\":2", "\"version\":1");
-        assert_eq!(Observed::parse(&without_hash, NAMESPACE, None), None, "it knew no such thing");
-        for listed in [r#"{"a":{"digest":null,"keys":["k"]}}"#, r#"{"other/a":null}"#] {
-            let text = format!(r#"{{"version":1,"key":"k1","hash":"h","configmaps":{listed}}}"#);
-            assert_eq!(Observed::parse(&text, NAMESPACE, Some("h")), None, "it knew no such thing: {text}");
-        }
-    }
-
-    #[test]
-    fn c2_3_malformed_unknown_or_misplaced_counts_as_not_there() {
-        let text = sample().to_annotation(NAMESPACE);
-        assert_eq!(Observed::parse(&text, NAMESPACE, Some("another hash")), None);
-        assert_eq!(Observed::parse(&text, NAMESPACE, None), None);
-        for broken in [
-            text.replace("\"version\":2", "\"version\":3"),
-            text.replace(DIGEST, "AAAA"),
-            text.replace(DIGEST, "A"),
-            text.replace(&format!("\"{DIGEST}\""), "7"),
-            text.replace(&format!("\"{DIGEST}\""), "{\"keys\":[\"a\"],\"more\":1,\"digest\":null}"),
-            text.replace("\"key\":\"k1\",", ""),
-            text.replace("\"secrets\"", "\"followed\":{\"configmaps\":{\"a\":null}},\"secrets\""),
-            text.replace("\"secrets\"", "\"more\":{},\"secrets\""),
-            text.replace("\"a\":\"?\"", "\"a/b/c\":\"?\""),
-            text.replace("\"a\":\"?\"", "\"/a\":\"?\""),
-            text.replace("\"a\":\"?\"", "\"a.b/c\":\"?\""),
-            text.replace("\"a\":\"?\"", "\"../../secrets/a\":\"?\""),
-            text.replace("\"a\":\"?\"", "\"\\u001b[31m\":\"?\""),
-            text[..text.len() - 1].to_owned(),
-            format!("{text}x"),
-            String::new(),
-            "null".to_owned(),
-            "[]".to_owned(),
-        ] {
-            assert_eq!(Observed::parse(&broken, NAMESPACE, Some("h")), None, "{broken}");
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use crate::admission::Baseline;
 use crate::annotation;
 use crate::guard::Guard;
 use crate::kind::{KindRef, Reload};
+use crate::observed::without_witnesses;
 use crate::workload::{AnnotationRoom, Workload};
 
 /// The annotations that a workload should have. SAP's trigger is never among them (4.5).
@@ -34,17 +35,23 @@ impl Target {
     }
 
     /// Leaves out what would take the workload's annotations past what the API server allows, if it is not there
-    /// in that size already.
+    /// in that size already: witnesses first.
     pub fn fitted_to(mut self, workload: &Workload) -> (Self, Vec<NoRoom>) {
         let mut left_out = vec![];
         let trigger = entry_bytes(annotation::CONFIG_HASH, workload.sap_trigger.as_deref());
         let observed = entry_bytes(annotation::OBSERVED_CONFIG, workload.observed.as_deref());
         let others = workload.annotations.bytes.saturating_sub(trigger + observed);
-        if others + entry_bytes(annotation::OBSERVED_CONFIG, self.observed.as_deref())
-            > annotation::MAX_TOTAL_BYTES - annotation::HEADROOM_BYTES
-            && self.observed.take().is_some()
-        {
-            left_out.push(NoRoom::Observed);
+        let fits = |observed: &String| {
+            others + entry_bytes(annotation::OBSERVED_CONFIG, Some(observed))
+                <= annotation::MAX_TOTAL_BYTES - annotation::HEADROOM_BYTES
+        };
+        if let Some(observed) = self.observed.take() {
+            // Witnesses spare reads, and are no loss to anything else.
+            let shorter = |observed: String| without_witnesses(&observed).filter(fits);
+            self.observed = if fits(&observed) { Some(observed) } else { shorter(observed) };
+            if self.observed.is_none() {
+                left_out.push(NoRoom::Observed);
+            }
         }
         let template = &workload.template;
         let hash = entry_bytes(annotation::CONFIG_HASH, template.config_hash.as_deref());

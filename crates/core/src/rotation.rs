@@ -4,7 +4,7 @@
 use crate::config_hash::ConfigHash;
 use crate::decide::{Cause, Decision, Input, OrLacking, Verdict, decide_under_one_key};
 use crate::digest::DigestKey;
-use crate::lookup::{Lookup, Lookups};
+use crate::lookup::{Depth, Found, Lookup, Lookups, Query};
 use crate::name::ConfigRef;
 use crate::observed::{Observed, Record, Records, Seen};
 
@@ -43,33 +43,31 @@ fn is_unwatched(verdict: &Verdict) -> bool {
 fn by_former(input: &Input<'_>, former: &DigestKey, known: &Lookups) -> OrLacking<Decision> {
     let decision = decide_under_one_key(&Input { key: former, ..*input }, known)?;
     let translation = Translation { input, former, known };
-    let anew = |hash: &Option<String>, records| {
-        Some(Observed { key_id: input.key.shared_id(), hash: hash.clone(), records })
-    };
     let verdict = match decision.verdict {
         // Something is gone or cannot be read, whose digest under the new key cannot be computed: it stays comparable
         // for as long as the former key is kept.
         Verdict::Keep => match input.valid_observed() {
-            Some(before) => match translation.of_all(&before.records) {
-                Some(records) => Verdict::Observe(anew(&before.hash, records)),
+            Some(before) => match translation.of_all(&before.records)? {
+                Some(records) => Verdict::Observe(Some(translation.observed(before.hash, records))),
                 None => Verdict::Keep,
             },
             None => Verdict::Keep,
         },
-        Verdict::Observe(Some(before)) => match translation.of_all(&before.records) {
-            Some(records) => Verdict::Observe(anew(&before.hash, records)),
+        Verdict::Observe(Some(before)) => match translation.of_all(&before.records)? {
+            Some(records) => Verdict::Observe(Some(translation.observed(before.hash, records))),
             None => Verdict::Observe(Some(before)),
         },
-        Verdict::Reload { hash, observed: Some(before), causes } => match translation.of_all(&before.records)
-        {
-            Some(records) => {
-                let hash = ConfigHash::of_content(input.key, input.namespace, &records);
-                let observed = anew(&Some(hash.as_str().to_owned()), records);
-                Verdict::Reload { hash, observed, causes }
+        Verdict::Reload { hash, observed: Some(before), causes } => {
+            match translation.of_all(&before.records)? {
+                Some(records) => {
+                    let hash = ConfigHash::of_content(input.key, input.namespace, &records);
+                    let observed = translation.observed(Some(hash.as_str().to_owned()), records);
+                    Verdict::Reload { hash, observed: Some(observed), causes }
+                }
+                // What cannot be read would otherwise be reloaded for once it can be.
+                None => Verdict::Reload { hash, observed: Some(before), causes },
             }
-            // What cannot be read would otherwise be reloaded for once it can be.
-            None => Verdict::Reload { hash, observed: Some(before), causes },
-        },
+        }
         other => other,
     };
     Ok(Decision { verdict, ..decision })
@@ -82,10 +80,25 @@ struct Translation<'a> {
 }
 
 impl Translation<'_> {
-    fn of_all(&self, records: &Records) -> Option<Records> {
-        let translated =
-            records.iter().map(|(object, record)| Some((object.clone(), self.of(object, record)?)));
-        translated.collect()
+    /// The records with the new key; `None` if what one of them stands for is not there. A witness tells that nothing
+    /// changed, but not what the digest is under the new key: that content has to be known.
+    fn of_all(&self, records: &Records) -> OrLacking<Option<Records>> {
+        let (mut translated, mut lacking) = (Records::new(), vec![]);
+        for (object, record) in records {
+            if self.is_unread(object, record) {
+                lacking.push(Query { object: object.clone(), depth: Depth::Content(record.keys.clone()) });
+                continue;
+            }
+            let Some(record) = self.of(object, record) else { return Ok(None) };
+            translated.insert(object.clone(), record);
+        }
+        if lacking.is_empty() { Ok(Some(translated)) } else { Err(lacking) }
+    }
+
+    fn is_unread(&self, object: &ConfigRef, record: &Record) -> bool {
+        let has_digest = |found: &Found| found.digest(self.former, &record.keys).is_some();
+        let is_found = matches!(self.known.get(object), Some(Lookup::Found(found)) if !has_digest(found));
+        matches!(record.seen, Seen::Digest(_)) && is_found
     }
 
     /// The record with the new key; `None` if what it stands for is not there.
@@ -97,5 +110,9 @@ impl Translation<'_> {
         }
         let seen = Seen::Digest(found.digest(self.input.key, &record.keys)?);
         Some(Record { seen, ..record.clone() })
+    }
+
+    fn observed(&self, hash: Option<String>, records: Records) -> Observed {
+        Observed::witnessed(self.input.key, hash, records, self.known, None)
     }
 }

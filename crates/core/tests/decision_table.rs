@@ -327,10 +327,12 @@ fn c4_2_not_there_and_could_not_ask_are_different_answers() {
 fn c4_2_a_decision_says_what_it_lacks_an_answer_or_the_digest_that_is_needed() {
     let world = World::listing("a").using_optionally(&cm("a")).with(&cm("a"), "1").created();
     let version = ConfigVersion { uid: "u".into(), resource_version: "1".into() };
-    let expected = Query { object: cm("a"), depth: Depth::Content(Keys::All) };
-    for known in [[].into(), [(cm("a"), Lookup::Found(Found::version(version)))].into()] {
+    let another_version = Lookup::Found(Found::version(version));
+    for (known, depth) in
+        [([].into(), Depth::Version), ([(cm("a"), another_version)].into(), Depth::Content(Keys::All))]
+    {
         let answer = world.with_input(Steady, |input| decide(input, &known));
-        assert_eq!(answer, Answer::Lacks(vec![expected.clone()]), "{known:?}");
+        assert_eq!(answer, Answer::Lacks(vec![Query { object: cm("a"), depth }]), "{known:?}");
     }
 }
 

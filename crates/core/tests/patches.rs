@@ -195,6 +195,23 @@ fn c4_2_observed_config_is_left_out_if_annotations_would_pass_256_kib() {
     assert_eq!(left_out, [NoRoom::Observed]);
 }
 
+/// They are no loss to anything but reads.
+#[test]
+fn c4_2_witnesses_are_left_out_before_observed_config_is() {
+    let digest = "AAAAAAAAAAAAAAAAAAAAAA";
+    let of = |seen: &str| format!(r#"{{"version":2,"key":"k","configmaps":{{"a":"{seen}"}}}}"#);
+    let (short, long) = (of(digest), of(&format!("{digest}@BBBBBBBBBBA")));
+    let needed = |text: &str| OBSERVED_CONFIG.len() + text.len();
+    for (room, expected) in
+        [(needed(&long), Some(&long)), (needed(&long) - 1, Some(&short)), (needed(&short) - 1, None)]
+    {
+        let workload = with_room(Manifest::listing("a"), room).read();
+        let (fitted, left_out) = target("h", &long).fitted_to(&workload);
+        assert_eq!(fitted.observed.as_ref(), expected, "{room}");
+        assert_eq!(left_out.is_empty(), expected.is_some(), "{room}");
+    }
+}
+
 #[test]
 fn c4_2_what_the_patch_removes_or_replaces_makes_room() {
     let needed = "longer".len() - "short".len();

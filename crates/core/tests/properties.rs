@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::ContentSummary;
-use pod_reloader_core::decide::{Cause, Context, Lookup, Verdict};
+use pod_reloader_core::decide::{Cause, Context, Depth, Lookup, Query, Verdict};
 use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::guard::Guard;
@@ -18,9 +20,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
-use support::arbitrary::{State, json_values, records, states};
+use support::arbitrary::{State, json_values, records, states, witnessed_records};
 use support::manifest::{Manifest, apply_guarded};
-use support::{NAMESPACE, digest, found, key};
+use support::{NAMESPACE, digest, found, gist, key};
 
 /// Config objects whose entries are easily mistaken for each other.
 fn objects() -> impl Strategy<Value = Value> {
@@ -94,8 +96,8 @@ proptest! {
     }
 
     #[test]
-    fn c2_3_observed_config_is_read_back_as_it_was_written(records in records(), key_id in ".{0,8}", hash in proptest::option::of(".{0,8}")) {
-        let observed = Observed { key_id: key_id.into(), hash: hash.clone(), records };
+    fn c2_3_observed_config_is_read_back_as_it_was_written((records, witnesses) in witnessed_records(), key_id in ".{0,8}", hash in proptest::option::of(".{0,8}")) {
+        let observed = Observed { key_id: key_id.into(), hash: hash.clone(), records, witnesses };
         let text = observed.to_annotation(NAMESPACE);
         prop_assert_eq!(Observed::parse(&text, NAMESPACE, hash.as_deref()), Some(observed));
     }
@@ -146,6 +148,24 @@ proptest! {
                     && matches!(second, Verdict::Defer { .. } | Verdict::Undecided(_)) => {}
             Verdict::Observe(_) | Verdict::Reload { .. } => prop_assert_eq!(&second, &Verdict::Keep, "{:?}", first),
         }
+    }
+
+    #[test]
+    fn c2_3_witnesses_spare_reads_and_make_no_other_difference(state in states()) {
+        let contents = |asked: Vec<Query>| -> BTreeSet<Query> {
+            asked.into_iter().filter(|query| matches!(query.depth, Depth::Content(_))).collect()
+        };
+        let (decision, asked) = state.decide_asking();
+        let (expected, asked_without) = state.without_witnesses().decide_asking();
+        prop_assert_eq!(gist(&decision.verdict), gist(&expected.verdict));
+        if let (Verdict::Defer { missing, .. }, Verdict::Defer { missing: expected, .. }) =
+            (&decision.verdict, &expected.verdict)
+        {
+            prop_assert_eq!(missing, expected);
+        }
+        prop_assert_eq!(decision.unknown, expected.unknown);
+        prop_assert_eq!(decision.key_was_replaced, expected.key_was_replaced);
+        prop_assert!(contents(asked).is_subset(&contents(asked_without)));
     }
 
     #[test]
@@ -203,7 +223,7 @@ proptest! {
         };
         let mut other = state.clone();
         other.known = state.known.iter().map(|(name, lookup)| (name.clone(), unchanged(name, lookup))).collect();
-        prop_assert_eq!(state.ask(), other.ask());
+        prop_assert_eq!(gist(&state.ask()), gist(&other.ask()));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod rivals;
 mod rotation;
 mod scope;
 mod secrets_off;
+mod starts;
 mod streams;
 mod support;
 mod table;

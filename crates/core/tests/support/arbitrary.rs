@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::KeyNames;
-use pod_reloader_core::decide::{Context, Decision, Found, Input, Lookup, Lookups, Verdict};
+use pod_reloader_core::decide::{
+    ConfigVersion, Context, Decision, Found, Input, Lookup, Lookups, Query, Verdict,
+};
 use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
@@ -13,11 +15,12 @@ use pod_reloader_core::observed::{Observed, Record, Records, Seen};
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::References;
 use pod_reloader_core::template::{Need, TemplateUses};
+use pod_reloader_core::witness::{Witness, Witnesses};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{NAMESPACE, another_key, decided, digest, first_seen, found, key};
+use super::{NAMESPACE, another_key, decided, decided_asking, digest, first_seen, found, key};
 
 /// Few enough that they meet, and such that one begins as another ends.
 pub fn names() -> impl Strategy<Value = ConfigRef> {
@@ -51,6 +54,23 @@ pub fn records() -> impl Strategy<Value = Records> {
     })
 }
 
+/// Such records, some with witnesses: of the version that an object has with that content in [`states`], or of another.
+pub fn witnessed_records() -> impl Strategy<Value = (Records, Witnesses)> {
+    (records(), btree_map(names(), any::<bool>(), 0..6)).prop_map(|(records, witnessed)| {
+        let witness = |(name, record): (&ConfigRef, &Record)| {
+            let is_of_live = *witnessed.get(name)?;
+            let content =
+                ["x", "y"].into_iter().find(|it| record.seen == Seen::Digest(digest(&key(), name, it)))?;
+            let resource_version = if is_of_live { content.to_owned() } else { format!("before {content}") };
+            let version = ConfigVersion { uid: format!("uid-{name}"), resource_version };
+            let digest = digest(&key(), name, content);
+            Some((name.clone(), Witness::of(&key(), name, &version, &record.keys, digest)))
+        };
+        let witnesses = records.iter().filter_map(witness).collect();
+        (records, witnesses)
+    })
+}
+
 /// Everything that a decision can meet.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -72,7 +92,23 @@ impl State {
     }
 
     pub fn decide(&self) -> Decision {
-        let input = Input {
+        self.with_input(|input| decided(input, &self.known))
+    }
+
+    /// The same, with what was asked for on the way.
+    pub fn decide_asking(&self) -> (Decision, Vec<Query>) {
+        self.with_input(|input| decided_asking(input, &self.known))
+    }
+
+    /// The same state without witnesses.
+    pub fn without_witnesses(&self) -> Self {
+        let observed = self.recorded().map(|it| Observed { witnesses: Witnesses::new(), ..it });
+        let observed = observed.map(|it| it.to_annotation(NAMESPACE)).or_else(|| self.observed.clone());
+        Self { observed, ..self.clone() }
+    }
+
+    fn with_input<T>(&self, ask: impl FnOnce(&Input<'_>) -> T) -> T {
+        ask(&Input {
             mode: self.mode,
             key: &self.key,
             namespace: NAMESPACE,
@@ -82,8 +118,7 @@ impl State {
             first_seen: &first_seen(&self.superseded),
             tolerates_unknown: self.tolerates_unknown,
             context: self.context,
-        };
-        decided(&input, &self.known)
+        })
     }
 
     pub fn apply(&mut self, verdict: &Verdict) {
@@ -151,7 +186,7 @@ prop_compose! {
         live in btree_map(names(), prop_oneof![
             6 => (contents(), key_names()).prop_map(Some).prop_map(Some), 3 => Just(Some(None)), 1 => Just(None)
         ], 5..8),
-        records in records(),
+        (records, witnesses) in witnessed_records(),
         records_match_lists in any::<bool>(),
         beside in prop_oneof![4 => Just(Hash::Ours), 1 => Just(Hash::Saps), 1 => Just(Hash::None), 1 => Just(Hash::Other)],
         named in prop_oneof![5 => Just(true), 1 => Just(false)],
@@ -194,7 +229,8 @@ prop_compose! {
             Hash::Other => Some("other".to_owned()),
         };
         let names_hash = if named { hash.clone() } else { Some("yet another".to_owned()) };
-        let observed = Observed { key_id: "k1".into(), hash: names_hash, records }.to_annotation(NAMESPACE);
+        let observed = Observed { key_id: "k1".into(), hash: names_hash, records, witnesses };
+        let observed = observed.to_annotation(NAMESPACE);
         State {
             mode, references, uses: template, hash, superseded, tolerates_unknown,
             observed: has_observed.then_some(observed),

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod arbitrary;
+mod asking;
 pub mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,8 @@ use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::{ConfigHash, HashMode};
 use pod_reloader_core::content::{ContentSum, ContentSummary};
 use pod_reloader_core::decide::{
-    Answer, Cause, ConfigVersion, Context, Decision, FirstSeen, Found, Input, KnownDigest, Lookup, Lookups,
-    Missing, Verdict, decide,
+    Answer, Cause, ConfigVersion, Context, Decision, Depth, FirstSeen, Found, Input, KnownDigest, Lookup,
+    Lookups, Missing, Query, Verdict, decide,
 };
 use pod_reloader_core::dialect::sap;
 use pod_reloader_core::digest::{Digest, DigestKey};
@@ -19,6 +20,8 @@ use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::observed::{Observed, Records, Seen};
 use pod_reloader_core::reference::{Keys, References};
 use pod_reloader_core::template::{Need, TemplateUses};
+
+pub use asking::{decided_asking, gist};
 
 pub const NAMESPACE: &str = "shop";
 
@@ -232,17 +235,39 @@ impl World {
 
     fn found(&self, name: &ConfigRef, object: &Object) -> Found {
         let content = summary(&object.content, &object.keys);
-        let digest = Digest::of(&self.key, name, &content.sum);
+        let of = |key: &DigestKey| {
+            found(key, &object.uid, &object.resource_version.to_string(), Digest::of(key, name, &content.sum))
+        };
         // What is not listed is asked for as metadata only.
         let is_listed = self.references.objects().contains(name);
+        let former = self.key.former().iter().flat_map(|key| of(key).digests);
+        let found = of(&self.key);
         Found {
-            keys: is_listed.then_some(content.keys),
-            ..found(&self.key, &object.uid, &object.resource_version.to_string(), digest)
+            keys: is_listed.then_some(content.keys.clone()),
+            digests: found.digests.into_iter().chain(former).collect(),
+            ..of(&self.key)
         }
     }
 
+    /// Whether all is known from the start, or only what is asked for, makes no difference.
     pub fn ask(&self, context: Context) -> Decision {
-        self.ask_knowing(context, &self.lookups())
+        let decision = self.ask_knowing(context, &self.lookups());
+        let (asking, asked) = self.ask_for_what_matters(context);
+        assert_eq!(gist(&asking.verdict), gist(&decision.verdict), "{asked:?}");
+        assert_eq!(asking.key_was_replaced, decision.key_was_replaced);
+        decision
+    }
+
+    /// The decision, and what was asked for on the way.
+    pub fn ask_for_what_matters(&self, context: Context) -> (Decision, Vec<Query>) {
+        self.with_input(context, |input| decided_asking(input, &self.lookups()))
+    }
+
+    /// The objects whose content is asked for.
+    pub fn reads(&self, context: Context) -> Vec<ConfigRef> {
+        let (_, asked) = self.ask_for_what_matters(context);
+        let of_content = asked.into_iter().filter(|query| matches!(query.depth, Depth::Content(_)));
+        of_content.map(|query| query.object).collect()
     }
 
     pub fn ask_knowing(&self, context: Context, known: &Lookups) -> Decision {

@@ -1,0 +1,112 @@
+//! What a start reads where all is right, or nearly so (2.3, 3.21, 5.4).
+
+use std::time::Duration;
+
+use pod_reloader_stub_api::{LogEntry, Outcome, RequestKind, StubApi, objects};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::replica::{Options, Replica};
+use crate::support::{in_paused_time, paint, server, web};
+
+const WORKLOADS: usize = 20;
+
+/// Each Deployment lists a `ConfigMap` of its own, of which its template requires a key, a Secret, one `ConfigMap` that all
+/// share, and one that does not exist.
+fn fill(stub: &StubApi) {
+    stub.put(objects::config_map("shop", "settings", &[("colour", "red")]));
+    for i in 0..WORKLOADS {
+        let (own, credentials) = (format!("own-{i}"), format!("credentials-{i}"));
+        stub.put(objects::config_map("shop", &own, &[("key", "value")]));
+        stub.put(objects::secret("shop", &credentials, &[("password", "secret")]));
+        let lists = format!("{own},settings,absent");
+        let mut web = objects::listing("shop", &web(i), &lists, &credentials);
+        web["spec"]["template"]["spec"]["containers"][0]["env"] =
+            json!([{"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": own, "key": "key"}}}]);
+        stub.put(web);
+    }
+}
+
+/// A replica that starts, and what it has read and written half a minute later.
+struct Start {
+    replica: Replica,
+    contents: Vec<String>,
+    patches: usize,
+}
+
+async fn start(stub: &StubApi, name: &'static str) -> Start {
+    let replica = Replica::start(stub, Options::new(name));
+    sleep(Duration::from_secs(30)).await;
+    let done = |kind: RequestKind| {
+        let is_it = |entry: &&LogEntry| {
+            entry.kind() == kind && entry.request.client == name && entry.outcome == Outcome::Answered(200)
+        };
+        let log = stub.log();
+        let names = log.iter().filter(is_it).map(|entry| entry.request.name.clone().unwrap_or_default());
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names
+    };
+    Start { replica, contents: done(RequestKind::GetContent), patches: done(RequestKind::Patch).len() }
+}
+
+#[test]
+fn c3_21_a_start_reads_no_content_of_what_is_as_it_was_recorded_and_a_change_is_still_one_reload() {
+    in_paused_time(async {
+        let stub = server(1);
+        fill(&stub);
+        let first = start(&stub, "first").await;
+        assert_eq!(first.patches, WORKLOADS);
+        drop(first.replica);
+        let second = start(&stub, "second").await;
+        assert_eq!((second.contents, second.patches), (vec![], 0), "{}", stub.transcript());
+
+        paint(&stub, "shop", "blue");
+        sleep(Duration::from_secs(30)).await;
+        for i in 0..WORKLOADS {
+            assert_eq!(stub.revisions("deployments", "shop", &web(i)), 2, "{i}");
+        }
+        drop(second.replica);
+        // What was recorded by a reload is as good.
+        let third = start(&stub, "third").await;
+        assert_eq!((third.contents, third.patches), (vec![], 0), "{}", stub.transcript());
+    });
+}
+
+#[test]
+fn c3_7_a_start_reads_what_was_written_since_and_writes_nothing_if_its_content_is_the_same() {
+    in_paused_time(async {
+        let stub = server(2);
+        fill(&stub);
+        drop(start(&stub, "first").await.replica);
+        stub.edit("configmaps", "shop", "own-3", |map| map["metadata"]["labels"] = json!({"serial": "1"}));
+        let second = start(&stub, "second").await;
+        assert_eq!((second.contents, second.patches), (vec!["own-3".to_owned()], 0), "{}", stub.transcript());
+        drop(second.replica);
+        stub.edit("secrets", "shop", "credentials-5", |secret| {
+            secret["data"]["password"] = json!("b3RoZXI=");
+        });
+        let third = start(&stub, "third").await;
+        assert_eq!(
+            (third.contents, third.patches),
+            (vec!["credentials-5".to_owned(), "own-3".to_owned()], 1)
+        );
+        assert_eq!(stub.revisions("deployments", "shop", &web(5)), 2);
+    });
+}
+
+/// The content of `own` need not be read to see that nothing changed, but a reload for another reason waits for its key.
+#[test]
+fn c3_4_a_start_knows_that_a_required_key_is_missing_before_it_reloads() {
+    in_paused_time(async {
+        let stub = server(3);
+        fill(&stub);
+        drop(start(&stub, "first").await.replica);
+        stub.edit("configmaps", "shop", "own-0", |map| map["data"] = json!({"another": "value"}));
+        drop(start(&stub, "second").await.replica);
+        paint(&stub, "shop", "blue");
+        drop(start(&stub, "third").await.replica);
+        assert_eq!(stub.revisions("deployments", "shop", &web(0)), 1, "its pods could not start");
+        assert_eq!(stub.revisions("deployments", "shop", &web(1)), 2);
+    });
+}
