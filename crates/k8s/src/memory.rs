@@ -32,6 +32,8 @@ pub(crate) struct Remembered {
     pub(crate) keys: Option<KeyNames>,
     /// The length of the object's JSON, to know how much room the next read needs.
     pub(crate) json_bytes: usize,
+    /// Whether the object was seen in another version since: then that alone is of use.
+    pub(crate) is_outdated: bool,
 }
 
 /// Digests made with one key. When it is full, entries are replaced at random: going through a little more than fits,
@@ -65,6 +67,14 @@ impl Memory {
             return None;
         }
         self.index.get(selection).map(|at| &*self.entries[*at].1)
+    }
+
+    /// The object was seen in another version than the one that is remembered.
+    pub(crate) fn outdate(&mut self, selection: &Selection, present: &ConfigVersion) {
+        if let Some(at) = self.index.get(selection) {
+            let remembered = &mut self.entries[*at].1;
+            remembered.is_outdated = remembered.version != *present;
+        }
     }
 
     pub(crate) fn put(&mut self, key_id: &str, selection: &Selection, remembered: Remembered) {
@@ -142,6 +152,7 @@ mod tests {
             former: vec![],
             keys: Some(KeyNames::of(["a", "b"])),
             json_bytes: 1000,
+            is_outdated: false,
         }
     }
 

@@ -193,7 +193,14 @@ impl ConfigReader {
             (Depth::Exists, None) => return Some(Lookup::Absent),
             (_, None) => return Some(self.absent(object)),
             (Depth::Exists, Some(_)) => None,
-            (Depth::Version, Some(version)) => self.remembered(key, object, &Keys::All, version),
+            (Depth::Version, Some(version)) => {
+                let remembered = self.remembered(key, object, &Keys::All, version);
+                if remembered.is_none() {
+                    let selection = Selection { object: object.clone(), keys: Keys::All };
+                    self.memory().outdate(&selection, version);
+                }
+                remembered
+            }
             (Depth::Content(keys), Some(version)) => Some(self.remembered(key, object, keys, version)?),
         };
         if *depth != Depth::Exists {
@@ -225,6 +232,7 @@ impl ConfigReader {
                 keys: names.cloned(),
                 version: version.clone(),
                 json_bytes: *json_bytes,
+                is_outdated: false,
             }
         };
         let selected = remembered(&summary.sum);
@@ -269,16 +277,17 @@ impl ConfigReader {
         self.memory().forget(&Selection { object: object.clone(), keys: Keys::All });
     }
 
-    /// Whether a digest over these keys is remembered, of whatever version.
+    /// Whether a digest over these keys is remembered that the object's version may prove right.
     pub(crate) fn recalls(&self, key: &DigestKey, object: &ConfigRef, keys: &Keys) -> bool {
-        self.recall(key, &Selection { object: object.clone(), keys: keys.clone() }).is_some()
+        let selection = Selection { object: object.clone(), keys: keys.clone() };
+        let memory = self.memory();
+        let remembered = memory.get(key.id(), &selection);
+        remembered.is_some_and(|it| !it.is_outdated && knows_all(it, key))
     }
 
     fn recall(&self, key: &DigestKey, selection: &Selection) -> Option<Remembered> {
         let memory = self.memory();
-        let remembered = memory.get(key.id(), selection)?;
-        let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| **id == *former.id());
-        key.former().iter().all(knows).then(|| remembered.clone())
+        memory.get(key.id(), selection).filter(|remembered| knows_all(remembered, key)).cloned()
     }
 
     fn absent(&self, object: &ConfigRef) -> Lookup {
@@ -290,6 +299,12 @@ impl ConfigReader {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.remembered.lock()
     }
+}
+
+/// Whether the digests of all former keys are remembered, too.
+fn knows_all(remembered: &Remembered, key: &DigestKey) -> bool {
+    let knows = |former: &DigestKey| remembered.former.iter().any(|(id, _)| **id == *former.id());
+    key.former().iter().all(knows)
 }
 
 /// What is remembered, as a lookup gives it: with the digests of the key in force and of those that it replaced.
