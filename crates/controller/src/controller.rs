@@ -90,7 +90,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
         }
         controller.start_comparisons();
         controller.admit();
-        controller.reconciler.facts.make_way(!controller.gate.is_idle());
+        controller.reconciler.facts.make_way(controller.gate.is_pressed());
         controller.show();
     }
     drop(watches);

@@ -1,11 +1,14 @@
 //! What should happen to a workload: first from memory, which is all that most reconciles need, then from the API server.
 
+use std::cell::LazyCell;
+
 use futures::FutureExt;
 use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::decide::{Context, FirstSeen, Input, Verdict};
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::lookup::Lookup;
 use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::observed::Observed;
 use pod_reloader_core::reference::Keys;
 use pod_reloader_k8s::evaluate::{Evaluation, Tolerance, evaluate};
 use tokio::time::Instant;
@@ -105,6 +108,13 @@ impl Reconciler {
 /// What an evaluation of that workload from live reads finds of config objects.
 pub(crate) fn learned(view: &View, key: &DigestKey, evaluation: &Evaluation) -> Vec<Learned> {
     let references = view.workload.references.all();
+    let baseline = Baseline::of(&view.workload);
+    let namespace = &view.workload_ref.namespace;
+    // Without a witness here, a rewrite after a start would count as a change of content.
+    let recorded = LazyCell::new(|| {
+        let observed = Observed::parse(baseline.observed?, namespace, baseline.hash)?;
+        observed.is_comparable(key).then_some(observed)
+    });
     let mut learned = vec![];
     for (object, lookup) in &evaluation.reads.lookups {
         match lookup {
@@ -115,7 +125,8 @@ pub(crate) fn learned(view: &View, key: &DigestKey, evaluation: &Evaluation) -> 
                 if references.contains_key(object) {
                     let presence = Presence::Version(found.version.clone().into());
                     // Whether content moved is compared over all keys, whichever of them each workload follows.
-                    let digest = found.digest(key, &Keys::All);
+                    let proven = || recorded.as_ref()?.proven(key, object, &Keys::All, &found.version);
+                    let digest = found.digest(key, &Keys::All).or_else(proven);
                     learned.push(Learned::Read(object.clone(), presence, digest));
                 }
             }

@@ -160,9 +160,12 @@ impl Gate {
         });
     }
 
-    /// Whether nothing waits and nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.turns.is_empty()
+    /// Whether workloads wait to be patched, or are, in a namespace that is not slow: what is less urgent is to make way
+    /// for these. One that hangs may do so for hours.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let is_quick = |name: &str| self.namespaces.get(name).is_some_and(|namespace| !namespace.is_slow);
+        self.running.keys().any(|workload| is_quick(&workload.namespace))
+            || self.turns.iter().any(|name| is_quick(name))
     }
 
     #[cfg(test)]

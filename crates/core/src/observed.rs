@@ -206,7 +206,7 @@ impl Observed {
     }
 
     /// The digest over these keys that the object has in that version, if it is recorded with a witness of that.
-    pub(crate) fn proven(
+    pub fn proven(
         &self,
         key: &DigestKey,
         object: &ConfigRef,

@@ -2,16 +2,21 @@
 //!
 //! Who asks while the same question is on its way waits for the *next* answer, together with all who ask meanwhile: each
 //! answer is from a read that began after its question (4.3), and however many ask, there is one request at a time.
+//!
+//! Each request is a task of its own, and not driven by those who wait for it (as `futures::future::Shared` is): of these
+//! one may give up in the moment in which it was woken on behalf of all, or panic.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// The next request does not wait longer than this for the present one, whose connection may be dead.
@@ -28,17 +33,33 @@ pub(crate) struct Flights<K, Q, A> {
     many: AtomicUsize,
 }
 
-type Answer<A> = Shared<BoxFuture<'static, A>>;
-
 #[derive(Debug)]
 struct Flight<Q, A> {
     /// `None` once the request has begun.
-    question: Boarding<Q>,
-    /// Who asks keeps it alive. If all give up, it is dropped.
-    answer: WeakShared<BoxFuture<'static, A>>,
+    boarding: Boarding<Q>,
+    /// Who asks keeps it alive. If all give up, it is aborted.
+    request: Weak<Request<A>>,
 }
 
 type Boarding<Q> = Arc<Mutex<Option<Q>>>;
+
+/// A request that is under way, or yet to begin.
+#[derive(Debug)]
+struct Request<A> {
+    answer: watch::Receiver<Option<A>>,
+    task: AbortHandle,
+}
+
+impl<A> Drop for Request<A> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Waits for an answer; `None` if there will be none, since asking panicked.
+async fn answer_of<A: Clone>(mut answer: watch::Receiver<Option<A>>) -> Option<A> {
+    answer.wait_for(Option::is_some).await.ok()?.clone()
+}
 
 impl<K, Q, A> Default for Flights<K, Q, A> {
     fn default() -> Self {
@@ -52,48 +73,66 @@ where
     Q: Send + 'static,
     A: Clone + Send + Sync + 'static,
 {
-    /// The answer to a question, and whether others asked it before. `merge` adds it to that of those who wait already;
-    /// otherwise `ask` is called with it, or with what it has been merged to by then.
+    /// The answer to a question (`None` if asking panicked), and whether others asked it before. `merge` adds it to that
+    /// of those who wait already; otherwise `ask` is called with it, or with what it has been merged to by then.
     pub(crate) fn join<F>(
         &self,
         key: K,
         question: Q,
         merge: impl FnOnce(&mut Q, Q),
         ask: impl FnOnce(Q) -> F + Send + 'static,
-    ) -> (Answer<A>, bool)
+    ) -> (BoxFuture<'static, Option<A>>, bool)
+    where
+        F: Future<Output = A> + Send,
+    {
+        let (request, is_shared) = self.request(key, question, merge, ask);
+        let answer = async move {
+            let answer = answer_of(request.answer.clone()).await;
+            drop(request);
+            answer
+        };
+        (answer.boxed(), is_shared)
+    }
+
+    fn request<F>(
+        &self,
+        key: K,
+        question: Q,
+        merge: impl FnOnce(&mut Q, Q),
+        ask: impl FnOnce(Q) -> F + Send + 'static,
+    ) -> (Arc<Request<A>>, bool)
     where
         F: Future<Output = A> + Send,
     {
         let mut flights = self.flights.lock();
-        let present = flights.get(&key).and_then(|flight| Some((flight, flight.answer.upgrade()?)));
+        let present = flights.get(&key).and_then(|flight| Some((flight, flight.request.upgrade()?)));
         let mut before = None;
-        if let Some((flight, answer)) = present {
-            if let Some(waiting) = flight.question.lock().as_mut() {
+        if let Some((flight, request)) = present {
+            if let Some(waiting) = flight.boarding.lock().as_mut() {
                 merge(waiting, question);
-                return (answer, true);
+                return (request, true);
             }
-            before = Some(answer).filter(|answer| answer.peek().is_none());
+            // Only the end of it matters: it need not go on for that.
+            before = Some(request.answer.clone());
         }
-        let question: Boarding<Q> = Arc::new(Mutex::new(Some(question)));
-        let boarding = question.clone();
-        let answer = async move {
+        let boarding: Boarding<Q> = Arc::new(Mutex::new(Some(question)));
+        let boarded = boarding.clone();
+        let (sender, answer) = watch::channel(None);
+        let task = tokio::spawn(async move {
             if let Some(before) = before {
-                // Only its end matters, or that it takes too long.
-                let _ = timeout(PATIENCE, before).await;
+                let _ = timeout(PATIENCE, answer_of(before)).await;
             }
-            let question = boarding.lock().take().expect("it is asked once");
-            ask(question).await
-        };
-        let answer = answer.boxed().shared();
-        if let Some(weak) = answer.downgrade() {
-            if flights.len() >= self.many.load(Ordering::Relaxed) {
-                flights.retain(|_, flight| flight.answer.upgrade().is_some());
-                // So that each is looked at a few times in all, however many are under way.
-                self.many.store((2 * flights.len()).max(FEW), Ordering::Relaxed);
-            }
-            flights.insert(key, Flight { question, answer: weak });
+            let question = boarded.lock().take().expect("it is asked once");
+            sender.send_replace(Some(ask(question).await));
+        });
+        let request = Arc::new(Request { answer, task: task.abort_handle() });
+        if flights.len() >= self.many.load(Ordering::Relaxed) {
+            flights.retain(|_, flight| flight.request.strong_count() > 0);
+            // So that each is looked at a few times in all, however many are under way.
+            self.many.store((2 * flights.len()).max(FEW), Ordering::Relaxed);
         }
-        (answer, false)
+        flights.insert(key, Flight { boarding, request: Arc::downgrade(&request) });
+        (request, false)
     }
 }
 
@@ -129,7 +168,7 @@ mod tests {
                     (number, question)
                 },
             );
-            answer
+            async { answer.await.unwrap() }
         }
     }
 
@@ -137,6 +176,7 @@ mod tests {
     async fn c4_3_who_asks_during_a_read_shares_the_next_one() {
         let server = Server::new(LATENCY);
         let first = tokio::spawn(server.ask("a", 1));
+        // Requests begin once their tasks run; who asks before that is on board.
         sleep(LATENCY / 2).await;
         let later: Vec<_> = (0..64).map(|_| server.ask("a", 1)).collect();
         let other = server.ask("b", 5).await;
@@ -175,5 +215,15 @@ mod tests {
         let began = Instant::now();
         server.ask("key-999", 0).await;
         assert_eq!(began.elapsed(), LATENCY, "what was given up is not waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c4_6_a_panic_while_asking_harms_those_who_asked_together_and_nobody_else() {
+        let flights = Flights::<&str, (), ()>::default();
+        let fails = || flights.join("a", (), |(), ()| (), |()| async { panic!("a bug") }).0;
+        let (one, two) = tokio::join!(fails(), fails());
+        assert_eq!((one, two), (None, None));
+        let (answer, _) = flights.join("a", (), |(), ()| (), |()| async {});
+        assert_eq!(answer.await, Some(()));
     }
 }

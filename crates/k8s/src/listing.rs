@@ -7,6 +7,7 @@ use std::time::Duration;
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::lookup::{ConfigVersion, Depth, Query};
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::costs::{HANDFUL, Way};
@@ -95,9 +96,9 @@ impl ConfigReader {
         let begin = Instant::now();
         match self.costs.choose(namespace, count, begin) {
             Way::Singly => listed.singles = Some(count),
-            Way::SinglyAndMeasure => {
+            Way::SinglyAndMeasure(permit) => {
                 listed.singles = Some(count);
-                self.measure_list(namespace.clone(), few);
+                self.measure_list(namespace.clone(), few, permit);
             }
             Way::List(patience) => {
                 let is_complete = self.list_all(few, deadline, patience, listed).await;
@@ -107,13 +108,14 @@ impl ConfigReader {
         }
     }
 
-    fn measure_list(&self, namespace: Arc<str>, wanted: Wanted) {
+    fn measure_list(&self, namespace: Arc<str>, wanted: Wanted, permit: OwnedSemaphorePermit) {
         let reader = self.clone();
         tokio::spawn(async move {
             let begin = Instant::now();
             let (deadline, mut listed) = (begin + MEASURE_TIMEOUT, Listed::default());
             let is_complete = reader.list_all(wanted, deadline, MEASURE_TIMEOUT, &mut listed).await;
             reader.costs.list_took(&namespace, is_complete.then(|| begin.elapsed()), Instant::now());
+            drop(permit);
         });
     }
 
@@ -227,7 +229,7 @@ mod tests {
         let (reader, requests) = reader(400 * milli, 2 * milli);
         let (shop, now) = (Arc::from("shop"), Instant::now());
         reader.costs.singles_took(4, 2 * milli, now);
-        assert_eq!(reader.costs.choose(&shop, 4, now), Way::SinglyAndMeasure);
+        assert!(matches!(reader.costs.choose(&shop, 4, now), Way::SinglyAndMeasure(_)));
         reader.costs.list_took(&shop, Some(milli), now);
         assert_eq!(look_up(&reader).await, 8 * milli + 2 * milli);
         assert_eq!(counted(&requests), [1, 4]);

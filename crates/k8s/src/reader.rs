@@ -126,7 +126,7 @@ impl ConfigReader {
             }
             found.add(object, answer);
         }
-        if let Some(count) = listed.singles {
+        if let Some(count) = listed.singles.filter(|_| found.unreadable().len() == 0) {
             self.costs.singles_took(count, begin.elapsed(), Instant::now());
         }
         if let Some((object, why)) = found.unreadable().next() {

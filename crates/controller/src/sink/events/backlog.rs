@@ -12,8 +12,9 @@ use tokio::time::Instant;
 const CONCURRENT: usize = 8;
 /// And of one namespace: a policy webhook that hangs in it must not hold up the Events of others.
 const CONCURRENT_OF_NAMESPACE: usize = 6;
-/// The longest that they make way; after that one is written at a time.
+/// The longest that they make way; after that a few are written at a time, each of another namespace.
 const MAKE_WAY: Duration = Duration::from_secs(20);
+const CONCURRENT_MAKING_WAY: usize = 2;
 /// What all that wait may take: those of some ten thousand workloads.
 const MAX_BYTES: usize = 12 << 20;
 
@@ -101,9 +102,9 @@ impl<T> Backlog<T> {
     pub(super) fn next(&mut self, now: Instant) -> Next<T> {
         let Some(since) = self.waiting_since else { return Next::Wait(None) };
         let is_overdue = now >= since + MAKE_WAY || self.bytes > MAX_BYTES / 4;
-        let limit = match (self.makes_way, is_overdue) {
-            (false, _) => CONCURRENT,
-            (true, true) => 1,
+        let (limit, of_namespace) = match (self.makes_way, is_overdue) {
+            (false, _) => (CONCURRENT, CONCURRENT_OF_NAMESPACE),
+            (true, true) => (CONCURRENT_MAKING_WAY, 1),
             (true, false) => return Next::Wait(Some(since + MAKE_WAY)),
         };
         if self.under_way >= limit {
@@ -111,7 +112,7 @@ impl<T> Backlog<T> {
         }
         for _ in 0..self.turns.len() {
             let Some(name) = self.turns.pop_front() else { break };
-            let event = self.take(&name);
+            let event = self.take(&name, of_namespace);
             if self.lines.get(&name).is_some_and(|line| !line.waiting.is_empty()) {
                 self.turns.push_back(name);
             }
@@ -122,9 +123,9 @@ impl<T> Backlog<T> {
         Next::Wait(None)
     }
 
-    fn take(&mut self, namespace: &str) -> Option<T> {
+    fn take(&mut self, namespace: &str, limit: usize) -> Option<T> {
         let line = self.lines.get_mut(namespace)?;
-        if line.under_way >= CONCURRENT_OF_NAMESPACE {
+        if line.under_way >= limit {
             return None;
         }
         let event = line.waiting.pop_front()?;
@@ -200,6 +201,18 @@ mod tests {
         assert_eq!(take_all(&mut backlog, now), 1);
         backlog.done("shop");
         assert_eq!(take_all(&mut backlog, now), 0);
+
+        // Nor while they make way.
+        let mut backlog = Backlog::default();
+        backlog.make_way(true);
+        push(&mut backlog, "hangs", 100, now);
+        push(&mut backlog, "shop", 100, now);
+        let later = now + MAKE_WAY;
+        assert_eq!(take_all(&mut backlog, later), 2);
+        for _ in 0..50 {
+            backlog.done("shop");
+            assert_eq!(take_all(&mut backlog, later), 1);
+        }
     }
 
     #[test]

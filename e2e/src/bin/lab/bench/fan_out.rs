@@ -236,12 +236,14 @@ fn report(bench: &mut Bench, count: usize, rounds: &Rounds) {
     let per_workload = |round: &Round| count_as_f64(round.changes);
     add("changes of templates", Unit::Count, &of(per_workload), &|figure| figure);
     let ours = rounds.subjects.first().map(Vec::as_slice).unwrap_or_default();
+    // A request that is given up on a starved machine is made once more.
+    let most = count + count / 50 + 1;
     for (index, round) in ours.iter().enumerate() {
         let what = |what: &str| format!("{NAME}, {case}, round {}: {what}", index + 1);
         bench.expectations.extend([
-            Expectation::exactly(what("patches"), round.patches, count),
+            Expectation::within(what("patches"), round.patches, count, most),
             Expectation::exactly(what("changes of templates"), round.changes, count),
-            Expectation::exactly(what("Events"), round.events, count),
+            Expectation::within(what("Events"), round.events, count, most),
             Expectation::below_mib(what("resident at most"), round.peak, MOST_MIB),
         ]);
     }
