@@ -18,6 +18,9 @@ use crate::flights::Flights;
 use crate::objects::ConfigContent;
 use crate::unreadable::Unreadable;
 
+/// At its deadline a read says why it failed: this is for hearing it.
+const GRACE: Duration = Duration::from_millis(5);
+
 type Caller = Arc<str>;
 type Answer<T> = Result<Option<T>, Unreadable>;
 /// The objects that were found, by their names.
@@ -56,14 +59,22 @@ impl SharedReads {
         self.saved.load(Ordering::Relaxed)
     }
 
-    /// Waits for the answer of a read that may be another's.
+    /// Waits for the answer of a read that may be another's, and was given this deadline or a later one.
     async fn wait<T>(
         &self,
-        (answer, is_shared): (impl Future<Output = Option<Answer<T>>>, bool),
+        flight: (impl Future<Output = Option<Answer<T>>>, bool),
         deadline: Instant,
     ) -> Answer<T> {
+        self.wait_until(flight, deadline + GRACE).await
+    }
+
+    async fn wait_until<T>(
+        &self,
+        (answer, is_shared): (impl Future<Output = Option<Answer<T>>>, bool),
+        until: Instant,
+    ) -> Answer<T> {
         self.saved.fetch_add(u64::from(is_shared), Ordering::Relaxed);
-        match timeout_at(deadline, answer).await {
+        match timeout_at(until, answer).await {
             Ok(answer) => answer.unwrap_or(Err(Unreadable::Unanswered)),
             Err(_) => Err(Unreadable::TimedOut),
         }
@@ -111,7 +122,8 @@ impl Fetch {
         };
         let key = (self.caller.clone(), namespace.clone(), kind);
         let flight = self.shared.lists.join(key, Wanted { names, deadline }, Wanted::merge, ask);
-        self.shared.wait(flight, deadline.min(Instant::now() + patience)).await
+        let until = (deadline + GRACE).min(Instant::now() + patience);
+        self.shared.wait_until(flight, until).await
     }
 
     /// The object with what these keys hold summed, and the length of its JSON; `None` if it does not exist. `expected` is
