@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
-use crate::support::{in_paused_time, paint, server, web};
+use crate::support::{SETTLE_WINDOW, in_paused_time, paint, server, web};
 
 const WORKLOADS: usize = 20;
 
@@ -91,6 +91,23 @@ fn c3_7_a_start_reads_what_was_written_since_and_writes_nothing_if_its_content_i
         let expected = ["credentials-5", "own-3", "own-5"].map(str::to_owned).to_vec();
         assert_eq!((third.contents, third.patches), (expected, 1));
         assert_eq!(stub.revisions("deployments", "shop", &web(5)), 2);
+    });
+}
+
+/// Its content is known from the record, although the start has not read it.
+#[test]
+fn c3_1_a_rewrite_with_the_same_content_after_a_start_puts_no_reload_off() {
+    in_paused_time(async {
+        let stub = server(4);
+        fill(&stub);
+        drop(start(&stub, "first").await.replica);
+        let second = start(&stub, "second").await;
+        assert!(second.contents.is_empty());
+        paint(&stub, "shop", "blue");
+        sleep(SETTLE_WINDOW * 3 / 4).await;
+        stub.edit("configmaps", "shop", "own-3", |map| map["metadata"]["labels"] = json!({"serial": "1"}));
+        sleep(SETTLE_WINDOW / 2).await;
+        assert_eq!(stub.revisions("deployments", "shop", &web(3)), 2, "{}", stub.transcript());
     });
 }
 
