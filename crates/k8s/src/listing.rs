@@ -58,16 +58,14 @@ impl ConfigReader {
     /// Looks up by lists what is more than a handful of one kind in one namespace, and less where that answers sooner.
     /// What they do not answer is left out.
     pub(crate) async fn list(&self, key: &DigestKey, queries: &[Query], deadline: Instant) -> Listed {
-        let mut many = Wanted::new();
+        let mut wanted = Wanted::new();
         // Also those of which nothing is remembered: a workload that lists hundreds of which none exists causes one
         // request.
         for Query { object, .. } in queries.iter().filter(|query| self.withheld(&query.object).is_none()) {
             let group = (object.namespace.clone(), object.kind);
-            many.entry(group).or_default().insert(object.name.clone());
+            wanted.entry(group).or_default().insert(object.name.clone());
         }
-        let mut few = many.clone();
-        many.retain(|_, names| names.len() > HANDFUL);
-        few.retain(|group, _| !many.contains_key(group));
+        let (many, few) = wanted.into_iter().partition(|(_, names): &(_, BTreeSet<_>)| names.len() > HANDFUL);
         // If a list does not arrive in time, single reads are what is left.
         let now = Instant::now();
         let half = deadline.saturating_duration_since(now) / 2;
