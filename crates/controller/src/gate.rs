@@ -226,6 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn c5_6_what_hangs_has_nothing_make_way_for_it() {
+        let (mut gate, start) = (Gate::new(16), Instant::now());
+        assert!(!gate.is_pressed());
+        fill(&mut gate, "hangs", 10, start);
+        assert!(gate.is_pressed());
+        admit_all(&mut gate, start);
+        let later = start + SLOW + Duration::from_millis(1);
+        admit_all(&mut gate, later);
+        assert!(!gate.is_pressed());
+        fill(&mut gate, "shop", 1, later);
+        assert!(gate.is_pressed());
+    }
+
+    #[test]
     fn c5_6_a_namespace_that_hangs_leaves_room_for_others_and_then_has_one_slot() {
         let (mut gate, start) = (Gate::new(16), Instant::now());
         fill(&mut gate, "hangs", 1000, start);
