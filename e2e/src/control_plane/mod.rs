@@ -287,6 +287,11 @@ impl ControlPlane {
         .await
     }
 
+    /// The id of a process, to see what it takes.
+    pub fn process_id(&self, component: Component) -> u32 {
+        self.lock(component).id()
+    }
+
     /// Freezes a process: connections stay open, and nothing is answered.
     pub fn pause(&self, component: Component) -> anyhow::Result<()> {
         self.lock(component).pause()

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::observer::Observer;
 use super::raw::{Clients, METADATA_LIST, Outgoing};
+use super::resources::CpuSpan;
 use super::stage::{LONG, Stage, deployments};
 
 /// As many as the operator has patches under way by default.
@@ -16,19 +17,22 @@ const CONNECTIONS: usize = 16;
 const PAGE: usize = 500;
 
 /// When the first half and all of the Deployments were patched.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct FanOut {
     /// Until half of them were.
     pub(super) half: Duration,
     /// Until all of them were.
     pub(super) all: Duration,
+    /// CPU seconds of the API server until then.
+    pub(super) api_server: f64,
 }
 
 impl FanOut {
-    /// From the times of each.
-    pub(super) fn since(begin: Instant, times: &[Instant]) -> anyhow::Result<Self> {
+    /// From the times of each, and what the API server took.
+    pub(super) fn since(begin: Instant, times: &[Instant], api_server: f64) -> anyhow::Result<Self> {
         let at = |index: usize| times.get(index).map(|time| time.saturating_duration_since(begin));
         let last = times.len().checked_sub(1).context("nothing was patched")?;
-        Ok(Self { half: at(last / 2).context("a half")?, all: at(last).context("all")? })
+        Ok(Self { half: at(last / 2).context("a half")?, all: at(last).context("all")?, api_server })
     }
 }
 
@@ -57,9 +61,11 @@ pub(super) async fn patch_all(
         let workload = format!("{all}/{name}?fieldManager=bench");
         Outgoing::new(Method::PATCH, workload, super::raw::MERGE_PATCH, patch.to_string())
     };
+    let api_server = CpuSpan::begin(stage.api_server())?;
     let begin = Instant::now();
     clients.send_all(count, request).await?;
-    FanOut::since(begin, &watch.changed(count, LONG).await?)
+    let times = watch.changed(count, LONG).await?;
+    FanOut::since(begin, &times, api_server.end()?.0)
 }
 
 #[derive(Deserialize)]

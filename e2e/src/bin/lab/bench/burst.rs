@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 
 use super::Bench;
 use super::expectation::Expectation;
-use super::fan_out::{GIVEN_BACK_AFTER, KEPT_MIB, MOST_MIB, empty_mib};
 use super::figure::{Figure, Samples, Unit, count_as_f64};
+use super::memory::{KEPT_MIB, MOST_MIB};
 use super::raw::{JSON, Outgoing};
 use super::reviews::{create_configmaps, names};
 use super::stage::{Controllers, LONG, Stage, change_configmap, create_named, deployment};
@@ -29,7 +29,7 @@ const SURELY_TWO: Duration = Duration::from_secs(5);
 /// Measures it for a minute, in a quick run for 10 s.
 pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let stage = Stage::new(Controllers::All).await?;
-    let empty = empty_mib(&stage, &bench.ours).await?;
+    let empty = bench.empty_mib(&stage).await?;
     let namespace = bench.ours.namespace();
     stage.namespace(&namespace).await?;
     create_configmaps(&stage, &namespace, COUNT).await?;
@@ -51,7 +51,7 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     resources.reset_peak()?;
     let changes = change_all(&stage, &namespace, bench.choose(10, 60)).await?;
     // The last window has to end first.
-    tokio::time::sleep(GIVEN_BACK_AFTER).await;
+    tokio::time::sleep(bench.given_back_after()).await;
     running.settled(COUNT).await?;
     let (peak, after) = (resources.peak_mib()?, resources.resident_mib()?);
     let revisions = settled_revisions(&stage, &namespace, before_revisions.values().sum()).await?;
@@ -61,7 +61,7 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let case = format!("{} changes in {seconds} s, {COUNT} workloads", changes.len());
     let (made, least) = check_revisions(bench, &changes, &before_revisions, &revisions);
     bench.expectations.push(Expectation::below_mib(format!("{NAME}: resident at most"), peak, MOST_MIB));
-    let what = format!("{NAME}: resident 10 s afterwards");
+    let what = format!("{NAME}: resident afterwards");
     bench.expectations.push(Expectation::back_to_mib(what, after, before, KEPT_MIB));
     let one = |value: f64| Samples::new(vec![value]);
     let new = |what: &str, unit, value| Figure::new(NAME, &case, what, unit, one(value));
@@ -69,7 +69,7 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         new("new revisions", Unit::Count, count_as_f64(made)).limit("ideal", one(count_as_f64(least))),
         new("resident before", Unit::Mebibytes, before).limit("idle, nothing exists", one(empty)),
         new("resident at most", Unit::Mebibytes, peak).limit("idle, nothing exists", one(empty)),
-        new("resident 10 s afterwards", Unit::Mebibytes, after).limit("before", one(before)),
+        new("resident afterwards", Unit::Mebibytes, after).limit("before", one(before)),
     ]);
     Ok(())
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::Bench;
 use super::expectation::Expectation;
-use super::fan_out::{AT_ONCE, GIVEN_BACK_AFTER, KEPT_MIB, MOST_MIB, empty_mib};
+use super::fan_out::AT_ONCE;
 use super::figure::{Figure, Samples, Unit, count_as_f64};
+use super::memory::{KEPT_MIB, MOST_MIB};
 use super::stage::{
     Controllers, Stage, configmaps, create_configmap, create_named, delete, deployment, deployments,
 };
@@ -20,12 +21,12 @@ const BATCH: usize = 100;
 pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let span = bench.choose(Duration::from_secs(6), Duration::from_mins(2));
     let stage = Stage::new(Controllers::WithoutDeployments).await?;
-    let empty = empty_mib(&stage, &bench.ours).await?;
+    let empty = bench.empty_mib(&stage).await?;
     stage.namespace(&bench.ours.namespace()).await?;
     let mut running = bench.ours.start(&stage, AT_ONCE).await?;
     // The first batch needs buffers and connections that stay; the others should take no more.
     batch(&stage, bench, &mut running, 0).await?;
-    tokio::time::sleep(bench.choose(Duration::from_secs(3), GIVEN_BACK_AFTER)).await;
+    tokio::time::sleep(bench.given_back_after()).await;
     let resources = running.resources();
     let before = resources.resident_mib()?;
     resources.reset_peak()?;
@@ -36,7 +37,7 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         batch(&stage, bench, &mut running, batches).await?;
     }
     let peak = resources.peak_mib()?;
-    tokio::time::sleep(GIVEN_BACK_AFTER).await;
+    tokio::time::sleep(bench.given_back_after()).await;
     let after = resources.resident_mib()?;
     bench.ours.stop(&stage, running).await?;
 
@@ -47,11 +48,11 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         new("workloads that came and went", Unit::Count, count_as_f64(batches * BATCH)),
         new("resident before", Unit::Mebibytes, before).limit("idle, nothing exists", one(empty)),
         new("resident at most", Unit::Mebibytes, peak).limit("idle, nothing exists", one(empty)),
-        new("resident 10 s afterwards", Unit::Mebibytes, after).limit("before", one(before)),
+        new("resident afterwards", Unit::Mebibytes, after).limit("before", one(before)),
     ]);
     bench.expectations.extend([
         Expectation::below_mib(format!("{NAME}: resident at most"), peak, MOST_MIB),
-        Expectation::back_to_mib(format!("{NAME}: resident 10 s afterwards"), after, before, KEPT_MIB),
+        Expectation::back_to_mib(format!("{NAME}: resident afterwards"), after, before, KEPT_MIB),
     ]);
     Ok(())
 }

@@ -7,7 +7,7 @@ use pod_reloader_e2e::Entry;
 
 use super::Bench;
 use super::expectation::Expectation;
-use super::fan_out::{AT_ONCE, empty_mib};
+use super::fan_out::AT_ONCE;
 use super::figure::{Figure, Samples, Target, Unit, count_as_f64};
 use super::resources::CpuSpan;
 use super::stage::{Controllers, Stage};
@@ -29,7 +29,7 @@ struct Idle {
 pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let span = bench.choose(Duration::from_secs(15), Duration::from_mins(5));
     let stage = Stage::new(Controllers::WithoutDeployments).await?;
-    let empty = empty_mib(&stage, &bench.ours).await?;
+    let empty = bench.empty_mib(&stage).await?;
     let mut all = vec![];
     for subject in bench.subjects() {
         let idle = measure(&stage, subject, span).await;

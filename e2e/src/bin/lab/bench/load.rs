@@ -36,10 +36,19 @@ impl Load {
         count_as_f64(self.count()) / self.elapsed.as_secs_f64()
     }
 
-    /// Answers per second of the server's CPU time, which is known to 10 ms.
+    /// Answers per second of the server's CPU time.
     pub(super) fn per_cpu_second(&self) -> f64 {
-        count_as_f64(self.count()) / self.cpu_seconds.max(0.01)
+        count_as_f64(self.count()) / self.cpu_seconds.max(f64::MIN_POSITIVE)
     }
+}
+
+/// Asks each of these once, one after the other.
+pub(super) async fn ask_once(endpoint: &Endpoint, requests: &[Outgoing]) -> anyhow::Result<()> {
+    let mut connection = endpoint.connect().await?;
+    for request in requests {
+        connection.send(request).await?;
+    }
+    Ok(())
 }
 
 /// Has so many clients ask in turns for that long. Over HTTP/2 they share a connection, as all reviews of an API server

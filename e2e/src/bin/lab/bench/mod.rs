@@ -16,6 +16,7 @@ mod growth;
 mod idle;
 mod large;
 mod load;
+mod memory;
 mod observer;
 mod peer;
 mod raw;
@@ -34,6 +35,7 @@ use anyhow::ensure;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use pod_reloader_e2e::operator_binary;
+use tokio::sync::OnceCell;
 
 pub(crate) use self::blind::{Args as BlindWebhook, serve as serve_blind_webhook};
 use self::expectation::Expectation;
@@ -95,6 +97,8 @@ struct Bench {
     peers: Vec<Subject>,
     figures: Vec<Figure>,
     expectations: Vec<Expectation>,
+    /// See `memory`.
+    empty_mib: OnceCell<f64>,
 }
 
 impl Bench {
@@ -109,7 +113,15 @@ impl Bench {
             "peers need names of their own"
         );
         let ours = Subject::ours()?;
-        Ok(Self { quick: args.quick, rounds, ours, peers, figures: vec![], expectations: vec![] })
+        Ok(Self {
+            quick: args.quick,
+            rounds,
+            ours,
+            peers,
+            figures: vec![],
+            expectations: vec![],
+            empty_mib: OnceCell::new(),
+        })
     }
 
     /// Ours first, then the peers.

@@ -1,11 +1,10 @@
 //! What a process takes, as the kernel counts it.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-
-/// `USER_HZ`, in which the kernel shows times, on all platforms that this runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A process by its id.
 #[derive(Clone, Copy, Debug)]
@@ -17,20 +16,26 @@ impl Resources {
         Self(process_id)
     }
 
-    /// User and system time so far, in seconds, to 10 ms.
-    pub(super) fn cpu_seconds(self) -> anyhow::Result<f64> {
-        let path = format!("/proc/{}/stat", self.0);
-        let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let (_, fields) = stat.rsplit_once(") ").context("stat has a command in parentheses")?;
-        // After the command: state is field 3 of proc(5), utime 14 and stime 15.
-        let ticks: Vec<f64> = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse().context("a number of ticks"))
-            .collect::<anyhow::Result<_>>()?;
-        ensure!(ticks.len() == 2, "stat lacks the times");
-        Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
+    /// User and system time so far of those threads that still run.
+    pub(super) fn cpu_time(self) -> anyhow::Result<Duration> {
+        Ok(self.cpu_times()?.into_values().sum())
+    }
+
+    /// By the ids of threads. `schedstat` counts nanoseconds, where the times of a process are counted in ticks of 10 ms.
+    fn cpu_times(self) -> anyhow::Result<HashMap<OsString, Duration>> {
+        let threads = format!("/proc/{}/task", self.0);
+        let entries = std::fs::read_dir(&threads).with_context(|| format!("cannot read {threads}"))?;
+        let mut times = HashMap::new();
+        for entry in entries {
+            let entry = entry?;
+            // A thread may have ended by now.
+            let Ok(stat) = std::fs::read_to_string(entry.path().join("schedstat")) else { continue };
+            let nanoseconds = stat.split(' ').next().and_then(|field| field.parse().ok());
+            let time = Duration::from_nanos(nanoseconds.context("schedstat begins with nanoseconds")?);
+            times.insert(entry.file_name(), time);
+        }
+        ensure!(!times.is_empty(), "no thread of {threads} has a schedstat");
+        Ok(times)
     }
 
     /// The resident set, in MiB.
@@ -59,21 +64,26 @@ impl Resources {
     }
 }
 
-/// CPU time over a span.
+/// CPU time over a span. What a thread takes that ends meanwhile is left out.
 pub(super) struct CpuSpan {
     process: Resources,
-    cpu_seconds: f64,
+    before: HashMap<OsString, Duration>,
     begin: Instant,
 }
 
 impl CpuSpan {
     /// Begins now.
     pub(super) fn begin(process: Resources) -> anyhow::Result<Self> {
-        Ok(Self { process, cpu_seconds: process.cpu_seconds()?, begin: Instant::now() })
+        Ok(Self { process, before: process.cpu_times()?, begin: Instant::now() })
     }
 
     /// CPU seconds, and the time that has passed.
     pub(super) fn end(&self) -> anyhow::Result<(f64, Duration)> {
-        Ok((self.process.cpu_seconds()? - self.cpu_seconds, self.begin.elapsed()))
+        let elapsed = self.begin.elapsed();
+        let times = self.process.cpu_times()?;
+        let taken = times
+            .iter()
+            .map(|(thread, time)| time.saturating_sub(self.before.get(thread).copied().unwrap_or_default()));
+        Ok((taken.sum::<Duration>().as_secs_f64(), elapsed))
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::Context;
 use http::Method;
 use pod_reloader_e2e::objects::{self, apps};
-use pod_reloader_e2e::{ControlPlane, Entry, Mark, Options, User, World};
+use pod_reloader_e2e::{Component, ControlPlane, Entry, Mark, Options, User, World};
 use serde_json::{Value, json};
 
 use super::raw::{self, Endpoint, JSON, MERGE_PATCH, Outgoing};
+use super::resources::Resources;
 
 /// How long anything may take that a scenario waits for.
 pub(super) const LONG: Duration = Duration::from_mins(10);
@@ -49,6 +50,11 @@ impl Stage {
     /// The control plane.
     pub(super) fn plane(&self) -> &ControlPlane {
         &self.world.plane
+    }
+
+    /// What the API server takes.
+    pub(super) fn api_server(&self) -> Resources {
+        Resources::of(self.plane().process_id(Component::ApiServer))
     }
 
     /// Makes a namespace.

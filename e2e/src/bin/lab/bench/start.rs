@@ -7,8 +7,9 @@ use anyhow::Context;
 use super::Bench;
 use super::bare;
 use super::expectation::Expectation;
-use super::fan_out::{AT_ONCE, MOST_MIB, empty_mib};
+use super::fan_out::AT_ONCE;
 use super::figure::{Figure, Samples, Target, Unit, count_as_f64};
+use super::memory::MOST_MIB;
 use super::raw::Outgoing;
 use super::stage::{Controllers, Stage, create_configmap, create_named, create_secret, deployment};
 use super::subject::{Subject, metric_where};
@@ -48,7 +49,7 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
 
 async fn measure(bench: &mut Bench, (objects, workloads, most_mib): Size) -> anyhow::Result<()> {
     let stage = Stage::new(Controllers::WithoutDeployments).await?;
-    let empty = empty_mib(&stage, &bench.ours).await?;
+    let empty = bench.empty_mib(&stage).await?;
     for subject in bench.subjects() {
         set_up(&stage, subject, workloads).await.with_context(|| format!("with {}", subject.name()))?;
     }
@@ -110,7 +111,7 @@ async fn start(stage: &Stage, subject: &Subject, workloads: usize) -> anyhow::Re
     running.settled(workloads).await?;
     let settled = begin.elapsed().as_secs_f64();
     let resources = running.resources();
-    let cpu = resources.cpu_seconds()?;
+    let cpu = resources.cpu_time()?.as_secs_f64();
     tokio::time::sleep(IDLE_AFTER).await;
     // Read once the operator is idle: late reads count, too.
     let content_reads = if subject.is_ours {
