@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compare::{Comparison, Comparisons};
 use crate::conditions::Condition;
 use crate::fact::{Fact, Subject};
+use crate::first_lists::FirstLists;
 use crate::gate::Gate;
 use crate::index::{Affected, Applied, Index, Presence, View};
 use crate::live::LiveReads;
@@ -117,6 +118,7 @@ struct Controller {
     index: Index,
     selection: Selection,
     steering: Steering,
+    first_lists: FirstLists,
     queue: Queue,
     gate: Gate,
     comparisons: Comparisons,
@@ -154,6 +156,7 @@ impl Controller {
         Self {
             selection,
             steering,
+            first_lists: FirstLists::of(&settings.scope, Instant::now()),
             index: Index::new(settings.settle_window, settings.mode == HashMode::Content, max_objects),
             queue: Queue::default(),
             gate: Gate::new(settings.max_concurrent_patches),

@@ -19,6 +19,7 @@ mod conditions;
 pub mod controller;
 mod evaluate;
 mod fact;
+mod first_lists;
 #[cfg(test)]
 mod footprint;
 mod gate;

@@ -34,6 +34,10 @@ impl Controller {
             self.queue.done(workload, None);
             return;
         };
+        if let Some(until) = self.first_lists.wait_of(&snapshot, now) {
+            self.queue.done(workload, Some(until));
+            return;
+        }
         match self.reconciler.evaluate_from_memory(&snapshot) {
             FromMemory::Done(learned) => {
                 for learned in learned {

@@ -86,6 +86,9 @@ impl Controller {
                 for workload in self.index.end_workloads(coverage) {
                     self.workload_is_gone(&workload);
                 }
+                if self.first_lists.workloads_listed(coverage) {
+                    self.steering.begin_objects();
+                }
             }
         }
     }
@@ -115,6 +118,7 @@ impl Controller {
                 for name in self.index.end_objects(coverage) {
                     self.object_is(&name, &Presence::Absent);
                 }
+                self.first_lists.objects_listed(coverage);
             }
         }
     }

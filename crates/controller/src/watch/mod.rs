@@ -21,6 +21,7 @@ mod stream;
 mod text;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::{Client, Resource};
 use pod_reloader_core::kind::{self, KindRef};
@@ -30,7 +31,9 @@ use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, Scope, Watched, Workl
 use pod_reloader_k8s::reader::ConfigReader;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use crate::first_lists::OBJECTS_WAIT;
 use health::WatchHealth;
 use requests::Requests;
 
@@ -81,17 +84,24 @@ pub(crate) enum Update {
 #[derive(Clone, Debug)]
 pub(crate) struct Steering {
     may_begin: watch::Sender<bool>,
+    objects_may_begin: watch::Sender<bool>,
     relist: watch::Sender<u64>,
 }
 
 impl Steering {
     pub(crate) fn new() -> Self {
-        Self { may_begin: watch::channel(false).0, relist: watch::channel(0).0 }
+        let [may_begin, objects_may_begin] = [(); 2].map(|()| watch::channel(false).0);
+        Self { may_begin, objects_may_begin, relist: watch::channel(0).0 }
     }
 
     /// It is known where workloads are wanted: they may be listed.
     pub(crate) fn begin(&self) {
         self.may_begin.send_replace(true);
+    }
+
+    /// All workloads are known: the config objects may be listed.
+    pub(crate) fn begin_objects(&self) {
+        self.objects_may_begin.send_replace(true);
     }
 
     /// Has all workloads listed again.
@@ -121,19 +131,21 @@ impl Watches {
             client,
             scope,
             health,
-            steering,
             sender,
             turns: Arc::new(Semaphore::new(CONCURRENT_LISTS)),
             streams: JoinSet::new(),
         };
         start.watch_namespaces(reader);
+        let Steering { may_begin, objects_may_begin, relist } = steering.clone();
+        let cue = Cue { may_begin, patience: Duration::MAX, relist };
         for kind in kind::BUILT_IN {
-            start.watch::<WorkloadObject>(kind, kind.label(), &scope.object_selector, Update::Workload);
+            start.watch::<WorkloadObject>(kind, kind.label(), &scope.object_selector, &cue, Update::Workload);
         }
+        let cue = Cue { may_begin: objects_may_begin, patience: OBJECTS_WAIT, ..Cue::default() };
         let everything = Selector::default();
-        start.watch::<ConfigMeta>(ConfigKind::ConfigMap, "ConfigMap", &everything, Update::Object);
+        start.watch::<ConfigMeta>(ConfigKind::ConfigMap, "ConfigMap", &everything, &cue, Update::Object);
         if scope.secrets {
-            start.watch::<ConfigMeta>(ConfigKind::Secret, "Secret", &everything, Update::Object);
+            start.watch::<ConfigMeta>(ConfigKind::Secret, "Secret", &everything, &cue, Update::Object);
         }
         Self { updates, streams: start.streams }
     }
@@ -153,11 +165,27 @@ impl Watches {
     }
 }
 
+/// When streams begin, and begin anew.
+#[derive(Debug)]
+struct Cue {
+    /// They begin once this says so, ...
+    may_begin: watch::Sender<bool>,
+    /// ... or after so long.
+    patience: Duration,
+    relist: watch::Sender<u64>,
+}
+
+impl Default for Cue {
+    /// At once, and never anew.
+    fn default() -> Self {
+        Self { may_begin: watch::channel(true).0, patience: Duration::MAX, relist: watch::channel(0).0 }
+    }
+}
+
 struct Start<'a> {
     client: &'a Client,
     scope: &'a Scope,
     health: &'a WatchHealth,
-    steering: &'a Steering,
     sender: mpsc::Sender<Update>,
     turns: Arc<Semaphore>,
     streams: JoinSet<()>,
@@ -169,6 +197,7 @@ impl Start<'_> {
         kind: K::DynamicType,
         name: &'static str,
         labels: &Selector,
+        cue: &Cue,
         update: fn(Coverage<K::DynamicType>, Change<K>) -> Update,
     ) where
         K: Watched<DynamicType: Send + Sync> + Send + 'static,
@@ -181,15 +210,11 @@ impl Start<'_> {
                 sender: self.sender.clone(),
             };
             let (health, turns) = (self.health.clone(), self.turns.clone());
-            // Config objects matter only to workloads, so these streams need not wait, nor be restarted.
-            let (mut may_begin, relist) = if K::metadata_api() {
-                (watch::channel(true).1, watch::channel(0).1)
-            } else {
-                (self.steering.may_begin.subscribe(), self.steering.relist.subscribe())
-            };
+            let &Cue { ref may_begin, patience, ref relist } = cue;
+            let (mut may_begin, relist) = (may_begin.subscribe(), relist.subscribe());
             self.streams.spawn(async move {
-                // Its controller is gone if that fails, and so is this in a moment.
-                let _ = may_begin.wait_for(|may_begin| *may_begin).await;
+                // Its controller is gone if the channel is closed, and so is this in a moment.
+                let _ = timeout(patience, may_begin.wait_for(|may_begin| *may_begin)).await;
                 // A stream that has not begun owes no sign of life.
                 let sign = health.stream(name, namespace);
                 stream::follow(requests, out, sign, turns, relist).await;
@@ -205,7 +230,7 @@ impl Start<'_> {
             return;
         }
         if self.scope.namespaces.is_none() {
-            self.watch::<NamespaceMeta>((), NAME, selector, Update::Namespace);
+            self.watch::<NamespaceMeta>((), NAME, selector, &Cue::default(), Update::Namespace);
             return;
         }
         for namespace in self.scope.coverages() {

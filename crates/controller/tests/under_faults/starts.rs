@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_reloader_stub_api::{LogEntry, Outcome, RequestKind, StubApi, objects};
+use pod_reloader_stub_api::{Fault, FaultRule, LogEntry, Outcome, RequestKind, StubApi, objects};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -31,6 +31,8 @@ fn fill(stub: &StubApi) {
 struct Start {
     replica: Replica,
     contents: Vec<String>,
+    /// Reads of metadata, of all there is and of what there is not.
+    versions: usize,
     patches: usize,
 }
 
@@ -47,7 +49,53 @@ async fn start(stub: &StubApi, name: &'static str) -> Start {
         names.sort_unstable();
         names
     };
-    Start { replica, contents: done(RequestKind::GetContent), patches: done(RequestKind::Patch).len() }
+    let asked = |entry: &&LogEntry| entry.kind() == RequestKind::GetMetadata && entry.request.client == name;
+    Start {
+        replica,
+        contents: done(RequestKind::GetContent),
+        versions: stub.log().iter().filter(asked).count(),
+        patches: done(RequestKind::Patch).len(),
+    }
+}
+
+/// In whatever order the API server has it: what nobody refers to is not kept, so the workloads have to come first.
+#[test]
+fn c5_7_a_start_asks_for_nothing_that_its_lists_tell() {
+    for lists_of_workloads_take in [0, 3] {
+        in_paused_time(async {
+            let stub = server(5);
+            fill(&stub);
+            drop(start(&stub, "first").await.replica);
+            let late = Fault::Late(Duration::from_secs(lists_of_workloads_take));
+            for kind in [RequestKind::List, RequestKind::WatchStart] {
+                stub.fail(FaultRule::new(late).kind(kind).resource("deployments").client("second"));
+            }
+            let second = start(&stub, "second").await;
+            let read = (second.contents.len(), second.versions, second.patches);
+            assert_eq!(read, (0, 0, 0), "{}", stub.transcript());
+        });
+    }
+}
+
+/// What lists do not tell in time is read.
+#[test]
+fn c5_7_a_start_goes_on_without_lists_that_hang() {
+    for hanging in ["statefulsets", "configmaps", "secrets"] {
+        in_paused_time(async {
+            let stub = server(6);
+            fill(&stub);
+            drop(start(&stub, "first").await.replica);
+            paint(&stub, "shop", "blue");
+            for kind in [RequestKind::List, RequestKind::WatchStart] {
+                let hangs = FaultRule::new(Fault::HangBeforeHeaders).kind(kind);
+                stub.fail(hangs.resource(hanging).client("second"));
+            }
+            let _second = start(&stub, "second").await;
+            for i in 0..WORKLOADS {
+                assert_eq!(stub.revisions("deployments", "shop", &web(i)), 2, "{hanging}: {i}");
+            }
+        });
+    }
 }
 
 #[test]
