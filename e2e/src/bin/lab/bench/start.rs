@@ -20,6 +20,8 @@ pub(super) const NAME: &str = "start";
 const CROWD: &str = "crowd";
 /// References of each workload.
 const REFERENCES: usize = 3;
+/// Workloads of a namespace: none may take more than a third of the room that there is for references (5.2).
+const OF_NAMESPACE: usize = 1000;
 /// When an operator that has started is idle.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 
@@ -80,10 +82,13 @@ fn of_crowd(index: usize) -> Outgoing {
 
 /// Workloads with references of their own, with which the program is content.
 async fn set_up(stage: &Stage, subject: &Subject, workloads: usize) -> anyhow::Result<()> {
-    let namespace = subject.namespace();
-    stage.namespace(&namespace).await?;
-    let own = namespace.clone();
-    let create = move |i: usize| create_configmap(&own, &format!("c{i}"), "value");
+    let own = subject.namespace();
+    let namespace = move |workload: usize| format!("{own}-{}", workload / OF_NAMESPACE);
+    for first in (0..workloads).step_by(OF_NAMESPACE) {
+        stage.namespace(&namespace(first)).await?;
+    }
+    let of_object = namespace.clone();
+    let create = move |i: usize| create_configmap(&of_object(i / REFERENCES), &format!("c{i}"), "value");
     stage.create_all(workloads * REFERENCES, create).await?;
     let mut running = subject.start(stage, subject.arguments(AT_ONCE)).await?;
     let model = deployment("model", serde_json::json!({}))?;
@@ -96,7 +101,7 @@ async fn set_up(stage: &Stage, subject: &Subject, workloads: usize) -> anyhow::R
     let create = move |i: usize| {
         let mut model = model.clone();
         model["metadata"]["annotations"] = annotations[i].clone();
-        create_named(&namespace, &model, &format!("app-{i}"))
+        create_named(&namespace(i), &model, &format!("app-{i}"))
     };
     stage.create_all(workloads, create).await?;
     running.settled(workloads).await?;
