@@ -75,6 +75,11 @@ impl Queue {
         });
     }
 
+    /// The workload is not reconciled now, but at that time; one that failed before still counts as such.
+    pub(crate) fn put_off(&mut self, workload: &Arc<WorkloadRef>, at: Instant) {
+        self.finish(workload, Some(at), |_| ());
+    }
+
     /// The reconcile failed; the next one follows after a backoff that grows with every failure. `jitter` is from 0 to
     /// 1. If all was done that could be (`is_partial`), it waits for a moment only.
     pub(crate) fn failed(

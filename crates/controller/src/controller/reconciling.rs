@@ -35,7 +35,7 @@ impl Controller {
             return;
         };
         if let Some(until) = self.first_lists.wait_of(&snapshot, now) {
-            self.queue.done(workload, Some(until));
+            self.queue.put_off(workload, until);
             return;
         }
         match self.reconciler.evaluate_from_memory(&snapshot) {

@@ -35,6 +35,7 @@ impl Controller {
             Change::Applied(namespace) => self.selection.select(&name(namespace), None),
             Change::Deleted(namespace) => self.selection.deselect(&name(namespace)),
             Change::ListEnds => self.selection.end_list(coverage),
+            Change::ListFailed => Effect::Nothing,
         };
         match effect {
             Effect::Nothing => {}
@@ -61,6 +62,9 @@ impl Controller {
         match change {
             Change::ListBegins => self.index.begin_workloads(coverage),
             Change::Listed(object) | Change::Applied(object) => {
+                if !is_event && self.first_lists.go_on(Instant::now()) {
+                    self.steering.go_on();
+                }
                 let Some(workload) = object.reference(coverage.kind).map(Arc::new) else { return };
                 if !self.selection.contains(&workload.namespace) {
                     if object.workload.is_managed() {
@@ -86,10 +90,9 @@ impl Controller {
                 for workload in self.index.end_workloads(coverage) {
                     self.workload_is_gone(&workload);
                 }
-                if self.first_lists.workloads_listed(coverage) {
-                    self.steering.begin_objects();
-                }
+                self.workloads_are_over(coverage);
             }
+            Change::ListFailed => self.workloads_are_over(coverage),
         }
     }
 
@@ -98,6 +101,9 @@ impl Controller {
             let meta = object.meta();
             Some(ConfigRef::new(coverage.kind, meta.namespace.clone()?, meta.name.clone()?))
         };
+        if matches!(change, Change::Listed(_)) {
+            self.first_lists.go_on(Instant::now());
+        }
         match change {
             Change::ListBegins => self.index.begin_objects(coverage),
             Change::Listed(object) | Change::Applied(object) => {
@@ -118,8 +124,21 @@ impl Controller {
                 for name in self.index.end_objects(coverage) {
                     self.object_is(&name, &Presence::Absent);
                 }
-                self.first_lists.objects_listed(coverage);
+                self.objects_are_over(coverage);
             }
+            Change::ListFailed => self.objects_are_over(coverage),
+        }
+    }
+
+    fn workloads_are_over(&mut self, coverage: &Coverage<KindRef>) {
+        if self.first_lists.workloads_are_over(coverage) {
+            self.steering.begin_objects(coverage.namespace.clone());
+        }
+    }
+
+    fn objects_are_over(&mut self, coverage: &Coverage<ConfigKind>) {
+        for workload in self.first_lists.objects_are_over(coverage) {
+            self.reconcile_now(&workload);
         }
     }
 }

@@ -7,10 +7,10 @@ use pod_reloader_k8s::objects::Watched;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
-use super::Out;
 use super::health::Sign;
 use super::pace::{Pace, resync_after};
 use super::requests::{Failure, Requests};
+use super::{Change, Out};
 
 /// A watch that has lasted so long is healthy; one that ended before was of no use.
 const STEADY: Duration = Duration::from_secs(5);
@@ -50,6 +50,7 @@ pub(super) async fn follow<K>(
             }
             Err(failure) => {
                 sign.failed(&failure.to_string(), failure.is_silence());
+                out.send(Change::ListFailed).await;
                 sleep(pace.after_failure()).await;
             }
         }

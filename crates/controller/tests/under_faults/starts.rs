@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pod_reloader_k8s::objects::Scope;
 use pod_reloader_stub_api::{Fault, FaultRule, LogEntry, Outcome, RequestKind, StubApi, objects};
 use serde_json::json;
 use tokio::time::sleep;
@@ -60,8 +61,8 @@ async fn start(stub: &StubApi, name: &'static str) -> Start {
 
 /// In whatever order the API server has it: what nobody refers to is not kept, so the workloads have to come first.
 #[test]
-fn c5_7_a_start_asks_for_nothing_that_its_lists_tell() {
-    for lists_of_workloads_take in [0, 3] {
+fn c5_4_a_start_asks_for_nothing_that_its_lists_tell() {
+    for lists_of_workloads_take in [0, 1] {
         in_paused_time(async {
             let stub = server(5);
             fill(&stub);
@@ -79,7 +80,7 @@ fn c5_7_a_start_asks_for_nothing_that_its_lists_tell() {
 
 /// What lists do not tell in time is read.
 #[test]
-fn c5_7_a_start_goes_on_without_lists_that_hang() {
+fn c5_4_a_start_goes_on_without_lists_that_hang() {
     for hanging in ["statefulsets", "configmaps", "secrets"] {
         in_paused_time(async {
             let stub = server(6);
@@ -172,5 +173,78 @@ fn c3_4_a_start_knows_that_a_required_key_is_missing_before_it_reloads() {
         drop(start(&stub, "third").await.replica);
         assert_eq!(stub.revisions("deployments", "shop", &web(0)), 1, "its pods could not start");
         assert_eq!(stub.revisions("deployments", "shop", &web(1)), 2);
+    });
+}
+
+/// A `ConfigMap` that the template requires appears so long after the start, pods start with it, and it changes.
+async fn appears_and_changes(stub: &StubApi, options: Options, after: Duration) {
+    let _replica = Replica::start(stub, options);
+    sleep(after).await;
+    stub.put(objects::config_map("shop", "settings", &[("colour", "red")]));
+    sleep(Duration::from_secs(1)).await;
+    paint(stub, "shop", "blue");
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(stub.revisions("deployments", "shop", "web"), 2, "{}", stub.transcript());
+}
+
+/// Of what nobody watches it is not known with which content pods have started.
+#[test]
+fn c3_13_workloads_that_cannot_be_listed_blind_no_start() {
+    let scopes =
+        [("shop", Scope::default()), ("other", Scope::of_namespaces(vec!["other".into(), "shop".into()]))];
+    let faults = [(Fault::Status(403), 500), (Fault::HangBeforeHeaders, 2500)];
+    for (fault, after) in faults.map(|(fault, after)| (fault, Duration::from_millis(after))) {
+        for (refused, scope) in scopes.clone() {
+            in_paused_time(async {
+                let stub = server(7);
+                let web = objects::listing("shop", "web", "settings", "");
+                stub.put(objects::with_env_from(web, "ConfigMap", "settings", false));
+                drop(start(&stub, "first").await.replica);
+                for kind in [RequestKind::List, RequestKind::WatchStart] {
+                    let rule = FaultRule::new(fault).kind(kind).client("second");
+                    stub.fail(if refused == "other" {
+                        rule.namespace("other")
+                    } else {
+                        rule.resource("daemonsets")
+                    });
+                }
+                appears_and_changes(&stub, Options { scope, ..Options::new("second") }, after).await;
+            });
+        }
+    }
+}
+
+/// It waits for a list that began before it, and so does not tell of what it refers to.
+#[test]
+fn c5_4_a_workload_that_comes_during_a_list_waits_for_no_longer_than_that() {
+    in_paused_time(async {
+        let stub = server(8);
+        for kind in [RequestKind::List, RequestKind::WatchStart] {
+            let late = Fault::Late(Duration::from_secs(2));
+            stub.fail(FaultRule::new(late).kind(kind).resource("configmaps").times(1));
+        }
+        let _replica = Replica::start(&stub, Options::new("replica"));
+        sleep(Duration::from_secs(1)).await;
+        stub.put(objects::listing("shop", "web", "absent", ""));
+        sleep(Duration::from_secs(1) + 2 * SETTLE_WINDOW).await;
+        assert_eq!(stub.revisions("deployments", "shop", "web"), 1, "{}", stub.transcript());
+    });
+}
+
+/// What is refused is not waited for.
+#[test]
+fn c5_4_a_change_after_a_start_is_reloaded_in_time_although_secrets_cannot_be_listed() {
+    in_paused_time(async {
+        let stub = server(9);
+        fill(&stub);
+        drop(start(&stub, "first").await.replica);
+        for kind in [RequestKind::List, RequestKind::WatchStart] {
+            stub.fail(FaultRule::new(Fault::Status(403)).kind(kind).resource("secrets").client("second"));
+        }
+        let _second = Replica::start(&stub, Options::new("second"));
+        sleep(Duration::from_secs(1)).await;
+        paint(&stub, "shop", "blue");
+        sleep(2 * SETTLE_WINDOW).await;
+        assert_eq!(stub.revisions("deployments", "shop", &web(0)), 2, "{}", stub.transcript());
     });
 }
