@@ -50,9 +50,10 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let before = resources.resident_mib()?;
     resources.reset_peak()?;
     let changes = change_all(&stage, &namespace, bench.choose(10, 60)).await?;
-    // The last window has to end first.
-    tokio::time::sleep(bench.given_back_after()).await;
+    // The last change has to be heard of, and its window has to end.
+    tokio::time::sleep(SURELY_ONE).await;
     running.settled(COUNT).await?;
+    tokio::time::sleep(bench.given_back_after()).await;
     let (peak, after) = (resources.peak_mib()?, resources.resident_mib()?);
     let revisions = settled_revisions(&stage, &namespace, before_revisions.values().sum()).await?;
     bench.ours.stop(&stage, running).await?;

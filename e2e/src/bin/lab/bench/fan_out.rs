@@ -156,6 +156,8 @@ async fn perform(
     let namespace = &subject.namespace();
     let mut running = subject.start(stage, subject.arguments(AT_ONCE)).await?;
     running.settled(known).await?;
+    let resources = running.resources();
+    let before = resources.resident_mib()?;
     let mut beside = None;
     if subject.is_ours {
         let patched = bare::patch_all(stage, IGNORED, round, observed_bytes).await;
@@ -165,8 +167,6 @@ async fn perform(
     observer.quiet(Duration::from_millis(500), LONG).await?;
     let mark = stage.world.audit().mark().await?;
     let mut connection = stage.admin.connect().await?;
-    let resources = running.resources();
-    let before = resources.resident_mib()?;
     resources.reset_peak()?;
     let (cpu, api_server) = (CpuSpan::begin(resources)?, CpuSpan::begin(stage.api_server())?);
     connection.send(&change_configmap(namespace, CONFIGMAP, &round.to_string())).await?;
