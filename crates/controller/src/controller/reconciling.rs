@@ -34,7 +34,7 @@ impl Controller {
             self.queue.done(workload, None);
             return;
         };
-        if let Some(until) = self.first_lists.wait_of(&snapshot, now) {
+        if let Some(until) = self.first_lists.wait_of(&snapshot, &self.index, now) {
             self.queue.put_off(workload, until);
             return;
         }

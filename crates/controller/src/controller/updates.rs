@@ -62,9 +62,6 @@ impl Controller {
         match change {
             Change::ListBegins => self.index.begin_workloads(coverage),
             Change::Listed(object) | Change::Applied(object) => {
-                if !is_event && self.first_lists.go_on(Instant::now()) {
-                    self.steering.go_on();
-                }
                 let Some(workload) = object.reference(coverage.kind).map(Arc::new) else { return };
                 if !self.selection.contains(&workload.namespace) {
                     if object.workload.is_managed() {
@@ -101,11 +98,11 @@ impl Controller {
             let meta = object.meta();
             Some(ConfigRef::new(coverage.kind, meta.namespace.clone()?, meta.name.clone()?))
         };
-        if matches!(change, Change::Listed(_)) {
-            self.first_lists.go_on(Instant::now());
-        }
         match change {
-            Change::ListBegins => self.index.begin_objects(coverage),
+            Change::ListBegins => {
+                self.index.begin_objects(coverage);
+                self.first_lists.objects_begin(coverage.kind);
+            }
             Change::Listed(object) | Change::Applied(object) => {
                 let Some(name) = reference(&object) else { return };
                 self.index.list_object(coverage, &name);
@@ -131,13 +128,13 @@ impl Controller {
     }
 
     fn workloads_are_over(&mut self, coverage: &Coverage<KindRef>) {
-        if self.first_lists.workloads_are_over(coverage) {
-            self.steering.begin_objects(coverage.namespace.clone());
+        if self.first_lists.workloads_are_over(coverage.kind) {
+            self.steering.begin_objects();
         }
     }
 
     fn objects_are_over(&mut self, coverage: &Coverage<ConfigKind>) {
-        for workload in self.first_lists.objects_are_over(coverage) {
+        for workload in self.first_lists.objects_are_over(coverage.kind) {
             self.reconcile_now(&workload);
         }
     }

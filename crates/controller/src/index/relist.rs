@@ -35,6 +35,11 @@ impl Index {
         self.unlisted_objects.insert(coverage.clone(), covered.cloned().collect());
     }
 
+    /// Whether a list that is under way is yet to tell of the object.
+    pub(crate) fn is_unlisted(&self, object: &ConfigRef) -> bool {
+        self.unlisted_objects.values().any(|unlisted| unlisted.contains(object))
+    }
+
     pub(crate) fn list_object(&mut self, coverage: &Coverage<ConfigKind>, object: &ConfigRef) {
         if let Some(unlisted) = self.unlisted_objects.get_mut(coverage) {
             unlisted.remove(object);

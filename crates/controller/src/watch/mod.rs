@@ -20,7 +20,6 @@ mod requests;
 mod stream;
 mod text;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +33,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::first_lists::OBJECTS_WAIT;
 use health::WatchHealth;
 use requests::Requests;
 
@@ -83,63 +81,28 @@ pub(crate) enum Update {
     Namespace(Coverage<()>, Change<NamespaceMeta>),
 }
 
-/// Which namespaces' streams may begin.
-#[derive(Clone, Debug)]
-enum Begun {
-    These(HashSet<String>),
-    Everywhere,
-}
-
-impl Default for Begun {
-    fn default() -> Self {
-        Self::These(HashSet::new())
-    }
-}
-
-impl Begun {
-    fn include(&mut self, namespace: Option<String>) {
-        match (self, namespace) {
-            (Self::These(namespaces), Some(namespace)) => drop(namespaces.insert(namespace)),
-            (begun, None) => *begun = Self::Everywhere,
-            (Self::Everywhere, Some(_)) => {}
-        }
-    }
-
-    fn includes(&self, namespace: Option<&str>) -> bool {
-        match self {
-            Self::These(namespaces) => namespace.is_some_and(|namespace| namespaces.contains(namespace)),
-            Self::Everywhere => true,
-        }
-    }
-}
-
 /// What the controller has the watches do.
 #[derive(Clone, Debug)]
 pub(crate) struct Steering {
-    workloads: watch::Sender<Begun>,
-    objects: watch::Sender<Begun>,
+    workloads_may_begin: watch::Sender<bool>,
+    objects_may_begin: watch::Sender<bool>,
     relist: watch::Sender<u64>,
 }
 
 impl Steering {
     pub(crate) fn new() -> Self {
-        let [workloads, objects] = [(); 2].map(|()| watch::channel(Begun::default()).0);
-        Self { workloads, objects, relist: watch::channel(0).0 }
+        let [workloads_may_begin, objects_may_begin] = [(); 2].map(|()| watch::channel(false).0);
+        Self { workloads_may_begin, objects_may_begin, relist: watch::channel(0).0 }
     }
 
     /// It is known where workloads are wanted: they may be listed.
     pub(crate) fn begin(&self) {
-        self.workloads.send_replace(Begun::Everywhere);
+        self.workloads_may_begin.send_replace(true);
     }
 
-    /// The workloads of that namespace, or of all, are known: the config objects there may be listed.
-    pub(crate) fn begin_objects(&self, namespace: Option<String>) {
-        self.objects.send_modify(|begun| begun.include(namespace));
-    }
-
-    /// The workloads' lists go on: the config objects' streams wait longer for them.
-    pub(crate) fn go_on(&self) {
-        self.objects.send_modify(|_| ());
+    /// All workloads are known: the config objects may be listed.
+    pub(crate) fn begin_objects(&self) {
+        self.objects_may_begin.send_replace(true);
     }
 
     /// Has all workloads listed again.
@@ -156,13 +119,15 @@ pub(crate) struct Watches {
 
 impl Watches {
     /// Watches all kinds of workload, as soon as that may begin, and, as metadata only, the kinds of config object that
-    /// are followed (5.2) and the namespaces that are selected (1.6), for ever (5.7).
+    /// are followed (5.2) and the namespaces that are selected (1.6), for ever (5.7). The config objects begin once
+    /// [`Steering::begin_objects`] says so, after `objects_wait` at the latest; at once if that is `None`.
     pub(crate) fn start(
         client: &Client,
         reader: &Arc<ConfigReader>,
         scope: &Scope,
         health: &WatchHealth,
         steering: &Steering,
+        objects_wait: Option<Duration>,
     ) -> Self {
         let (sender, updates) = mpsc::channel(CHANNEL_CAPACITY);
         let mut start = Start {
@@ -174,12 +139,15 @@ impl Watches {
             streams: JoinSet::new(),
         };
         start.watch_namespaces(reader);
-        let Steering { workloads, objects, relist } = steering.clone();
-        let cue = Cue { may_begin: workloads, patience: Duration::MAX, relist };
+        let Steering { workloads_may_begin, objects_may_begin, relist } = steering.clone();
+        let cue = Cue { may_begin: workloads_may_begin, patience: Duration::MAX, relist };
         for kind in kind::BUILT_IN {
             start.watch::<WorkloadObject>(kind, kind.label(), &scope.object_selector, &cue, Update::Workload);
         }
-        let cue = Cue { may_begin: objects, patience: OBJECTS_WAIT, ..Cue::default() };
+        let mut cue = Cue::default();
+        if let Some(patience) = objects_wait {
+            cue = Cue { may_begin: objects_may_begin, patience, ..cue };
+        }
         let everything = Selector::default();
         start.watch::<ConfigMeta>(ConfigKind::ConfigMap, "ConfigMap", &everything, &cue, Update::Object);
         if scope.secrets {
@@ -207,8 +175,8 @@ impl Watches {
 #[derive(Debug)]
 struct Cue {
     /// They begin once this says so, ...
-    may_begin: watch::Sender<Begun>,
-    /// ... or has said nothing for so long.
+    may_begin: watch::Sender<bool>,
+    /// ... or after so long.
     patience: Duration,
     relist: watch::Sender<u64>,
 }
@@ -216,11 +184,7 @@ struct Cue {
 impl Default for Cue {
     /// At once, and never anew.
     fn default() -> Self {
-        Self {
-            may_begin: watch::channel(Begun::Everywhere).0,
-            patience: Duration::MAX,
-            relist: watch::channel(0).0,
-        }
+        Self { may_begin: watch::channel(true).0, patience: Duration::MAX, relist: watch::channel(0).0 }
     }
 }
 
@@ -256,9 +220,7 @@ impl Start<'_> {
             let (mut may_begin, relist) = (may_begin.subscribe(), relist.subscribe());
             self.streams.spawn(async move {
                 // Its controller is gone if the channel is closed, and so is this in a moment.
-                while !may_begin.borrow_and_update().includes(namespace.as_deref()) {
-                    let Ok(Ok(())) = timeout(patience, may_begin.changed()).await else { break };
-                }
+                let _ = timeout(patience, may_begin.wait_for(|may_begin| *may_begin)).await;
                 // A stream that has not begun owes no sign of life.
                 let sign = health.stream(name, namespace);
                 stream::follow(requests, out, sign, turns, relist).await;

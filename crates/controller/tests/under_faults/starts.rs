@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use pod_reloader_core::kind::apps;
 use pod_reloader_k8s::objects::Scope;
 use pod_reloader_stub_api::{Fault, FaultRule, LogEntry, Outcome, RequestKind, StubApi, objects};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::replica::{Options, Replica};
-use crate::support::{SETTLE_WINDOW, in_paused_time, paint, server, web};
+use crate::support::{SETTLE_WINDOW, in_paused_time, paint, server, shop, web};
 
 const WORKLOADS: usize = 20;
 
@@ -176,42 +177,130 @@ fn c3_4_a_start_knows_that_a_required_key_is_missing_before_it_reloads() {
     });
 }
 
-/// A `ConfigMap` that the template requires appears so long after the start, pods start with it, and it changes.
-async fn appears_and_changes(stub: &StubApi, options: Options, after: Duration) {
-    let _replica = Replica::start(stub, options);
-    sleep(after).await;
+/// Has a streamed list name its objects one by one, in such a time each.
+fn trickle(stub: &StubApi, resource: &str, every: Duration, objects: u32) {
+    for i in 0..=objects {
+        let rule = FaultRule::new(Fault::Late(every * i)).kind(RequestKind::WatchStream).resource(resource);
+        stub.fail(rule.client("second").times(1));
+    }
+}
+
+/// A `ConfigMap` that a template requires appears, pods start with it, and it changes a second later.
+async fn appears_and_changes(stub: &StubApi) {
     stub.put(objects::config_map("shop", "settings", &[("colour", "red")]));
     sleep(Duration::from_secs(1)).await;
     paint(stub, "shop", "blue");
     sleep(Duration::from_mins(1)).await;
-    assert_eq!(stub.revisions("deployments", "shop", "web"), 2, "{}", stub.transcript());
+}
+
+fn requiring_settings() -> Value {
+    objects::with_env_from(objects::listing("shop", "web", "settings", ""), "ConfigMap", "settings", false)
 }
 
 /// Of what nobody watches it is not known with which content pods have started.
 #[test]
-fn c3_13_workloads_that_cannot_be_listed_blind_no_start() {
-    let scopes =
-        [("shop", Scope::default()), ("other", Scope::of_namespaces(vec!["other".into(), "shop".into()]))];
-    let faults = [(Fault::Status(403), 500), (Fault::HangBeforeHeaders, 2500)];
-    for (fault, after) in faults.map(|(fault, after)| (fault, Duration::from_millis(after))) {
-        for (refused, scope) in scopes.clone() {
-            in_paused_time(async {
-                let stub = server(7);
-                let web = objects::listing("shop", "web", "settings", "");
-                stub.put(objects::with_env_from(web, "ConfigMap", "settings", false));
-                drop(start(&stub, "first").await.replica);
-                for kind in [RequestKind::List, RequestKind::WatchStart] {
-                    let rule = FaultRule::new(fault).kind(kind).client("second");
-                    stub.fail(if refused == "other" {
-                        rule.namespace("other")
-                    } else {
-                        rule.resource("daemonsets")
-                    });
+fn c3_13_lists_of_workloads_that_fail_hang_or_trickle_blind_no_start() {
+    for (daemon_sets, after) in [("fail", 500), ("hang", 2500), ("trickle", 2500)] {
+        in_paused_time(async {
+            let stub = server(7);
+            stub.put(requiring_settings());
+            for i in 0..9 {
+                stub.put(objects::workload(apps::DAEMON_SET, "kube-system", &format!("agent-{i}"), &[]));
+            }
+            drop(start(&stub, "first").await.replica);
+            let fault = match daemon_sets {
+                "fail" => Some(Fault::Status(403)),
+                "hang" => Some(Fault::HangBeforeHeaders),
+                _ => None,
+            };
+            match fault {
+                None => trickle(&stub, "daemonsets", Duration::from_secs(1), 9),
+                Some(fault) => {
+                    for kind in [RequestKind::List, RequestKind::WatchStart] {
+                        stub.fail(FaultRule::new(fault).kind(kind).resource("daemonsets").client("second"));
+                    }
                 }
-                appears_and_changes(&stub, Options { scope, ..Options::new("second") }, after).await;
-            });
-        }
+            }
+            let _second = Replica::start(&stub, Options::new("second"));
+            sleep(Duration::from_millis(after)).await;
+            appears_and_changes(&stub).await;
+            assert_eq!(
+                stub.revisions("deployments", "shop", "web"),
+                2,
+                "{daemon_sets}: {}",
+                stub.transcript()
+            );
+        });
     }
+}
+
+/// The list began before it, and cannot tell that what it refers to is absent.
+#[test]
+fn c3_13_a_workload_that_comes_during_a_slow_list_of_config_objects_is_looked_at_at_once() {
+    in_paused_time(async {
+        let stub = server(10);
+        for i in 0..9 {
+            stub.put(objects::config_map("kube-system", &format!("other-{i}"), &[("key", "value")]));
+        }
+        drop(start(&stub, "first").await.replica);
+        trickle(&stub, "configmaps", Duration::from_secs(1), 9);
+        let _second = Replica::start(&stub, Options::new("second"));
+        sleep(Duration::from_secs(2)).await;
+        stub.put(requiring_settings());
+        sleep(Duration::from_secs(2)).await;
+        appears_and_changes(&stub).await;
+        assert_eq!(stub.revisions("deployments", "shop", "web"), 2, "{}", stub.transcript());
+    });
+}
+
+/// However long lists go on: a change that came while nobody led, and one that comes meanwhile.
+#[test]
+fn c5_7_a_change_is_seen_while_the_first_lists_go_on() {
+    for (resource, at_most) in [("daemonsets", 5), ("configmaps", 15)] {
+        in_paused_time(async {
+            let stub = server(11);
+            fill(&stub);
+            for i in 0..80 {
+                let name = format!("other-{i}");
+                stub.put(objects::workload(apps::DAEMON_SET, "kube-system", &name, &[]));
+                stub.put(objects::config_map("kube-system", &name, &[("key", "value")]));
+            }
+            drop(start(&stub, "first").await.replica);
+            paint(&stub, "shop", "blue");
+            trickle(&stub, resource, Duration::from_millis(1500), 80 + 60);
+            let _second = Replica::start(&stub, Options::new("second"));
+            sleep(Duration::from_secs(at_most)).await;
+            assert_eq!(
+                stub.revisions("deployments", "shop", &web(0)),
+                2,
+                "{resource}: {}",
+                stub.transcript()
+            );
+        });
+    }
+}
+
+/// Nor do very many lists, of which there are few at a time.
+#[test]
+fn c5_7_with_many_namespaces_a_start_waits_for_no_list() {
+    in_paused_time(async {
+        let stub = server(12);
+        let names: Vec<String> = (0..100).map(|i| format!("n-{i}")).collect();
+        for name in &names {
+            shop(&stub, name, 1);
+        }
+        let options = |name| Options { scope: Scope::of_namespaces(names.clone()), ..Options::new(name) };
+        let first = Replica::start(&stub, options("first"));
+        sleep(Duration::from_mins(2)).await;
+        drop(first);
+        for kind in [RequestKind::List, RequestKind::WatchStart] {
+            stub.fail(FaultRule::new(Fault::Late(Duration::from_millis(100))).kind(kind).client("second"));
+        }
+        paint(&stub, "n-0", "blue");
+        let _second = Replica::start(&stub, options("second"));
+        sleep(2 * SETTLE_WINDOW).await;
+        assert_eq!(stub.revisions("deployments", "n-0", "web"), 2, "{}", stub.transcript());
+    });
 }
 
 /// It waits for a list that began before it, and so does not tell of what it refers to.
