@@ -104,7 +104,7 @@ struct Bench {
 impl Bench {
     fn new(args: &Args) -> anyhow::Result<Self> {
         let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
-        ensure!(rounds > 0, "without rounds there is nothing to measure");
+        ensure!(rounds > 0, "there has to be at least one round (--rounds, ROUNDS=1)");
         let peers = args.peers.iter().map(|file| Ok(Subject::peer(Description::read(file)?)));
         let peers = peers.collect::<anyhow::Result<Vec<_>>>()?;
         let names: std::collections::BTreeSet<_> = peers.iter().map(Subject::name).collect();

@@ -71,7 +71,9 @@ impl Description {
         }
         let program =
             description.command.first_mut().context("its command is empty").with_context(context)?;
-        *program = folder.join(&*program).display().to_string();
+        let path = folder.join(&*program);
+        ensure!(path.is_file(), "{}: its program is not there: {}", file.display(), path.display());
+        *program = path.display().to_string();
         Ok(description)
     }
 }
