@@ -60,6 +60,13 @@ async fn start(stub: &StubApi, name: &'static str) -> Start {
     }
 }
 
+/// Strikes the second replica's lists of that resource, streamed or not.
+fn fail_lists(stub: &StubApi, fault: Fault, resource: &str) {
+    for kind in [RequestKind::List, RequestKind::WatchStart] {
+        stub.fail(FaultRule::new(fault).kind(kind).resource(resource).client("second"));
+    }
+}
+
 /// In whatever order the API server has it: what nobody refers to is not kept, so the workloads have to come first.
 #[test]
 fn c5_4_a_start_asks_for_nothing_that_its_lists_tell() {
@@ -68,10 +75,7 @@ fn c5_4_a_start_asks_for_nothing_that_its_lists_tell() {
             let stub = server(5);
             fill(&stub);
             drop(start(&stub, "first").await.replica);
-            let late = Fault::Late(Duration::from_secs(lists_of_workloads_take));
-            for kind in [RequestKind::List, RequestKind::WatchStart] {
-                stub.fail(FaultRule::new(late).kind(kind).resource("deployments").client("second"));
-            }
+            fail_lists(&stub, Fault::Late(Duration::from_secs(lists_of_workloads_take)), "deployments");
             let second = start(&stub, "second").await;
             let read = (second.contents.len(), second.versions, second.patches);
             assert_eq!(read, (0, 0, 0), "{}", stub.transcript());
@@ -88,10 +92,7 @@ fn c5_4_a_start_goes_on_without_lists_that_hang() {
             fill(&stub);
             drop(start(&stub, "first").await.replica);
             paint(&stub, "shop", "blue");
-            for kind in [RequestKind::List, RequestKind::WatchStart] {
-                let hangs = FaultRule::new(Fault::HangBeforeHeaders).kind(kind);
-                stub.fail(hangs.resource(hanging).client("second"));
-            }
+            fail_lists(&stub, Fault::HangBeforeHeaders, hanging);
             let _second = start(&stub, "second").await;
             for i in 0..WORKLOADS {
                 assert_eq!(stub.revisions("deployments", "shop", &web(i)), 2, "{hanging}: {i}");
@@ -208,18 +209,10 @@ fn c3_13_lists_of_workloads_that_fail_hang_or_trickle_blind_no_start() {
                 stub.put(objects::workload(apps::DAEMON_SET, "kube-system", &format!("agent-{i}"), &[]));
             }
             drop(start(&stub, "first").await.replica);
-            let fault = match daemon_sets {
-                "fail" => Some(Fault::Status(403)),
-                "hang" => Some(Fault::HangBeforeHeaders),
-                _ => None,
-            };
-            match fault {
-                None => trickle(&stub, "daemonsets", Duration::from_secs(1), 9),
-                Some(fault) => {
-                    for kind in [RequestKind::List, RequestKind::WatchStart] {
-                        stub.fail(FaultRule::new(fault).kind(kind).resource("daemonsets").client("second"));
-                    }
-                }
+            match daemon_sets {
+                "fail" => fail_lists(&stub, Fault::Status(403), "daemonsets"),
+                "hang" => fail_lists(&stub, Fault::HangBeforeHeaders, "daemonsets"),
+                _ => trickle(&stub, "daemonsets", Duration::from_secs(1), 9),
             }
             let _second = Replica::start(&stub, Options::new("second"));
             sleep(Duration::from_millis(after)).await;
@@ -327,9 +320,7 @@ fn c5_4_a_change_after_a_start_is_reloaded_in_time_although_secrets_cannot_be_li
         let stub = server(9);
         fill(&stub);
         drop(start(&stub, "first").await.replica);
-        for kind in [RequestKind::List, RequestKind::WatchStart] {
-            stub.fail(FaultRule::new(Fault::Status(403)).kind(kind).resource("secrets").client("second"));
-        }
+        fail_lists(&stub, Fault::Status(403), "secrets");
         let _second = Replica::start(&stub, Options::new("second"));
         sleep(Duration::from_secs(1)).await;
         paint(&stub, "shop", "blue");
