@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compare::{Comparison, Comparisons};
 use crate::conditions::Condition;
 use crate::fact::{Fact, Subject};
-use crate::first_lists::{self, FirstLists};
+use crate::first_lists::FirstLists;
 use crate::gate::Gate;
 use crate::index::{Affected, Applied, Index, Presence, View};
 use crate::live::LiveReads;
@@ -78,7 +78,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
         &settings.scope,
         &settings.metrics.watches,
         &controller.steering,
-        first_lists::is_ordered(&settings.scope).then_some(first_lists::OBJECTS_WAIT),
+        controller.first_lists.objects_wait(),
     );
     let mut key = settings.key.clone();
     tracing::info!("the reconciler runs");

@@ -2,10 +2,10 @@
 //! config objects, of which only those are kept that workloads refer to (5.2). A workload whose references are yet to be
 //! listed waits for that, instead of reading each: ten thousand workloads that are all right cause no read.
 //!
-//! What nobody watches may change unseen, and a change has to be seen in time. So the config objects are waited with for
-//! [`OBJECTS_WAIT`] at most, however the workloads' lists go on, and workloads wait for [`WORKLOADS_WAIT`] at most, for
-//! lists alone that will tell of their references. A list that fails is not waited for. Where namespaces are listed one
-//! by one, that would be an order among very many lists: there nothing waits.
+//! What nobody watches may change unseen, and a change has to be seen in time. So the config objects' lists wait for
+//! [`OBJECTS_WAIT`] at most, however the workloads' lists go on, and workloads wait for [`WORKLOADS_WAIT`] at most, and
+//! only for lists that will tell of their references. A list that fails is not waited for. Where namespaces are listed
+//! one by one, that would be an order among very many lists: there nothing waits.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::index::{Index, Snapshot};
 
 /// How long the config objects' lists wait for those of the workloads.
-pub(crate) const OBJECTS_WAIT: Duration = Duration::from_secs(2);
+const OBJECTS_WAIT: Duration = Duration::from_secs(2);
 /// How long workloads wait for the config objects' lists, from the start on.
 const WORKLOADS_WAIT: Duration = Duration::from_secs(10);
 
@@ -40,7 +40,8 @@ pub(crate) struct FirstLists {
 impl FirstLists {
     /// All of a start, which is now.
     pub(crate) fn of(scope: &Scope, now: Instant) -> Self {
-        let is_ordered = is_ordered(scope);
+        // Elsewhere each kind has many lists.
+        let is_ordered = scope.namespaces.is_none();
         let secrets = scope.secrets.then_some(ConfigKind::Secret);
         let objects = std::iter::once(ConfigKind::ConfigMap).chain(secrets);
         Self {
@@ -50,6 +51,11 @@ impl FirstLists {
             until: now + WORKLOADS_WAIT,
             waiting: HashSet::new(),
         }
+    }
+
+    /// How long the config objects' lists wait for those of the workloads; `None` if they do not.
+    pub(crate) fn objects_wait(&self) -> Option<Duration> {
+        (!self.workloads.is_empty()).then_some(OBJECTS_WAIT)
     }
 
     /// A list of workloads has ended or failed. Returns whether it is the last of them.
@@ -82,15 +88,8 @@ impl FirstLists {
     }
 }
 
-/// Whether each kind has one list.
-pub(crate) fn is_ordered(scope: &Scope) -> bool {
-    scope.namespaces.is_none()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use pod_reloader_core::dialect::sap::CONFIGMAPS;
     use pod_reloader_core::workload::Workload;
 
@@ -100,11 +99,8 @@ mod tests {
 
     fn snapshot(references: &[(ConfigRef, Option<Presence>)]) -> Snapshot {
         let now = Instant::now();
-        let workload_ref = pod_reloader_core::reference::WorkloadRef {
-            kind: kind::apps::DEPLOYMENT,
-            namespace: "shop".into(),
-            name: "app".into(),
-        };
+        let kind = kind::apps::DEPLOYMENT;
+        let workload_ref = WorkloadRef { kind, namespace: "shop".into(), name: "app".into() };
         let view =
             View { workload_ref: Arc::new(workload_ref), workload: Workload::default(), received: now };
         let references = references.iter().map(|(object, presence)| ReferenceState {
@@ -137,7 +133,8 @@ mod tests {
         assert!(lists.objects_are_over(ConfigKind::Secret).is_empty(), "a relist is none");
 
         let one = Scope { namespaces: Some(["shop".to_owned()].into()), ..Scope::default() };
-        assert_eq!(FirstLists::of(&one, now).wait_of(&unknown, &index, now), None);
+        let mut lists = FirstLists::of(&one, now);
+        assert_eq!((lists.objects_wait(), lists.wait_of(&unknown, &index, now)), (None, None));
     }
 
     #[tokio::test(start_paused = true)]

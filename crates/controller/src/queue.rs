@@ -168,6 +168,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn c5_5_what_is_put_off_still_counts_as_failed() {
+        let (mut queue, began) = (Queue::default(), Instant::now());
+        queue.schedule(&workload("a"), after(0));
+        queue.next().await;
+        queue.failed(&workload("a"), began, 0.0, false);
+        let (a, _) = queue.next().await;
+        queue.put_off(&a, began + Duration::from_secs(10));
+        let (a, failures) = queue.next().await;
+        assert_eq!((failures, began.elapsed().as_secs()), (1, 10));
+        queue.done(&a, None);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn c5_5_failures_back_off_and_events_do_not_cut_the_backoff_short() {
         let mut queue = Queue::default();
         let mut waits = vec![];

@@ -246,7 +246,7 @@ fn c3_13_a_workload_that_comes_during_a_slow_list_of_config_objects_is_looked_at
     });
 }
 
-/// However long lists go on: a change that came while nobody led, and one that comes meanwhile.
+/// However long they go on: what changed while nobody led.
 #[test]
 fn c5_7_a_change_is_seen_while_the_first_lists_go_on() {
     for (resource, at_most) in [("daemonsets", 5), ("configmaps", 15)] {
@@ -296,9 +296,9 @@ fn c5_7_with_many_namespaces_a_start_waits_for_no_list() {
     });
 }
 
-/// It waits for a list that began before it, and so does not tell of what it refers to.
+/// A list that began before it does not tell of what it refers to.
 #[test]
-fn c5_4_a_workload_that_comes_during_a_list_waits_for_no_longer_than_that() {
+fn c5_4_a_workload_that_comes_during_a_list_is_not_put_off_by_it() {
     in_paused_time(async {
         let stub = server(8);
         for kind in [RequestKind::List, RequestKind::WatchStart] {
@@ -326,5 +326,23 @@ fn c5_4_a_change_after_a_start_is_reloaded_in_time_although_secrets_cannot_be_li
         paint(&stub, "shop", "blue");
         sleep(2 * SETTLE_WINDOW).await;
         assert_eq!(stub.revisions("deployments", "shop", &web(0)), 2, "{}", stub.transcript());
+    });
+}
+
+/// It refers to nothing else of which a list would tell.
+#[test]
+fn c5_4_a_workload_that_waited_for_a_refused_list_goes_on_at_once() {
+    in_paused_time(async {
+        let stub = server(13);
+        stub.put(objects::secret("shop", "credentials", &[("password", "secret")]));
+        stub.put(objects::listing("shop", "web", "", "credentials"));
+        drop(start(&stub, "first").await.replica);
+        stub.edit("secrets", "shop", "credentials", |secret| {
+            secret["data"]["password"] = json!("b3RoZXI=");
+        });
+        fail_lists(&stub, Fault::Status(403), "secrets");
+        let _second = Replica::start(&stub, Options::new("second"));
+        sleep(2 * SETTLE_WINDOW).await;
+        assert_eq!(stub.revisions("deployments", "shop", "web"), 2, "{}", stub.transcript());
     });
 }

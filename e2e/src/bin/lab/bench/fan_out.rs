@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use pod_reloader_e2e::objects::OBSERVED_CONFIG;
+use pod_reloader_e2e::objects::{IGNORED, OBSERVED_CONFIG};
 use pod_reloader_e2e::{Entry, eventually};
 use serde_json::json;
 
@@ -27,9 +27,9 @@ pub(super) const AT_ONCE: &[&str] = &["--settle-window=0"];
 /// The namespace of the Deployments that nobody follows.
 const BARE: &str = "bare";
 /// Of those for which the API server has to look at our registration, and that we watch and ignore.
-const IGNORED: &str = "ignored";
-const IGNORED_LABEL: &str = "pod-reloader.cs.sap.com/ignored";
+const LEFT_ALONE: &str = "left-alone";
 const CONFIGMAP: &str = "settings";
+
 /// Measures it with 1,000 workloads and, in a full run, with 10,000.
 pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     for count in bench.choose(vec![1000], vec![1000, 10_000]) {
@@ -89,10 +89,10 @@ pub(super) async fn measure(
     stage.namespace(BARE).await?;
     let model = deployment("model", json!({}))?;
     stage.create_all(count, move |i| create_named(BARE, &model, &format!("app-{i}"))).await?;
-    stage.namespace(IGNORED).await?;
+    stage.namespace(LEFT_ALONE).await?;
     let mut model = deployment("model", bench.ours.annotations(CONFIGMAP))?;
-    model["metadata"]["labels"] = json!({IGNORED_LABEL: "true"});
-    stage.create_all(count, move |i| create_named(IGNORED, &model, &format!("app-{i}"))).await?;
+    model["metadata"]["labels"] = json!({IGNORED: "true"});
+    stage.create_all(count, move |i| create_named(LEFT_ALONE, &model, &format!("app-{i}"))).await?;
     for subject in bench.subjects() {
         set_up(&stage, subject, count).await.with_context(|| format!("with {}", subject.name()))?;
     }
@@ -160,7 +160,7 @@ async fn perform(
     let before = resources.resident_mib()?;
     let mut beside = None;
     if subject.is_ours {
-        let patched = bare::patch_all(stage, IGNORED, round, observed_bytes).await;
+        let patched = bare::patch_all(stage, LEFT_ALONE, round, observed_bytes).await;
         beside = Some(patched.context("bare client beside ours")?);
     }
     let observer = Observer::start(&stage.admin, namespace).await?;
