@@ -25,17 +25,21 @@ use crate::gate::Gate;
 use crate::index::{Affected, Applied, Index, Presence, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
+use crate::opt_ins::OptIns;
 use crate::queue::Queue;
 use crate::reconciler::{Reconciler, Report};
 use crate::rivals::Rivals;
 use crate::selection::Selection;
 use crate::sink::Publisher;
 use crate::unconfirmed::UnconfirmedPatches;
-use crate::watch::{Steering, Watches};
+use crate::watch::{Relister, Steering, Watches};
 use crate::write::Writer;
 
+mod opting_in;
 mod reconciling;
 mod updates;
+
+use opting_in::Relists;
 
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
 /// budget is three sixteenths of the memory limit.
@@ -71,15 +75,16 @@ pub struct Settings {
 /// Runs the reconciler until `stop` is cancelled. Workloads that wait are then dropped, and running reconciles
 /// complete; if that takes too long, this may be dropped at any time.
 pub async fn run(settings: Settings, stop: CancellationToken) {
-    let mut controller = Controller::new(&settings);
-    let mut watches = Watches::start(
+    let (steering, first_lists) = (Steering::new(), FirstLists::of(&settings.scope, Instant::now()));
+    let (mut watches, relister) = Watches::start(
         &settings.client,
         &settings.reader,
         &settings.scope,
         &settings.metrics.watches,
-        &controller.steering,
-        controller.first_lists.objects_wait(),
+        &steering,
+        first_lists.objects_wait(),
     );
+    let mut controller = Controller::new(&settings, steering, first_lists, relister);
     let mut key = settings.key.clone();
     tracing::info!("the reconciler runs");
     loop {
@@ -91,6 +96,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) {
             () = key.changed() => controller.key_changed(),
         }
         controller.start_comparisons();
+        controller.start_relists();
         controller.admit();
         controller.reconciler.facts.make_way(controller.gate.is_pressed());
         controller.show();
@@ -113,11 +119,16 @@ enum Done {
         report: Box<Report>,
     },
     Compared(ConfigRef, Option<Digest>),
+    /// The workloads of that namespace were listed once more.
+    Relisted(String),
 }
 
 struct Controller {
     index: Index,
     selection: Selection,
+    opt_ins: OptIns,
+    relister: Relister,
+    relists: Relists,
     steering: Steering,
     first_lists: FirstLists,
     queue: Queue,
@@ -129,7 +140,7 @@ struct Controller {
 }
 
 impl Controller {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings, steering: Steering, first_lists: FirstLists, relister: Relister) -> Self {
         let (client, budget) = (&settings.client, &settings.budget);
         let metrics = settings.metrics.clone();
         let reconciler = Reconciler {
@@ -150,14 +161,13 @@ impl Controller {
             metrics: metrics.clone(),
         };
         let max_objects = budget.total() / BUDGET_BYTES_PER_OBJECT;
-        let (selection, steering) = (Selection::new(&settings.scope), Steering::new());
-        if selection.is_complete() {
-            steering.begin();
-        }
-        Self {
-            selection,
+        let controller = Self {
+            selection: Selection::new(&settings.scope),
+            opt_ins: OptIns::new(&settings.scope),
+            relister,
+            relists: Relists::default(),
             steering,
-            first_lists: FirstLists::of(&settings.scope, Instant::now()),
+            first_lists,
             index: Index::new(settings.settle_window, settings.mode == HashMode::Content, max_objects),
             queue: Queue::default(),
             gate: Gate::new(settings.max_concurrent_patches),
@@ -165,12 +175,22 @@ impl Controller {
             running: JoinSet::new(),
             reconciler: Arc::new(reconciler),
             metrics,
+        };
+        controller.begin_workloads();
+        controller
+    }
+
+    /// Has the workloads listed once it is known where they are wanted, and where namespaces opt in for them.
+    fn begin_workloads(&self) {
+        if self.selection.is_complete() && self.opt_ins.is_complete() {
+            self.steering.begin();
         }
     }
 
     fn workload_is(&mut self, workload: &Arc<WorkloadRef>, object: WorkloadObject, received: Instant) {
         let uid = object.workload.uid.clone();
-        let (applied, orphans) = self.index.apply_workload(workload, object.workload, received);
+        let surrounded = self.opt_ins.surround(object.workload, &workload.namespace);
+        let (applied, orphans) = self.index.apply_workload(workload, surrounded, received);
         match applied {
             Applied::Managed => {
                 self.reconciler.facts.resolve(workload, &[Condition::TooManyReferences]);
@@ -188,6 +208,7 @@ impl Controller {
     }
 
     fn workload_is_gone(&mut self, workload: &WorkloadRef) {
+        self.relists.deleted(workload);
         for orphan in self.index.delete_workload(workload) {
             self.reconciler.reader.forget(&orphan);
         }
@@ -248,6 +269,7 @@ impl Controller {
                 let to_settle = self.index.compare_object(&object, digest, is_behind);
                 self.reconcile_when_settled(to_settle);
             }
+            Ok(Done::Relisted(namespace)) => self.relisted(&namespace),
             Err(error) if error.is_cancelled() => {}
             // A bug: the process ends and is restarted rather than go on with a workload that is never reconciled.
             Err(error) => std::panic::resume_unwind(error.into_panic()),

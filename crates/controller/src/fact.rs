@@ -102,6 +102,8 @@ pub(crate) struct InvalidLists {
     /// How many entries there are beyond [`MAX_REFERENCES`].
     pub(crate) left_out: usize,
     pub(crate) has_bad_settle_window: bool,
+    /// What else is wrong with our own words.
+    pub(crate) mistakes: Vec<String>,
 }
 
 /// A reference that cannot be read.
@@ -223,6 +225,7 @@ impl fmt::Display for InvalidLists {
                 "{SETTLE_WINDOW} is not a duration like 30s or 5m (at most 24h): the operator's default is used"
             ));
         }
+        notes.extend(self.mistakes.iter().cloned());
         f.write_str(&notes.join("; "))
     }
 }

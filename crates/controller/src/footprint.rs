@@ -71,8 +71,7 @@ fn deployment(i: usize) -> WorkloadObject {
 }
 
 fn is_there(index: &mut Index, object: &ConfigRef, resource_version: usize) {
-    let version =
-        ConfigVersion { uid: format!("{:036}", 1), resource_version: format!("{resource_version:010}") };
+    let version = ConfigVersion::new(format!("{:036}", 1), format!("{resource_version:010}"));
     let presence = Presence::Version(version.into());
     index.apply_object(object, &presence, Instant::now());
     index.learn(object, presence, Digest::parse(DIGEST));

@@ -273,6 +273,14 @@ impl Index {
         self.workloads.get(workload).map(|entry| self.settled_at(entry))
     }
 
+    /// Whether a newer version of the workload is known than that one. Versions of one kind grow, and can be compared as
+    /// numbers (KEP-5504).
+    pub(crate) fn is_newer(&self, workload: &WorkloadRef, version: Option<&str>) -> bool {
+        let number = |version: &str| version.parse::<u64>().ok();
+        let known = self.workloads.get(workload).and_then(|it| it.view.workload.resource_version.as_deref());
+        known.and_then(number).zip(version.and_then(number)).is_some_and(|(known, other)| known > other)
+    }
+
     pub(crate) fn contains(&self, workload: &WorkloadRef) -> bool {
         self.workloads.contains_key(workload)
     }

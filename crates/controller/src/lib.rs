@@ -28,6 +28,7 @@ mod jitter;
 pub mod leader;
 mod live;
 pub mod metrics;
+mod opt_ins;
 mod problems;
 mod queue;
 mod reconciler;

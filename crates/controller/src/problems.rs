@@ -22,6 +22,7 @@ impl Reconciler {
             bad_count: references.bad_count(),
             left_out: references.left_out(),
             has_bad_settle_window: view.workload.settle_window == SettleWindow::Invalid,
+            mistakes: strings(&view.workload.mistakes),
         };
         let fact = (!lists.is_empty()).then_some(Fact::InvalidLists(lists));
         self.publish_or_resolve(view, fact, Condition::InvalidReference);

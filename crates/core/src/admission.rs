@@ -1,7 +1,5 @@
 //! Classifies an admission request from the old and the new object alone (section 4).
 
-use std::collections::BTreeSet;
-
 use crate::config_hash::HashMode;
 use crate::decide::Context;
 use crate::workload::Workload;
@@ -69,12 +67,18 @@ pub fn classify<'a>(
     }
 }
 
-/// What is followed without being listed comes and goes without a rollout (section 3): the reconciler records it.
+/// What is followed without being listed comes and goes without a rollout (section 3): the reconciler records it. So does
+/// what was listed and is followed now, or the other way round (7.3).
 fn lists_differ(mode: HashMode, old: &Workload, new: &Workload) -> bool {
-    let (old, new) = (old.references.listed(), new.references.listed());
     match mode {
-        HashMode::Content => old.collect::<BTreeSet<_>>() != new.collect::<BTreeSet<_>>(),
+        HashMode::Content => has_listed_beside(old, new) || has_listed_beside(new, old),
         // Order and repetition are part of that hash.
-        HashMode::Version => old.ne(new),
+        HashMode::Version => old.references.listed().ne(new.references.listed()),
     }
+}
+
+/// Whether one version of a workload lists something that the other does not refer to.
+fn has_listed_beside(one: &Workload, other: &Workload) -> bool {
+    let referred_to = other.references.objects();
+    one.references.listed().any(|object| !referred_to.contains(object))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cause::{Cause, Missing};
 use crate::config_hash::HashMode;
+use crate::content::ContentSum;
 use crate::decide::{Context, Input, OrLacking, Verdict};
 use crate::dialect;
 use crate::digest::Digest;
@@ -39,12 +40,29 @@ enum Now {
     There(Seen),
     /// It lacks a required key: pods can start with it no more than without it.
     Incomplete,
+    /// It has none of the keys that count, and pods do without: to them it is as if it were absent.
+    Without,
     /// It is not there.
     Absent,
     /// It could not be read.
     Unknown,
     /// It is not followed.
     Unfollowed,
+}
+
+/// Whether a followed reference is none after all: its object is marked to be ignored (7.5), or was to be followed for a mark
+/// that it does not have (7.4). One that is gone is followed as long as it is recorded, since its mark went with it.
+fn is_dropped(reference: &Reference, lookup: Option<&Lookup>, observed: Option<&Observed>) -> bool {
+    let Reference { object, origin: Origin::Followed, needs_mark, .. } = reference else { return false };
+    match lookup {
+        Some(Lookup::Found(found)) => {
+            found.version.marks.ignore || (*needs_mark && !found.version.marks.follow)
+        }
+        Some(Lookup::Absent) => {
+            *needs_mark && !observed.is_some_and(|observed| observed.records.contains_key(object))
+        }
+        _ => false,
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -61,6 +79,7 @@ impl<'a> Facts<'a> {
             // That hash covers what is listed, as SAP's does.
             references.retain(|_, reference| reference.origin == Origin::Listed);
         }
+        references.retain(|object, reference| !is_dropped(reference, known.get(*object), observed));
         let lacking = lacking(input, known, &references, observed.filter(|_| needs_content), needs_content);
         if !lacking.is_empty() {
             return Err(lacking);
@@ -98,6 +117,11 @@ impl<'a> Facts<'a> {
             }
         }
         Ok(facts)
+    }
+
+    /// Whether nothing is left to follow, though there are references.
+    pub(crate) fn dropped_all(&self) -> bool {
+        self.references.is_empty() && !self.input.references.objects().is_empty()
     }
 
     /// Whether what the template requires is there has to be known: beside the references, and all of its keys.
@@ -160,11 +184,22 @@ impl<'a> Facts<'a> {
     fn now(&self, reference: &Reference) -> Now {
         match self.known.get(&reference.object) {
             Some(Lookup::Found(_)) if self.is_incomplete(&reference.object) => Now::Incomplete,
-            Some(Lookup::Found(_)) => Now::There(self.seen(reference)),
+            Some(Lookup::Found(_)) => match self.seen(reference) {
+                Seen::Digest(digest) if self.is_without(reference, digest) => Now::Without,
+                seen => Now::There(seen),
+            },
             Some(Lookup::Absent) => Now::Absent,
             Some(Lookup::Unfollowed) => Now::Unfollowed,
             Some(Lookup::Unknown) | None => Now::Unknown,
         }
+    }
+
+    /// Whether that is the digest of an object that has none of the keys that count, and pods start all the same.
+    fn is_without(&self, reference: &Reference, digest: Digest) -> bool {
+        let Reference { object, keys, need, .. } = reference;
+        *need == Some(Need::Optional)
+            && ContentSum::of_none(keys)
+                .is_some_and(|none| digest == Digest::of(self.input.key, object, &none))
     }
 
     fn digest(&self, object: &ConfigRef, keys: &Keys) -> Option<Digest> {
@@ -217,7 +252,7 @@ impl<'a> Facts<'a> {
         let seen = match self.now(reference) {
             Now::There(seen) => seen,
             // No pod can have started with it.
-            Now::Incomplete | Now::Absent => Seen::Absent,
+            Now::Incomplete | Now::Without | Now::Absent => Seen::Absent,
             Now::Unknown => Seen::Uncompared,
             Now::Unfollowed => Seen::Unfollowed,
         };
@@ -300,7 +335,15 @@ impl<'a> Facts<'a> {
             (Seen::Absent, Now::There(now)) => (now, self.appearance(reference)),
             // It is followed again: what pods saw is not known, and turning that on restarts nothing.
             (Seen::Unfollowed, Now::There(now)) => (now, None),
-            (Seen::Unfollowed, Now::Absent | Now::Incomplete) => (Seen::Absent, None),
+            (Seen::Unfollowed, Now::Absent | Now::Incomplete | Now::Without) => (Seen::Absent, None),
+
+            (Seen::Digest(_) | Seen::Uncompared, Now::Without) => {
+                // Unless it had none of the keys that counted before, either.
+                let was_without = matches!(before.seen, Seen::Digest(digest)
+                    if is_comparable && self.digest(object, &before.keys) == Some(digest));
+                (Seen::Absent, (!was_without).then(|| Cause::Changed(object.clone())))
+            }
+            (Seen::Absent, Now::Without) => (Seen::Absent, None),
 
             (Seen::Digest(_) | Seen::Uncompared, Now::Absent) if reference.need == Some(Need::Optional) => {
                 // New pods run without it, so should the old.

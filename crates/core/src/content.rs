@@ -22,6 +22,12 @@ impl ContentSum {
         &self.0
     }
 
+    /// The sum of an object that has none of these keys; `None` where all keys count.
+    pub(crate) fn of_none(keys: &Keys) -> Option<Self> {
+        let content = Content { data: None, binary_data: None, kind: None };
+        matches!(keys, Keys::Only(_)).then(|| Self::of(&content, keys))
+    }
+
     /// The sum of that content. Secret values are taken as the API shows them, in base64, which is one to one.
     fn of(content: &Content<'_>, keys: &Keys) -> Self {
         let mut sum = Fields(Sha256::new());

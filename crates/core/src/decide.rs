@@ -155,6 +155,9 @@ pub(crate) fn decide_under_one_key(input: &Input<'_>, known: &Lookups) -> OrLack
     let (verdict, key_was_replaced) = match input.mode {
         _ if !tolerates && !facts.unknown.is_empty() => (facts.undecided(), false),
         HashMode::Content => by_content(input, &facts, observed.as_ref())?,
+        HashMode::Version if facts.dropped_all() => {
+            (observed.as_ref().map_or(Verdict::Keep, |_| Verdict::Observe(None)), false)
+        }
         HashMode::Version => (by_version(input, known, &facts, observed.as_ref()), false),
     };
     let incomplete = facts.incomplete().cloned().collect();
@@ -171,6 +174,10 @@ fn by_content(
     // chart's policies. A rollout may carry a hash.
     if input.context == Context::Steady && facts.follows_nothing() {
         return Ok((Verdict::Keep, false));
+    }
+    // Nor where none of it is followed after all; what was recorded then goes.
+    if facts.dropped_all() {
+        return Ok((observed.map_or(Verdict::Keep, |_| Verdict::Observe(None)), false));
     }
     let hash = input.baseline.hash;
     let Some(observed) = observed else {
@@ -259,6 +266,10 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
     let contents = facts.contents_now();
     if is_ours(&contents) {
         return Ok(observe(facts, Some(hash), contents));
+    }
+    // A hash was there before anything was followed: opting in restarts nothing (section 3).
+    if input.context == Context::Steady && input.references.list_nothing() {
+        return Ok(observe(facts, Some(hash), records));
     }
     // What is not followed may be part of what the hash stands for: then that is unknown, and turning the following off
     // must not restart anything.

@@ -34,6 +34,8 @@ pub enum Place {
 pub enum Effect {
     /// A value that is more than blanks and commas may have the workload follow objects of these kinds.
     OptsIn(&'static [ConfigKind]),
+    /// A value but `"false"` that is more than blanks may have the workload follow objects of these kinds.
+    Switches(&'static [ConfigKind]),
     /// `"true"` has the dialect leave the workload alone.
     LeavesAlone,
     /// It changes what other keys do.

@@ -42,13 +42,15 @@ pub(crate) fn lacking(
 fn first_depth(
     input: &Input<'_>,
     known: Option<&Lookup>,
-    Reference { object, keys, .. }: &Reference,
+    Reference { object, keys, needs_mark, .. }: &Reference,
     recorded: Option<&Observed>,
 ) -> Depth {
     let has_witness = || recorded.is_some_and(|it| it.witness_of(object, keys).is_some());
     let is_proven =
         |version| recorded.is_some_and(|it| it.proven(input.key, object, keys, version).is_some());
     match known {
+        // Without its mark, its content is not ours to read.
+        None if *needs_mark => Depth::Version,
         None if has_witness() => Depth::Version,
         Some(Lookup::Found(found))
             if found.digest(input.key, keys).is_none() && is_proven(&found.version) =>

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::content::KeyNames;
 use crate::digest::{Digest, DigestKey};
+use crate::marks::Marks;
 use crate::name::ConfigRef;
 use crate::reference::Keys;
 
@@ -48,6 +49,8 @@ pub struct ConfigVersion {
     pub uid: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
+    /// How the object is marked in that version.
+    pub marks: Marks,
 }
 
 /// An existing config object.
@@ -70,6 +73,13 @@ pub struct KnownDigest {
     pub keys: Keys,
     /// The digest.
     pub digest: Digest,
+}
+
+impl ConfigVersion {
+    /// The version with that uid and resource version of an object without marks.
+    pub fn new(uid: impl Into<String>, resource_version: impl Into<String>) -> Self {
+        Self { uid: uid.into(), resource_version: resource_version.into(), marks: Marks::default() }
+    }
 }
 
 impl Found {

@@ -108,11 +108,14 @@ pub fn is_valid_namespace(name: &str) -> bool {
     name.len() <= 63 && !name.contains('.') && is_valid_name(name)
 }
 
+/// The longest name of a `ConfigMap` or `Secret`.
+pub(crate) const MAX_NAME_BYTES: usize = 253;
+
 /// Whether Kubernetes accepts this as the name of a `ConfigMap` or `Secret`: an RFC 1123 subdomain
 /// (`IsDNS1123Subdomain` in apimachinery).
 pub(crate) fn is_valid_name(name: &str) -> bool {
     let is_alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    name.len() <= 253
+    name.len() <= MAX_NAME_BYTES
         && name.split('.').all(|label| {
             let bytes = label.as_bytes();
             bytes.first().is_some_and(is_alphanumeric)

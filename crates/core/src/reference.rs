@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::entries::Entries;
 use crate::kind::KindRef;
+use crate::mistake::Shown;
 pub use crate::name::{ConfigKind, ConfigRef, is_valid_namespace};
 use crate::template::{Need, TemplateUses};
 
@@ -20,6 +21,8 @@ pub struct Reference {
     pub origin: Origin,
     /// Whether pods can start without the object; `None` where the pod template does not name it.
     pub need: Option<Need>,
+    /// Nothing but a mark on the object has it followed (7.4): without the mark it is not.
+    pub needs_mark: bool,
 }
 
 /// Where a reference comes from. What is listed is its owner's explicit wish: listing it, or not listing it any more,
@@ -82,7 +85,7 @@ impl fmt::Display for WorkloadRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadName {
     kind: ConfigKind,
-    shown: Box<str>,
+    shown: Shown,
     has_blanks: bool,
 }
 
@@ -90,25 +93,14 @@ impl BadName {
     fn new(kind: ConfigKind, name: &str) -> Self {
         let has_blanks = name.contains(char::is_whitespace);
         // A warning has room for 120 characters.
-        let most = if has_blanks { 20 } else { 32 };
-        let mut rest = name.chars();
-        // It goes into warnings and Events: short, and without what could break a terminal or a header.
-        let shown = rest.by_ref().take(most).map(|c| match c {
-            c if c.is_ascii_graphic() => c,
-            c if c.is_ascii_whitespace() => ' ',
-            _ => '?',
-        });
-        let mut shown: String = shown.collect();
-        if rest.next().is_some() {
-            shown.push_str("...");
-        }
-        Self { kind, shown: shown.into(), has_blanks }
+        let shown = Shown::of(name, if has_blanks { 20 } else { 32 });
+        Self { kind, shown, has_blanks }
     }
 }
 
 impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} \"{}\"", self.kind.singular(), self.shown)?;
+        write!(f, "{} {}", self.kind.singular(), self.shown)?;
         if self.has_blanks {
             f.write_str(" (names are separated by commas)")?;
         }
@@ -136,7 +128,13 @@ pub struct References {
 impl References {
     /// Adds an object that is listed, repetitions included. Nothing may have been added yet that is followed without.
     pub fn list(&mut self, object: ConfigRef) {
-        self.push(Reference { object, keys: Keys::All, origin: Origin::Listed, need: None });
+        self.push(Reference {
+            object,
+            keys: Keys::All,
+            origin: Origin::Listed,
+            need: None,
+            needs_mark: false,
+        });
     }
 
     /// Adds a name that Kubernetes would refuse: it is left out, and kept for the report.
@@ -156,17 +154,31 @@ impl References {
     /// Adds what is followed without being listed. What is listed as well stays listed, with all of its keys; of what is
     /// followed more than once, all keys count that one of them names.
     #[must_use]
-    pub fn following(mut self, followed: impl IntoIterator<Item = (ConfigRef, Keys)>) -> Self {
+    pub fn following(self, followed: impl IntoIterator<Item = (ConfigRef, Keys)>) -> Self {
+        self.follow(followed, false)
+    }
+
+    /// Likewise what is followed if the object is marked.
+    #[must_use]
+    pub(crate) fn following_marked(self, followed: impl IntoIterator<Item = (ConfigRef, Keys)>) -> Self {
+        self.follow(followed, true)
+    }
+
+    fn follow(mut self, followed: impl IntoIterator<Item = (ConfigRef, Keys)>, needs_mark: bool) -> Self {
         let objects = self.entries.iter().map(|reference| reference.object.clone());
         let mut known: BTreeMap<ConfigRef, usize> = objects.zip(0..).collect();
         for (object, keys) in followed {
             match known.get(&object).map(|at| self.entries.get_mut(*at)) {
-                Some(Some(present)) if present.origin == Origin::Followed => present.keys.add(&keys),
+                Some(Some(present)) if present.origin == Origin::Followed => {
+                    present.keys.add(&keys);
+                    present.needs_mark &= needs_mark;
+                }
                 // Listed, or left out before.
                 Some(_) => {}
                 None => {
                     known.insert(object.clone(), self.entries.len());
-                    self.push(Reference { object, keys, origin: Origin::Followed, need: None });
+                    let origin = Origin::Followed;
+                    self.push(Reference { object, keys, origin, need: None, needs_mark });
                 }
             }
         }
@@ -189,7 +201,10 @@ impl References {
         for reference in listed {
             self.push(reference);
         }
-        self.following(followed.into_iter().chain(also_followed).map(|it| (it.object, it.keys)))
+        let (marked, followed): (Vec<_>, Vec<_>) =
+            followed.into_iter().chain(also_followed).partition(|it| it.needs_mark);
+        let parts = |it: Reference| (it.object, it.keys);
+        self.following(followed.into_iter().map(parts)).following_marked(marked.into_iter().map(parts))
     }
 
     fn push(&mut self, reference: Reference) {
@@ -308,12 +323,19 @@ mod tests {
         assert_eq!(
             all,
             [
-                Reference { object: a, keys: Keys::All, origin: Origin::Listed, need: Some(Need::Required) },
+                Reference {
+                    object: a,
+                    keys: Keys::All,
+                    origin: Origin::Listed,
+                    need: Some(Need::Required),
+                    needs_mark: false
+                },
                 Reference {
                     object: b,
                     keys: Keys::Only(["x".into(), "y".into()].into()),
                     origin: Origin::Followed,
-                    need: None
+                    need: None,
+                    needs_mark: false
                 },
             ]
         );

@@ -50,6 +50,12 @@ impl Selector {
         Ok(Self { text: text.trim().to_owned(), requirements })
     }
 
+    /// What has a label of that name, whatever its value.
+    pub fn having(label: &str) -> Self {
+        let requirements = vec![Requirement { key: label.to_owned(), test: Test::Exists }];
+        Self { text: label.to_owned(), requirements }
+    }
+
     /// Whether all objects are selected.
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()

@@ -1,13 +1,15 @@
-//! How a pod template uses config objects: which of them, and which of their keys, a pod cannot start without.
+//! How a pod template uses config objects: which of them, and which of their keys, a pod cannot start without, and which
+//! of them its containers read.
 
-use std::collections::BTreeSet;
-use std::marker::PhantomData;
+mod mounts;
+mod pod_spec;
+
 use std::sync::Arc;
 
-use serde::Deserialize;
+pub(crate) use pod_spec::PodSpec;
 
-use crate::fold::{FoldItem, Folded};
-use crate::name::{ConfigKind, ConfigRef, is_valid_name};
+use crate::name::ConfigRef;
+use crate::reference::Keys;
 
 /// Whether pods can start without the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +20,7 @@ pub enum Need {
     Required,
 }
 
-/// So many objects, and so many required keys of all of them together, are kept of one template.
+/// So many objects, and so many keys of all of them together, are kept of one template.
 const MAX_USES: usize = 1_000;
 /// What Kubernetes accepts as a key's name at most.
 const MAX_KEY_BYTES: usize = 253;
@@ -37,8 +39,19 @@ pub struct TemplateUses {
 struct Use {
     object: ConfigRef,
     need: Need,
-    /// The keys that the template cannot do without, in their order.
-    keys: Vec<Box<str>>,
+    /// Whether containers read all that it holds.
+    is_read_whole: bool,
+    /// The keys that the template names, in their order.
+    keys: Vec<UsedKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct UsedKey {
+    name: Box<str>,
+    /// The template cannot do without it.
+    is_required: bool,
+    /// Containers read it.
+    is_read: bool,
 }
 
 impl TemplateUses {
@@ -63,6 +76,12 @@ impl TemplateUses {
         self.uses.iter_mut().map(|it| &mut it.object)
     }
 
+    /// What containers read: by environment variables, and from volumes that they mount (7.1), each with the keys that
+    /// they can see of it (7.2).
+    pub fn read(&self) -> impl Iterator<Item = (&ConfigRef, Keys)> {
+        self.uses.iter().filter_map(|it| Some((&it.object, it.keys_read()?)))
+    }
+
     /// All that the template cannot do without.
     pub fn required(&self) -> impl Iterator<Item = &ConfigRef> {
         self.required_keys().map(|(object, _)| object)
@@ -71,7 +90,7 @@ impl TemplateUses {
     /// The same, each with the keys of it that the template cannot do without.
     pub fn required_keys(&self) -> impl Iterator<Item = (&ConfigRef, impl Iterator<Item = &str>)> {
         let required = self.uses.iter().filter(|it| it.need == Need::Required);
-        required.map(|it| (&it.object, it.keys.iter().map(|key| &**key)))
+        required.map(|it| (&it.object, it.keys.iter().filter(|key| key.is_required).map(|key| &*key.name)))
     }
 
     /// Whether it names more than is kept.
@@ -86,18 +105,43 @@ impl TemplateUses {
 
     /// Adds a required use of one key.
     pub fn require_key(&mut self, name: ConfigRef, key: &str) {
-        let key_count = self.key_count;
-        let Some(entry) = self.entry(name, Need::Required) else { return };
+        self.add_key(name, Need::Required, &UsedKey { name: key.into(), is_required: true, is_read: false });
+    }
+
+    /// Adds a use of all that the object holds.
+    pub fn read_all(&mut self, name: ConfigRef, need: Need) {
+        if let Some(entry) = self.entry(name, need) {
+            entry.is_read_whole = true;
+        }
+    }
+
+    /// Adds a use of what the object holds under that key, which is as needed as the object.
+    pub fn read_key(&mut self, name: ConfigRef, need: Need, key: &str) {
+        let is_required = need == Need::Required;
+        self.add_key(name, need, &UsedKey { name: key.into(), is_required, is_read: true });
+    }
+
+    fn add_key(&mut self, name: ConfigRef, need: Need, key: &UsedKey) {
+        let has_room = self.key_count < MAX_USES;
+        let Some(entry) = self.entry(name, need) else { return };
         // A longer one no object can have, and the API server refuses it.
-        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        if key.name.is_empty() || key.name.len() > MAX_KEY_BYTES {
             return;
         }
-        match entry.keys.binary_search_by(|known| (**known).cmp(key)) {
-            _ if key_count >= MAX_USES => self.is_truncated = true,
-            Ok(_) => {}
-            Err(at) => {
-                entry.keys.insert(at, key.into());
+        match entry.keys.binary_search_by(|known| known.name.cmp(&key.name)) {
+            Ok(at) => {
+                let known = &mut entry.keys[at];
+                known.is_required |= key.is_required;
+                known.is_read |= key.is_read;
+            }
+            Err(at) if has_room => {
+                entry.keys.insert(at, key.clone());
                 self.key_count += 1;
+            }
+            // Following more than is read is the lesser harm.
+            Err(_) => {
+                entry.is_read_whole |= key.is_read;
+                self.is_truncated = true;
             }
         }
     }
@@ -111,7 +155,7 @@ impl TemplateUses {
                 return None;
             }
             Err(at) => {
-                self.uses.insert(at, Use { object: name, need, keys: vec![] });
+                self.uses.insert(at, Use { object: name, need, is_read_whole: false, keys: vec![] });
                 at
             }
         };
@@ -122,24 +166,6 @@ impl TemplateUses {
 
     fn position(&self, name: &ConfigRef) -> Result<usize, usize> {
         self.uses.binary_search_by(|it| it.object.cmp(name))
-    }
-
-    fn add_source(&mut self, kind: ConfigKind, source: Option<Source>) {
-        let Some(source) = source else { return };
-        // An object of another name cannot be there, and the name may become part of a request's path.
-        let Some(name) = source.secret_name.or(source.name).filter(|name| is_valid_name(name)) else {
-            return;
-        };
-        // Its namespace is known once the whole workload has been read: see `in_namespace`.
-        let name = ConfigRef::new(kind, "", name);
-        if source.optional == Some(true) {
-            return self.add(name, Need::Optional);
-        }
-        for key in source.key.iter().chain(&source.items.0.0) {
-            self.require_key(name.clone(), key);
-        }
-        self.is_truncated |= source.items.0.1;
-        self.add(name, Need::Required);
     }
 
     /// The same uses by a workload in that namespace: a pod can use only what is in its own. No more room is kept than
@@ -156,214 +182,25 @@ impl TemplateUses {
 
     fn add_all(&mut self, other: Self) {
         self.is_truncated |= other.is_truncated;
-        for Use { object, need, keys } in other.uses {
+        for Use { object, need, is_read_whole, keys } in other.uses {
             for key in keys {
-                self.require_key(object.clone(), &key);
+                self.add_key(object.clone(), need, &key);
             }
-            self.add(object, need);
+            if let Some(entry) = self.entry(object, need) {
+                entry.is_read_whole |= is_read_whole;
+            }
         }
     }
 }
 
-/// The parts of `v1` `PodSpec` that can name a config object. Image pull secrets are not among them: pods start
-/// without, if the image is there or public.
-#[derive(Deserialize)]
-pub(crate) struct PodSpec {
-    #[serde(default)]
-    containers: Each<Container>,
-    #[serde(default, rename = "initContainers")]
-    init_containers: Each<Container>,
-    #[serde(default)]
-    volumes: Each<Volume>,
-}
-
-#[derive(Deserialize)]
-struct Container {
-    #[serde(default)]
-    env: Each<EnvVar>,
-    #[serde(default, rename = "envFrom")]
-    env_from: Each<EnvFrom>,
-}
-
-#[derive(Deserialize)]
-struct EnvVar {
-    #[serde(rename = "valueFrom")]
-    value_from: Option<EnvVarSource>,
-}
-
-#[derive(Deserialize)]
-struct EnvVarSource {
-    #[serde(rename = "configMapKeyRef")]
-    config_map: Option<Source>,
-    #[serde(rename = "secretKeyRef")]
-    secret: Option<Source>,
-}
-
-#[derive(Deserialize)]
-struct EnvFrom {
-    #[serde(rename = "configMapRef")]
-    config_map: Option<Source>,
-    #[serde(rename = "secretRef")]
-    secret: Option<Source>,
-}
-
-#[derive(Deserialize)]
-struct Volume {
-    #[serde(rename = "configMap")]
-    config_map: Option<Source>,
-    secret: Option<Source>,
-    projected: Option<Projected>,
-    csi: Option<Csi>,
-    #[serde(rename = "azureFile")]
-    azure_file: Option<Source>,
-    #[serde(rename = "flexVolume")]
-    flex: Option<WithSecretRef>,
-    cephfs: Option<WithSecretRef>,
-    rbd: Option<WithSecretRef>,
-    iscsi: Option<WithSecretRef>,
-    #[serde(rename = "scaleIO")]
-    scale_io: Option<WithSecretRef>,
-    storageos: Option<WithSecretRef>,
-}
-
-/// A name with its `optional` field, and the keys that a pod cannot start without unless it is optional. Only Secret
-/// volumes (and Azure files) call the name `secretName`.
-#[derive(Deserialize)]
-struct Source {
-    name: Option<String>,
-    #[serde(rename = "secretName")]
-    secret_name: Option<String>,
-    optional: Option<bool>,
-    /// Of an environment variable.
-    key: Option<Box<str>>,
-    /// Of a volume.
-    #[serde(default)]
-    items: Folded<Keys>,
-}
-
-#[derive(Deserialize)]
-struct Projected {
-    #[serde(default)]
-    sources: Each<ProjectedSource>,
-}
-
-#[derive(Deserialize)]
-struct ProjectedSource {
-    #[serde(rename = "configMap")]
-    config_map: Option<Source>,
-    secret: Option<Source>,
-}
-
-#[derive(Deserialize)]
-struct KeyToPath {
-    key: Option<Box<str>>,
-}
-
-#[derive(Deserialize)]
-struct Csi {
-    #[serde(rename = "nodePublishSecretRef")]
-    secret_ref: Option<Source>,
-}
-
-#[derive(Deserialize)]
-struct WithSecretRef {
-    #[serde(rename = "secretRef")]
-    secret_ref: Option<Source>,
-}
-
-/// Keys, and whether there were more than are kept.
-#[derive(Default)]
-struct Keys(BTreeSet<Box<str>>, bool);
-
-impl FoldItem for Keys {
-    type Item = KeyToPath;
-
-    fn item(&mut self, item: KeyToPath) {
-        if self.0.len() >= MAX_USES {
-            self.1 = true;
-        } else {
-            self.0.extend(item.key.filter(|key| key.len() <= MAX_KEY_BYTES));
+impl Use {
+    fn keys_read(&self) -> Option<Keys> {
+        if self.is_read_whole {
+            return Some(Keys::All);
         }
-    }
-}
-
-/// What the parts of a list use.
-type Each<T> = Folded<UsesOf<T>>;
-
-struct UsesOf<T> {
-    uses: TemplateUses,
-    item: PhantomData<T>,
-}
-
-impl<T> Default for UsesOf<T> {
-    fn default() -> Self {
-        Self { uses: TemplateUses::default(), item: PhantomData }
-    }
-}
-
-impl<T: AddTo> FoldItem for UsesOf<T> {
-    type Item = T;
-
-    fn item(&mut self, item: T) {
-        item.add_to(&mut self.uses);
-    }
-}
-
-trait AddTo {
-    fn add_to(self, uses: &mut TemplateUses);
-}
-
-impl AddTo for Container {
-    fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_all(self.env.0.uses);
-        uses.add_all(self.env_from.0.uses);
-    }
-}
-
-impl AddTo for EnvVar {
-    fn add_to(self, uses: &mut TemplateUses) {
-        if let Some(source) = self.value_from {
-            uses.add_source(ConfigKind::ConfigMap, source.config_map);
-            uses.add_source(ConfigKind::Secret, source.secret);
-        }
-    }
-}
-
-impl AddTo for EnvFrom {
-    fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_source(ConfigKind::ConfigMap, self.config_map);
-        uses.add_source(ConfigKind::Secret, self.secret);
-    }
-}
-
-impl AddTo for ProjectedSource {
-    fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_source(ConfigKind::ConfigMap, self.config_map);
-        uses.add_source(ConfigKind::Secret, self.secret);
-    }
-}
-
-impl AddTo for Volume {
-    fn add_to(self, uses: &mut TemplateUses) {
-        uses.add_source(ConfigKind::ConfigMap, self.config_map);
-        let drivers = [self.flex, self.cephfs, self.rbd, self.iscsi, self.scale_io, self.storageos];
-        let of_drivers = drivers.into_iter().map(|driver| driver.and_then(|driver| driver.secret_ref));
-        let secrets = [self.secret, self.azure_file, self.csi.and_then(|csi| csi.secret_ref)];
-        for secret in secrets.into_iter().chain(of_drivers) {
-            uses.add_source(ConfigKind::Secret, secret);
-        }
-        if let Some(projected) = self.projected {
-            uses.add_all(projected.sources.0.uses);
-        }
-    }
-}
-
-impl From<PodSpec> for TemplateUses {
-    fn from(spec: PodSpec) -> Self {
-        let mut uses = spec.containers.0.uses;
-        uses.add_all(spec.init_containers.0.uses);
-        uses.add_all(spec.volumes.0.uses);
-        uses
+        let mut keys = self.keys.iter().filter(|key| key.is_read).map(|key| &*key.name).peekable();
+        keys.peek()?;
+        Some(Keys::only(keys))
     }
 }
 

@@ -79,10 +79,7 @@ mod tests {
     #[test]
     fn c2_3_a_witness_is_of_one_object_one_version_one_digest_and_one_key_alone() {
         let key = |id, byte| DigestKey::new(id, &[byte; DigestKey::LEN]).unwrap();
-        let version = |uid: &str, version: &str| ConfigVersion {
-            uid: uid.to_owned(),
-            resource_version: version.to_owned(),
-        };
+        let version = |uid: &str, version: &str| ConfigVersion::new(uid.to_owned(), version.to_owned());
         let digest = |at: usize| Digest::parse(DIGESTS[at]).unwrap();
         let (k1, k2) = (key("k1", 7), key("k2", 8));
         let (a, all) = (ConfigRef::configmap("shop", "a"), Keys::All);

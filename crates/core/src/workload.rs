@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::annotation;
 use crate::duration;
+use crate::exclusion::Exclusions;
 use crate::kind::KindRef;
+use crate::mistake::Mistake;
 use crate::name::ConfigRef;
 use crate::object;
 use crate::reference::References;
@@ -30,8 +32,12 @@ pub struct Workload {
     pub is_ignored: bool,
     /// It has a deletion timestamp (1.5).
     pub is_deleting: bool,
-    /// What it follows (1.2).
+    /// What it follows (1.2, section 7).
     pub references: References,
+    /// What its surroundings may have it follow as well, but for these (7.4); `None`: nothing.
+    pub open_to: Option<Exclusions>,
+    /// What is wrong with its words.
+    pub mistakes: Vec<Mistake>,
     /// The annotation observed-config, unparsed (2.3).
     pub observed: Option<String>,
     /// The annotation settle-window (3.1).

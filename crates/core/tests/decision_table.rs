@@ -326,7 +326,7 @@ fn c4_2_not_there_and_could_not_ask_are_different_answers() {
 #[test]
 fn c4_2_a_decision_says_what_it_lacks_an_answer_or_the_digest_that_is_needed() {
     let world = World::listing("a").using_optionally(&cm("a")).with(&cm("a"), "1").created();
-    let version = ConfigVersion { uid: "u".into(), resource_version: "1".into() };
+    let version = ConfigVersion::new("u", "1");
     let another_version = Lookup::Found(Found::version(version));
     for (known, depth) in
         [([].into(), Depth::Version), ([(cm("a"), another_version)].into(), Depth::Content(Keys::All))]

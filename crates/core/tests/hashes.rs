@@ -185,7 +185,7 @@ fn saps(configmaps: &str, secrets: &str, existing: &[ConfigRef]) -> String {
         .into_iter()
         .map(|name| {
             let uid = format!("{}/test/{}", name.kind.as_str(), name.name);
-            let found = Found::version(ConfigVersion { uid, resource_version: "1".into() });
+            let found = Found::version(ConfigVersion::new(uid, "1"));
             let is_there = existing.iter().any(|it| (it.kind, &it.name) == (name.kind, &name.name));
             let lookup = if is_there { Lookup::Found(found) } else { Lookup::Absent };
             (name.clone(), lookup)

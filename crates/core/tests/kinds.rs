@@ -50,7 +50,7 @@ fn c1_1_every_kind_is_read_with_the_template_that_it_has() {
         assert!(workload.is_managed() && workload.template.has_metadata, "{kind:?}");
         assert_eq!(workload.template.config_hash.as_deref(), Some("h"), "{kind:?}");
         let mut uses = TemplateUses::default();
-        uses.add(cm("settings"), Need::Required);
+        uses.read_all(cm("settings"), Need::Required);
         assert_eq!(workload.template.uses, uses, "{kind:?}");
         // Wherever the path ends early, there is none.
         for end in 0..kind.template.len() {

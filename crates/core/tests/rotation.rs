@@ -29,8 +29,7 @@ fn lookups(key: &DigestKey, contents: &[(&str, Option<&str>)]) -> Lookups {
                 keys: Keys::All,
                 digest: digest(key, &object, text),
             };
-            let version =
-                ConfigVersion { uid: format!("uid-{object}"), resource_version: format!("of-{text}") };
+            let version = ConfigVersion::new(format!("uid-{object}"), format!("of-{text}"));
             let digests = std::iter::once(key).chain(key.former()).map(of).collect();
             Lookup::Found(Found { version, digests, keys: None })
         });

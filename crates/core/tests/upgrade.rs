@@ -32,7 +32,7 @@ fn look_up(fixture: &Value, object: &ConfigRef) -> Lookup {
     let summary = ContentSummary::read(found.to_string().as_bytes(), &Keys::All).expect("content");
     let digest = Digest::of(&key(), object, &summary.sum);
     Lookup::Found(Found {
-        version: ConfigVersion { uid: text("uid"), resource_version: text("resourceVersion") },
+        version: ConfigVersion::new(text("uid"), text("resourceVersion")),
         digests: vec![KnownDigest { key_id: key().shared_id(), keys: Keys::All, digest }],
         keys: Some(summary.keys),
     })

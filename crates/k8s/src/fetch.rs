@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use crate::budget::{Budget, Reservation};
 use crate::fair::Party;
+use crate::metadata::{ListedVersions, OneVersion};
 use crate::objects::{ConfigContent, ConfigMeta};
-use crate::scan::{Path, Scalar, Scanner, Visitor};
+use crate::scan::{Scanner, Visitor};
 use crate::shared::SharedReads;
 use crate::transport::is_timeout;
 use crate::unreadable::{Unreadable, attempts};
@@ -62,10 +63,10 @@ impl Fetch {
             .map_err(|_| Unreadable::Malformed)?;
         let _room = self.room(&object.namespace, SCAN_BYTES, deadline).await?;
         attempts(deadline, || async {
-            let mut found = VersionVisitor::default();
+            let mut found = OneVersion::of(object.kind);
             let Some(response) = self.open(request.clone()).await? else { return Ok(None) };
             scan(response, &mut found).await?;
-            let version = found.0;
+            let version = found.version;
             if version.uid.is_empty() { Err(Unreadable::Malformed) } else { Ok(Some(version)) }
         })
         .await
@@ -91,7 +92,7 @@ impl Fetch {
                 kube::core::Request::new(&path).list_metadata(&page).map_err(|_| Unreadable::Malformed)?;
             let room = self.room(namespace, SCAN_BYTES, deadline).await?;
             let list = attempts(deadline, || async {
-                let mut list = ListVisitor::new(wanted);
+                let mut list = ListedVersions::of(kind, wanted);
                 let response = self.open(request.clone()).await?.ok_or(Unreadable::Status(404))?;
                 scan(response, &mut list).await?;
                 Ok(list)
@@ -137,13 +138,11 @@ impl Fetch {
                     reservation.shrink(length * BYTES_PER_JSON_BYTE);
                     let content = if length > MAX_INLINE_BYTES {
                         // The thread keeps the reservation: it continues if this future is dropped.
-                        let keys = keys.clone();
-                        tokio::task::spawn_blocking(move || (ConfigContent::parse(&json, &keys), reservation))
-                            .await
-                            .map_err(|_| Unreadable::Malformed)?
-                            .0
+                        let (kind, keys) = (object.kind, keys.clone());
+                        let parse = move || (ConfigContent::parse(kind, &json, &keys), reservation);
+                        tokio::task::spawn_blocking(parse).await.map_err(|_| Unreadable::Malformed)?.0
                     } else {
-                        ConfigContent::parse(&json, keys)
+                        ConfigContent::parse(object.kind, &json, keys)
                     };
                     return content.map(|content| Some((content, length))).ok_or(Unreadable::Malformed);
                 }
@@ -247,67 +246,6 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Unreadable> {
 fn connection_error(error: &kube::Error) -> Unreadable {
     tracing::debug!(%error, "a request to the API server failed");
     if is_timeout(error) { Unreadable::TimedOut } else { Unreadable::Connection }
-}
-
-#[derive(Default)]
-struct VersionVisitor(ConfigVersion);
-
-impl Visitor for VersionVisitor {
-    fn scalar(&mut self, path: &Path, value: &Scalar<'_>) {
-        if path.is(&["metadata", "uid"]) {
-            self.0.uid = value.string().unwrap_or_default();
-        } else if path.is(&["metadata", "resourceVersion"]) {
-            self.0.resource_version = value.string().unwrap_or_default();
-        }
-    }
-}
-
-/// Picks the wanted objects out of a list.
-struct ListVisitor<'a> {
-    wanted: &'a BTreeSet<Box<str>>,
-    name: String,
-    version: ConfigVersion,
-    found: BTreeMap<String, ConfigVersion>,
-    next: Option<String>,
-    remaining: Option<u64>,
-}
-
-impl<'a> ListVisitor<'a> {
-    fn new(wanted: &'a BTreeSet<Box<str>>) -> Self {
-        Self {
-            wanted,
-            name: String::new(),
-            version: ConfigVersion::default(),
-            found: BTreeMap::new(),
-            next: None,
-            remaining: None,
-        }
-    }
-}
-
-impl Visitor for ListVisitor<'_> {
-    fn scalar(&mut self, path: &Path, value: &Scalar<'_>) {
-        if path.is(&["items", "*", "metadata", "name"]) {
-            self.name = value.string().unwrap_or_default();
-        } else if path.is(&["items", "*", "metadata", "uid"]) {
-            self.version.uid = value.string().unwrap_or_default();
-        } else if path.is(&["items", "*", "metadata", "resourceVersion"]) {
-            self.version.resource_version = value.string().unwrap_or_default();
-        } else if path.is(&["metadata", "continue"]) {
-            self.next = value.string();
-        } else if path.is(&["metadata", "remainingItemCount"]) {
-            self.remaining = value.number();
-        }
-    }
-
-    fn end(&mut self, path: &Path) {
-        if path.is(&["items", "*"]) {
-            let (name, version) = (std::mem::take(&mut self.name), std::mem::take(&mut self.version));
-            if self.wanted.contains(name.as_str()) {
-                self.found.insert(name, version);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod key;
 mod listing;
 mod memory;
+mod metadata;
 pub mod metrics;
 pub mod named;
 mod namespaces;

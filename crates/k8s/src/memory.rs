@@ -147,7 +147,7 @@ mod tests {
 
     fn remembered(i: usize) -> Remembered {
         Remembered {
-            version: ConfigVersion { uid: format!("{i:036}"), resource_version: format!("{i:010}") },
+            version: ConfigVersion::new(format!("{i:036}"), format!("{i:010}")),
             digest: Digest::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
             former: vec![],
             keys: Some(KeyNames::of(["a", "b"])),

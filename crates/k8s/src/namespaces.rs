@@ -43,32 +43,46 @@ impl ConfigReader {
         selector: &Selector,
         deadline: Instant,
     ) -> Result<bool, Unreadable> {
-        let answer = self.fetch.is_selected(namespace, selector, deadline).await;
-        if let Err(error) = answer {
-            self.metrics.count_unreadable("get_namespace", error);
+        let answer = self.namespace_now(namespace, deadline, |json| selector.matches_json(json)).await;
+        answer.map(Option::unwrap_or_default)
+    }
+
+    /// What is read of the JSON of the namespace's metadata; `None` if there is no such namespace.
+    ///
+    /// # Errors
+    /// If it could not be asked for before the deadline.
+    pub async fn namespace_now<T>(
+        &self,
+        namespace: &str,
+        deadline: Instant,
+        read: impl Fn(&str) -> T,
+    ) -> Result<Option<T>, Unreadable> {
+        let answer = self.fetch.namespace(namespace, deadline, read).await;
+        if let Err(error) = &answer {
+            self.metrics.count_unreadable("get_namespace", *error);
         }
         answer
     }
 }
 
 impl Fetch {
-    /// Whether the namespace is there and has such labels.
-    pub(crate) async fn is_selected(
+    /// What is read of the JSON of the namespace's metadata; `None` if there is no such namespace.
+    pub(crate) async fn namespace<T>(
         &self,
         namespace: &str,
-        selector: &Selector,
         deadline: Instant,
-    ) -> Result<bool, Unreadable> {
+        read: impl Fn(&str) -> T,
+    ) -> Result<Option<T>, Unreadable> {
         let request = kube::core::Request::new(NamespaceMeta::url_path(&(), None))
             .get_metadata(namespace, &GetParams::default())
             .map_err(|_| Unreadable::Malformed)?;
         for room in [TYPICAL_NAMESPACE_BYTES, MAX_NAMESPACE_BYTES] {
             let _reservation = self.room(namespace, room, deadline).await?;
             match attempts(deadline, || self.body(request.clone(), room)).await? {
-                Read::Absent => return Ok(false),
+                Read::Absent => return Ok(None),
                 Read::Whole(json) => {
                     let json = std::str::from_utf8(&json).map_err(|_| Unreadable::Malformed)?;
-                    return Ok(selector.matches_json(json));
+                    return Ok(Some(read(json)));
                 }
                 Read::Longer(_) => {}
             }

@@ -7,8 +7,10 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::core::DynamicResourceScope;
 use pod_reloader_core::content::ContentSummary;
+use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::lookup::ConfigVersion;
+use pod_reloader_core::marks::MarkAnnotations;
 use pod_reloader_core::name::ConfigKind;
 use pod_reloader_core::object::read_with;
 use pod_reloader_core::reference::{Keys, WorkloadRef};
@@ -104,10 +106,24 @@ impl Resource for WorkloadObject {
     }
 }
 
-/// The metadata of a `ConfigMap` or `Secret`: name, namespace, uid and resource version. Annotations are skipped
-/// while parsing, since `kubectl apply` leaves the whole object in one of them (1.4).
+/// The metadata of a `ConfigMap` or `Secret`: name, namespace, uid, resource version and marks. Other annotations are
+/// skipped while parsing, since `kubectl apply` leaves the whole object in one of them (1.4).
 #[derive(Clone, Debug)]
-pub struct ConfigMeta(ObjectMeta);
+pub struct ConfigMeta {
+    meta: ObjectMeta,
+    annotations: MarkAnnotations,
+}
+
+impl ConfigMeta {
+    /// Its version, and how it is marked, if it is of that kind.
+    pub fn version(&self, kind: ConfigKind) -> ConfigVersion {
+        ConfigVersion {
+            uid: self.meta.uid.clone().unwrap_or_default(),
+            resource_version: self.meta.resource_version.clone().unwrap_or_default(),
+            marks: self.annotations.of(kind),
+        }
+    }
+}
 
 #[derive(Deserialize)]
 struct WireObject {
@@ -121,13 +137,19 @@ struct WireMeta {
     uid: Option<String>,
     #[serde(rename = "resourceVersion")]
     resource_version: Option<String>,
+    #[serde(default)]
+    annotations: MarkAnnotations,
+    /// The label of a namespace is called as the annotation.
+    #[serde(default)]
+    labels: MarkAnnotations,
 }
 
 impl<'de> Deserialize<'de> for ConfigMeta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WireMeta { name, namespace, uid, resource_version } =
+        let WireMeta { name, namespace, uid, resource_version, annotations, .. } =
             WireObject::deserialize(deserializer)?.metadata;
-        Ok(Self(ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() }))
+        let meta = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+        Ok(Self { meta, annotations })
     }
 }
 
@@ -160,28 +182,29 @@ impl Resource for ConfigMeta {
         true
     }
     fn meta(&self) -> &ObjectMeta {
-        &self.0
+        &self.meta
     }
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.0
+        &mut self.meta
     }
 }
 
-/// The metadata of a `Namespace`: its name and resource version.
+/// The metadata of a `Namespace`: its name, its resource version and what its label `auto` says.
 #[derive(Clone, Debug)]
-pub struct NamespaceMeta(ObjectMeta);
+pub struct NamespaceMeta(ObjectMeta, Auto);
 
 impl NamespaceMeta {
-    /// That of which nothing but the name is known.
-    pub fn named(name: &str) -> Self {
-        Self(ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() })
+    /// What its label has the workloads in it follow (7.4).
+    pub fn auto(&self) -> Auto {
+        self.1
     }
 }
 
 impl<'de> Deserialize<'de> for NamespaceMeta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WireMeta { name, resource_version, .. } = WireObject::deserialize(deserializer)?.metadata;
-        Ok(Self(ObjectMeta { name, resource_version, ..ObjectMeta::default() }))
+        let WireMeta { name, resource_version, labels, .. } = WireObject::deserialize(deserializer)?.metadata;
+        let auto = labels.auto().and_then(Auto::parse).unwrap_or_default();
+        Ok(Self(ObjectMeta { name, resource_version, ..ObjectMeta::default() }, auto))
     }
 }
 
@@ -227,11 +250,13 @@ pub(crate) struct ConfigContent {
 }
 
 impl ConfigContent {
-    /// Reads one object's JSON, and what these keys hold. The error says nothing of the text, which may be a Secret's.
-    pub(crate) fn parse(json: &[u8], keys: &Keys) -> Option<Self> {
+    /// Reads the JSON of one object of that kind, and what these keys hold. The error says nothing of the text, which may be
+    /// a Secret's.
+    pub(crate) fn parse(kind: ConfigKind, json: &[u8], keys: &Keys) -> Option<Self> {
         let meta = serde_json::from_slice::<WireObject>(json).ok()?.metadata;
         let summary = ContentSummary::read(json, keys)?;
-        let version = ConfigVersion { uid: meta.uid?, resource_version: meta.resource_version? };
+        let marks = meta.annotations.of(kind);
+        let version = ConfigVersion { uid: meta.uid?, resource_version: meta.resource_version?, marks };
         Some(Self { version, summary })
     }
 }

@@ -48,12 +48,25 @@ struct Level {
 impl Path {
     /// Whether the value is at that path. An element of an array is `*`.
     pub fn is(&self, keys: &[&str]) -> bool {
-        self.levels.len() == keys.len()
-            && self
-                .levels
-                .iter()
-                .zip(keys)
-                .all(|(level, key)| *key == if level.is_array { "*" } else { level.key.as_str() })
+        self.levels.len() == keys.len() && self.starts_with(keys)
+    }
+
+    /// Whether the value is a member of the object with that key at that path.
+    pub fn is_below(&self, keys: &[&str], object: &str) -> bool {
+        self.levels.len() == keys.len() + 2
+            && self.levels.get(keys.len()).is_some_and(|level| !level.is_array && level.key == object)
+            && self.starts_with(keys)
+    }
+
+    /// Whether the value has that key.
+    pub fn ends_with(&self, key: &str) -> bool {
+        self.levels.last().is_some_and(|level| !level.is_array && level.key == key)
+    }
+
+    fn starts_with(&self, keys: &[&str]) -> bool {
+        let is_at =
+            |(level, key): (&Level, &&str)| **key == *if level.is_array { "*" } else { level.key.as_str() };
+        self.levels.iter().zip(keys).all(is_at)
     }
 }
 

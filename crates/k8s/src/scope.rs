@@ -2,6 +2,9 @@
 
 use pod_reloader_core::selector::Selector;
 
+/// Where a reload could take the cluster down with it.
+pub const SYSTEM_NAMESPACE: &str = "kube-system";
+
 /// Which namespaces and workloads an installation is for. The default is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -13,6 +16,10 @@ pub struct Scope {
     pub object_selector: Selector,
     /// Whether Secrets are followed, or `ConfigMaps` alone (`--secrets`).
     pub secrets: bool,
+    /// Whether the label `auto` of a namespace counts (`--namespace-labels`).
+    pub namespace_labels: bool,
+    /// Namespaces whose label does not count: the system's, and the operator's own.
+    pub unlabelled: Vec<String>,
 }
 
 impl Default for Scope {
@@ -22,6 +29,8 @@ impl Default for Scope {
             namespace_selector: Selector::default(),
             object_selector: Selector::default(),
             secrets: true,
+            namespace_labels: true,
+            unlabelled: vec![SYSTEM_NAMESPACE.to_owned()],
         }
     }
 }
@@ -36,6 +45,11 @@ impl Scope {
     pub fn contains(&self, namespace: &str) -> bool {
         let is_named = |namespaces: &Vec<String>| namespaces.iter().any(|named| named == namespace);
         self.namespaces.as_ref().is_none_or(is_named)
+    }
+
+    /// Whether the label of that namespace has its workloads follow something (7.4).
+    pub fn heeds_label_of(&self, namespace: &str) -> bool {
+        self.namespace_labels && !self.unlabelled.iter().any(|it| it == namespace)
     }
 
     /// What each watch covers: the whole cluster (`None`), or one namespace.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use pod_reloader_controller::leader::LEASE_NAME;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_k8s::key;
-use pod_reloader_k8s::scope::Scope;
+use pod_reloader_k8s::scope::{SYSTEM_NAMESPACE, Scope};
 
 use crate::go_flags::parse_bool;
 
@@ -138,13 +138,17 @@ impl Args {
     }
 
     /// What this installation concerns itself with.
-    pub fn scope(&self) -> Scope {
+    ///
+    /// The label of `own_namespace` does not count: the operator does not reload itself.
+    pub fn scope(&self, own_namespace: &str) -> Scope {
         let namespaces = self.namespaces();
         Scope {
             namespaces: (!namespaces.is_empty()).then_some(namespaces),
             namespace_selector: self.scope.namespace_selector.clone(),
             object_selector: self.scope.object_selector.clone(),
             secrets: self.scope.secrets,
+            namespace_labels: self.scope.namespace_labels,
+            unlabelled: vec![SYSTEM_NAMESPACE.to_owned(), own_namespace.to_owned()],
         }
     }
 

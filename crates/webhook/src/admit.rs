@@ -96,6 +96,8 @@ impl Admitter {
         let mut warnings = answer.warnings;
         if new.is_managed() {
             warnings.extend(warning::bad_names(&new.references));
+            warnings.extend(warning::mistakes(&new.mistakes));
+            warnings.extend(warning::versions(&new.references, self.mode));
             warnings.extend(warning::left_out(&new.references));
             warnings.extend(warning::settle_window(new.settle_window));
             warnings.extend(warning::secrets(&new.references, self.scope.secrets));
@@ -155,6 +157,7 @@ impl Admitter {
             warnings.push(warning::not_covered(&decision.unknown, &evaluation.reads));
         }
         warnings.extend(warning::missing(&new.references, &evaluation.reads.lookups));
+        warnings.extend(warning::ignored(&new.references, &evaluation.reads.lookups));
         Answer {
             outcome: Outcome::Decided,
             target: decision.verdict.target(namespace, baseline),

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
 use futures::FutureExt;
+use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::duration;
 use pod_reloader_k8s::budget::{Reservation, SMALL_BYTES};
 use tokio::sync::Semaphore;
@@ -31,9 +32,16 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Large bodies are parsed on threads of their own, so many at once: small ones do not wait for them.
 static LARGE_BODIES: Semaphore = Semaphore::const_new(2);
 
-/// The router of the webhook's port: `POST /mutate`.
+/// The router of the webhook's port: `POST /mutate`, and `POST /mutate/auto-true` and the like for namespaces whose label
+/// says so (7.4): the API server knows the label, and nothing has to be asked.
 pub fn router(admitter: Arc<Admitter>) -> Router {
-    Router::new().route("/mutate", post(mutate)).with_state(admitter)
+    let mutate_in = |label| post(move |state, peer, query, body| mutate(state, peer, query, body, label));
+    let mut router = Router::new().route("/mutate", mutate_in(Auto::Off));
+    for value in Auto::VALUES {
+        let label = Auto::parse(value).unwrap_or_default();
+        router = router.route(&format!("/mutate/auto-{value}"), mutate_in(label));
+    }
+    router.with_state(admitter)
 }
 
 /// The server adds the peer's address to each request.
@@ -44,13 +52,14 @@ async fn mutate(
     peer: PeerAddress,
     RawQuery(query): RawQuery,
     body: Body,
+    label: Auto,
 ) -> Response {
     let caller = Caller {
         peer: peer.map_or_else(String::new, |Extension(ConnectInfo(address))| address.ip().to_string()),
         deadline: Instant::now() + time_allowed(query.as_deref()),
     };
     // A panic must not take along the other requests of its connection.
-    match AssertUnwindSafe(answer(&admitter, body, caller)).catch_unwind().await {
+    match AssertUnwindSafe(answer(&admitter, body, caller, label)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(rejection)) => {
             admitter.metrics.count_rejected(rejection.reason);
@@ -78,14 +87,19 @@ impl IntoResponse for Rejection {
     }
 }
 
-async fn answer(admitter: &Arc<Admitter>, body: Body, caller: Caller) -> Result<Response, Rejection> {
+async fn answer(
+    admitter: &Arc<Admitter>,
+    body: Body,
+    caller: Caller,
+    label: Auto,
+) -> Result<Response, Rejection> {
     let (body, reservation) = match receive(body, &admitter.budget, &caller).await? {
         Received::Whole(body, reservation) => (body, reservation),
         Received::NoRoom(uid) => return overloaded(admitter, uid),
     };
     let complete = Instant::now();
     // What stays of the body's room is for what was made of it.
-    let (prepared, _room) = prepare(admitter, body, reservation).await?;
+    let (prepared, _room) = prepare(admitter, body, reservation, label).await?;
     let (uid, response) = admitter.admit(prepared, &caller).await;
     tracing::debug!(peer = caller.peer, uid, "answered a review");
     let response = to_review(&response, &uid)?;
@@ -98,10 +112,11 @@ async fn prepare(
     admitter: &Arc<Admitter>,
     body: Vec<u8>,
     mut reservation: Reservation,
+    label: Auto,
 ) -> Result<(Prepared, Reservation), Rejection> {
     let is_small = body.len() <= SMALL_BYTES;
     let work = move |admitter: &Admitter| {
-        let prepared = admitter.prepare(&body).map_err(|error| Rejection {
+        let prepared = admitter.prepare(&body, label).map_err(|error| Rejection {
             status: StatusCode::BAD_REQUEST,
             reason: "malformed",
             text: error.to_string(),

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 
 use pod_reloader_core::admission::{Admission, classify};
+use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::kind::{self, KindRef};
 use pod_reloader_core::reference::is_valid_namespace;
+use pod_reloader_core::surroundings::Surroundings;
 use pod_reloader_core::template_diff;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
@@ -55,15 +57,15 @@ impl Prepared {
 }
 
 impl Admitter {
-    /// Reads a review.
-    pub(crate) fn prepare(&self, body: &[u8]) -> Result<Prepared, ReviewError> {
+    /// Reads a review of a workload in a namespace with that label (7.4).
+    pub(crate) fn prepare(&self, body: &[u8], label: Auto) -> Result<Prepared, ReviewError> {
         let request = Request::parse(body)?;
         let plan = match workload_kind(&request) {
             None => {
                 let kind = request.kind.kind.chars().filter(char::is_ascii_alphanumeric);
                 Plan::UnknownKind(kind.take(40).collect())
             }
-            Some(kind) => match self.open(&request, kind) {
+            Some(kind) => match self.open(&request, kind, label) {
                 Ok(open) => Plan::Open(Box::new(open)),
                 Err((outcome, warning)) => {
                     let warnings =
@@ -77,7 +79,12 @@ impl Admitter {
     }
 
     /// Reads the objects; the error is for what is answered at once, perhaps with a warning.
-    fn open(&self, request: &Request<'_>, kind: KindRef) -> Result<Open, (Outcome, Option<String>)> {
+    fn open(
+        &self,
+        request: &Request<'_>,
+        kind: KindRef,
+        label: Auto,
+    ) -> Result<Open, (Outcome, Option<String>)> {
         let left_alone = |why: &str| (Outcome::LeftAlone, Some(why.to_owned()));
         let is_subresource = request.sub_resource.as_deref().is_some_and(|name| !name.is_empty());
         if is_subresource || !matches!(request.operation.as_str(), "CREATE" | "UPDATE") {
@@ -103,7 +110,14 @@ impl Admitter {
         if !self.scope.contains(&namespace) || !self.is_selected(request) {
             return Err((Outcome::LeftAlone, None));
         }
-        let (new, old) = (new.placed_in(&namespace), old.map(|old| old.placed_in(&namespace)));
+        let old = old.map(|old| old.placed_in(&namespace));
+        let recorded = old.as_ref().map(Workload::recorded_as_followed).unwrap_or_default();
+        let surroundings = Surroundings {
+            namespace: if self.scope.heeds_label_of(&namespace) { label } else { Auto::Off },
+            may_be_marked: &|object| recorded.contains(object),
+        };
+        let new = new.placed_in(&namespace).surrounded_by(&surroundings);
+        let old = old.map(|old| old.surrounded_by(&surroundings));
         let template_changed = Cell::new(true);
         let differs = || {
             if let (Some(old), Some(new)) = (request.old_object, request.object) {
@@ -112,7 +126,8 @@ impl Admitter {
             template_changed.get()
         };
         if classify(self.mode, &new, old.as_ref(), differs) == Admission::LeaveAlone {
-            return Err((Outcome::LeftAlone, None));
+            let mistake = new.mistakes.first().filter(|_| !new.is_ignored && !new.is_deleting);
+            return Err((Outcome::LeftAlone, mistake.map(ToString::to_string)));
         }
         let name = request.name.clone().or_else(|| new.name.clone());
         Ok(Open {

@@ -1,10 +1,12 @@
 //! Admission warnings, which users see with their writes. Kubernetes asks for less than 120 characters each.
 
 use pod_reloader_core::annotation::SETTLE_WINDOW;
+use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::lookup::{Lookup, Lookups};
+use pod_reloader_core::mistake::Mistake;
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::patch::NoRoom;
-use pod_reloader_core::reference::{MAX_REFERENCES, References};
+use pod_reloader_core::reference::{MAX_REFERENCES, Origin, References};
 use pod_reloader_core::workload::SettleWindow;
 use pod_reloader_k8s::reads::Reads;
 
@@ -24,6 +26,29 @@ pub(crate) fn bad_names(references: &References) -> Vec<String> {
         warnings.push(format!("pod-reloader: {more} more names are not valid and are left out"));
     }
     warnings
+}
+
+/// What is wrong with our own words.
+pub(crate) fn mistakes(mistakes: &[Mistake]) -> impl Iterator<Item = String> {
+    mistakes.iter().take(MAX_WARNINGS).map(|mistake| format!("pod-reloader: {mistake}"))
+}
+
+/// What is followed, but does not count for hashes as SAP makes them (2.4).
+pub(crate) fn versions(references: &References, mode: HashMode) -> Option<String> {
+    let count = references.all().values().filter(|it| it.origin == Origin::Followed).count();
+    (mode == HashMode::Version && count > 0)
+        .then(|| "pod-reloader: with --hash=version only the lists count; auto follows nothing".into())
+}
+
+/// Listed objects whose owners have them ignored (7.5).
+pub(crate) fn ignored(references: &References, known: &Lookups) -> Vec<String> {
+    let is_ignored = |object: &ConfigRef| matches!(known.get(object), Some(Lookup::Found(found)) if found.version.marks.ignore);
+    let all = references.all();
+    let ignored = all.iter().filter(|(object, it)| it.origin == Origin::Listed && is_ignored(object));
+    let told = ignored.take(MAX_WARNINGS).map(|(object, _)| {
+        format!("pod-reloader: {} is annotated to be ignored, but is listed: it counts", short(object))
+    });
+    told.collect()
 }
 
 /// Secrets that are listed where none are followed (5.9).

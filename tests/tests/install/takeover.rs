@@ -32,10 +32,10 @@ async fn takeover(helm: &str) -> anyhow::Result<()> {
     let space = world.space().await?;
     let settings = space.configmap("settings", "one").await?;
     let mut workload = objects::listing(APP, "settings");
-    let live = Lookup::Found(Found::version(ConfigVersion {
-        uid: settings.uid().context("a uid")?,
-        resource_version: settings.resource_version().context("a version")?,
-    }));
+    let live = Lookup::Found(Found::version(ConfigVersion::new(
+        settings.uid().context("a uid")?,
+        settings.resource_version().context("a version")?,
+    )));
     let object = ConfigRef::configmap(space.name.as_str(), "settings");
     let saps = version_hash(&space.name, [&object], &[(object.clone(), live)].into());
     let saps = saps.context("all is known")?.as_str().to_owned();

@@ -18,10 +18,10 @@ const WINDOW: &str = "--settle-window=500ms";
 async fn saps_hash(space: &Space, name: &str) -> anyhow::Result<String> {
     let live = match space.configmaps().get_opt(name).await? {
         None => Lookup::Absent,
-        Some(object) => Lookup::Found(Found::version(ConfigVersion {
-            uid: object.uid().context("a uid")?,
-            resource_version: object.resource_version().context("a version")?,
-        })),
+        Some(object) => Lookup::Found(Found::version(ConfigVersion::new(
+            object.uid().context("a uid")?,
+            object.resource_version().context("a version")?,
+        ))),
     };
     let object = ConfigRef::configmap(space.name.as_str(), name);
     let hash = version_hash(&space.name, [&object], &[(object.clone(), live)].into());

@@ -1,10 +1,10 @@
-//! What the watches report: of workloads, of config objects, and of the namespaces that are selected.
+//! What the watches report: of workloads, of config objects, and of the namespaces that are selected. What has
+//! workloads follow more is in `opting_in`.
 
 use std::sync::Arc;
 
 use kube::Resource;
 use pod_reloader_core::kind::KindRef;
-use pod_reloader_core::lookup::ConfigVersion;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, WorkloadObject};
@@ -20,7 +20,9 @@ impl Controller {
         match update {
             Update::Workload(coverage, change) => self.take_workload(&coverage, change),
             Update::Object(coverage, change) => self.take_object(&coverage, change),
+            Update::Relisted(coverage, change) => self.take_relisted(&coverage, change),
             Update::Namespace(coverage, change) => self.take_namespace(&coverage, &change),
+            Update::Label(coverage, change) => self.take_label(&coverage, &change),
         }
     }
 
@@ -42,9 +44,7 @@ impl Controller {
             Effect::Relist => self.steering.relist(),
             Effect::Left(namespaces) => self.leave(&namespaces),
         }
-        if self.selection.is_complete() {
-            self.steering.begin();
-        }
+        self.begin_workloads();
     }
 
     /// These namespaces are no longer selected: their workloads are left alone.
@@ -100,24 +100,25 @@ impl Controller {
         };
         match change {
             Change::ListBegins => {
+                self.opt_ins.begin_marks(coverage);
                 self.index.begin_objects(coverage);
                 self.first_lists.objects_begin(coverage.kind);
             }
             Change::Listed(object) | Change::Applied(object) => {
                 let Some(name) = reference(&object) else { return };
                 self.index.list_object(coverage, &name);
-                let meta = object.meta();
-                let uid = meta.uid.clone().unwrap_or_default();
-                let resource_version = meta.resource_version.clone().unwrap_or_default();
-                let version = ConfigVersion { uid, resource_version };
+                let version = object.version(coverage.kind);
+                self.take_mark(&name, version.marks.follow, Some(coverage));
                 self.object_is(&name, &Presence::Version(version.into()));
             }
             Change::Deleted(object) => {
                 if let Some(name) = reference(&object) {
+                    self.take_mark(&name, false, None);
                     self.object_is(&name, &Presence::Absent);
                 }
             }
             Change::ListEnds => {
+                self.opt_ins.end_marks(coverage);
                 for name in self.index.end_objects(coverage) {
                     self.object_is(&name, &Presence::Absent);
                 }

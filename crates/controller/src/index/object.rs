@@ -72,7 +72,11 @@ impl Index {
             if compare {
                 entry.uncompared_since = Some(now);
             }
-            return Affected { compare, ..Affected::default() };
+            // Another mark is no other content, but decides whether that counts.
+            let is_marked_otherwise = matches!((&before, presence),
+                (Some(Presence::Version(before)), Presence::Version(now)) if before.marks != now.marks);
+            let at_once = if is_marked_otherwise { entry.users.names(true) } else { vec![] };
+            return Affected { compare, at_once, ..Affected::default() };
         }
         let (referring, requiring) = (entry.users.names(true), entry.users.names(false));
         match (before, presence) {

@@ -38,7 +38,7 @@ fn new_index() -> Index {
 }
 
 fn version(version: &str) -> Presence {
-    Presence::Version(ConfigVersion { uid: "u".into(), resource_version: version.into() }.into())
+    Presence::Version(ConfigVersion::new("u", version).into())
 }
 
 /// Some digest.
@@ -210,7 +210,7 @@ fn c3_13_an_appearance_is_reconciled_at_once_and_its_first_version_remembered() 
     change(&mut index, "x", "3", 1, now);
     assert_eq!(first_seen(&index).as_deref(), Some("2"));
     // A version that no pod can have started with does not count.
-    index.not_startable(&configmap("x"), &ConfigVersion { uid: "u".into(), resource_version: "2".into() });
+    index.not_startable(&configmap("x"), &ConfigVersion::new("u", "2"));
     assert_eq!(first_seen(&index), None);
     change(&mut index, "x", "4", 2, now);
     assert_eq!(first_seen(&index).as_deref(), Some("4"));

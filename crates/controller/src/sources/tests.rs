@@ -67,7 +67,7 @@ impl Shop {
                 Some(object) => {
                     let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
                     let (uid, resource_version) = (text("uid"), text("resourceVersion"));
-                    Presence::Version(ConfigVersion { uid, resource_version }.into())
+                    Presence::Version(ConfigVersion::new(uid, resource_version).into())
                 }
             };
             index.apply_object(&ConfigRef::configmap("shop", name), &presence, now);

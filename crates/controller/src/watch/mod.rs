@@ -16,6 +16,7 @@ pub mod health;
 mod pace;
 mod page;
 mod poll;
+mod relist;
 mod requests;
 mod stream;
 mod text;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, Resource};
+use pod_reloader_core::dialect::own::AUTO;
 use pod_reloader_core::kind::{self, KindRef};
 use pod_reloader_core::reference::ConfigKind;
 use pod_reloader_core::selector::Selector;
@@ -34,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use health::WatchHealth;
+pub(crate) use relist::Relister;
 use requests::Requests;
 
 /// Changes that wait for the controller; a stream that is faster waits, too.
@@ -77,6 +80,10 @@ pub(crate) enum Change<K> {
 pub(crate) enum Update {
     Workload(Coverage<KindRef>, Change<WorkloadObject>),
     Object(Coverage<ConfigKind>, Change<ConfigMeta>),
+    /// Of a list of one namespace, beside the watches.
+    Relisted(Coverage<KindRef>, Change<WorkloadObject>),
+    /// Of the namespaces whose label may have workloads follow something (7.4).
+    Label(Coverage<()>, Change<NamespaceMeta>),
     /// Of the namespaces that are selected by their labels, where there is a selector.
     Namespace(Coverage<()>, Change<NamespaceMeta>),
 }
@@ -100,6 +107,11 @@ impl Steering {
         self.workloads_may_begin.send_replace(true);
     }
 
+    /// Whether they may.
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.workloads_may_begin.borrow()
+    }
+
     /// All workloads are known: the config objects may be listed.
     pub(crate) fn begin_objects(&self) {
         self.objects_may_begin.send_replace(true);
@@ -119,7 +131,7 @@ pub(crate) struct Watches {
 
 impl Watches {
     /// Watches all kinds of workload, as soon as that may begin, and, as metadata only, the kinds of config object that
-    /// are followed (5.2) and the namespaces that are selected (1.6), for ever (5.7). The config objects begin once
+    /// are followed (5.2) and the namespaces that are selected (1.6) or labelled (7.4), for ever (5.7). The config objects begin once
     /// [`Steering::begin_objects`] says so, after `objects_wait` at the latest; at once if that is `None`.
     pub(crate) fn start(
         client: &Client,
@@ -128,7 +140,7 @@ impl Watches {
         health: &WatchHealth,
         steering: &Steering,
         objects_wait: Option<Duration>,
-    ) -> Self {
+    ) -> (Self, Relister) {
         let (sender, updates) = mpsc::channel(CHANNEL_CAPACITY);
         let mut start = Start {
             client,
@@ -139,6 +151,7 @@ impl Watches {
             streams: JoinSet::new(),
         };
         start.watch_namespaces(reader);
+        start.watch_labels(reader);
         let Steering { workloads_may_begin, objects_may_begin, relist } = steering.clone();
         let cue = Cue { may_begin: workloads_may_begin, patience: Duration::MAX, relist };
         for kind in kind::BUILT_IN {
@@ -153,7 +166,15 @@ impl Watches {
         if scope.secrets {
             start.watch::<ConfigMeta>(ConfigKind::Secret, "Secret", &everything, &cue, Update::Object);
         }
-        Self { updates, streams: start.streams }
+        let Start { sender, turns, streams, .. } = start;
+        let relister = Relister {
+            client: client.clone(),
+            kinds: kind::BUILT_IN.into(),
+            labels: scope.object_selector.clone(),
+            sender,
+            turns,
+        };
+        (Self { updates, streams }, relister)
     }
 
     /// The next change; pending while there is none.
@@ -239,11 +260,38 @@ impl Start<'_> {
             self.watch::<NamespaceMeta>((), NAME, selector, &Cue::default(), Update::Namespace);
             return;
         }
+        let selector = selector.clone();
+        self.poll_namespaces(NAME, reader, Update::Namespace, move |namespace| {
+            selector.matches_json(namespace)
+        });
+    }
+
+    /// Watches the namespaces whose label may have workloads follow something (7.4), likewise.
+    fn watch_labels(&mut self, reader: &Arc<ConfigReader>) {
+        const NAME: &str = "Namespace label";
+        if !self.scope.namespace_labels {
+            return;
+        }
+        if self.scope.namespaces.is_none() {
+            let labelled = Selector::having(AUTO);
+            self.watch::<NamespaceMeta>((), NAME, &labelled, &Cue::default(), Update::Label);
+            return;
+        }
+        self.poll_namespaces(NAME, reader, Update::Label, |_| true);
+    }
+
+    fn poll_namespaces(
+        &mut self,
+        name: &'static str,
+        reader: &Arc<ConfigReader>,
+        update: fn(Coverage<()>, Change<NamespaceMeta>) -> Update,
+        is_meant: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
+    ) {
         for namespace in self.scope.coverages() {
-            let sign = self.health.stream(NAME, namespace.clone());
+            let sign = self.health.stream(name, namespace.clone());
             let coverage = Coverage { kind: (), namespace };
-            let out = Out { coverage, update: Update::Namespace, sender: self.sender.clone() };
-            self.streams.spawn(poll::poll(reader.clone(), selector.clone(), out, sign));
+            let out = Out { coverage, update, sender: self.sender.clone() };
+            self.streams.spawn(poll::poll(reader.clone(), is_meant.clone(), out, sign));
         }
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_reloader_core::selector::Selector;
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::objects::NamespaceMeta;
 use pod_reloader_k8s::reader::{ConfigReader, Unreadable};
@@ -16,14 +15,20 @@ use super::{Change, Out};
 /// Between two questions.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Reports for ever whether the namespace that `out` covers is selected, as lists of one or none.
-pub(super) async fn poll(reader: Arc<ConfigReader>, selector: Selector, out: Out<NamespaceMeta>, sign: Sign) {
+/// Reports for ever the namespace that `out` covers while it is meant, as its JSON says: as lists of one or none.
+pub(super) async fn poll(
+    reader: Arc<ConfigReader>,
+    is_meant: impl Fn(&str) -> bool + Send + Sync,
+    out: Out<NamespaceMeta>,
+    sign: Sign,
+) {
     let namespace = out.coverage.namespace.clone().unwrap_or_default();
-    let mut is_selected = false;
+    let mut meant = None;
     loop {
-        match reader.is_selected_now(&namespace, &selector, Instant::now() + REQUEST_TIMEOUT).await {
+        let read = |json: &str| is_meant(json).then(|| serde_json::from_str(json).ok()).flatten();
+        match reader.namespace_now(&namespace, Instant::now() + REQUEST_TIMEOUT, read).await {
             Ok(answer) => {
-                is_selected = answer;
+                meant = answer.flatten();
                 sign.steady();
             }
             // What was known last holds; at first nothing is.
@@ -35,8 +40,8 @@ pub(super) async fn poll(reader: Arc<ConfigReader>, selector: Selector, out: Out
             }
         }
         out.send(Change::ListBegins).await;
-        if is_selected {
-            out.send(Change::Listed(NamespaceMeta::named(&namespace))).await;
+        if let Some(namespace) = &meant {
+            out.send(Change::Listed(NamespaceMeta::clone(namespace))).await;
         }
         out.send(Change::ListEnds).await;
         sleep(PERIOD).await;

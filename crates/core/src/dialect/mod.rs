@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 pub use crate::entries::{Effect, Entries, Key, Place};
+use crate::exclusion::Exclusions;
 use crate::lookup::Lookups;
+use crate::mistake::Mistake;
 use crate::reference::References;
 use crate::template::TemplateUses;
 
+pub mod own;
 pub mod sap;
 #[cfg(test)]
 mod tests;
 
 /// Every dialect.
-pub const ALL: &[&dyn Dialect] = &[&sap::Sap];
+pub const ALL: &[&dyn Dialect] = &[&sap::Sap, &own::Own];
 
 /// The words of one tool.
 pub trait Dialect: Sync {
@@ -43,6 +46,10 @@ pub struct Selection {
     pub references: References,
     /// It is excluded all the same (1.3).
     pub is_left_alone: bool,
+    /// What is wrong with its words.
+    pub mistakes: Vec<Mistake>,
+    /// What its namespace and marks on config objects may have it follow as well, but for these (7.4); `None`: nothing.
+    pub open_to: Option<Exclusions>,
 }
 
 /// The union of what these dialects select. Being left alone binds only what the same dialect contributes, so the
@@ -53,14 +60,16 @@ pub fn select(
     uses: &TemplateUses,
     namespace: &Arc<str>,
 ) -> Selection {
-    let selections: Vec<_> =
+    let mut selections: Vec<_> =
         dialects.iter().map(|dialect| dialect.select(entries, uses, namespace)).collect();
     let counts = |it: &Selection| it.references.opted_in() && !it.is_left_alone;
     let has_any = selections.iter().any(counts);
     let is_left_alone = !has_any && selections.iter().any(|it| it.is_left_alone);
+    let mistakes = selections.iter_mut().flat_map(|it| std::mem::take(&mut it.mistakes)).collect();
+    let open_to = selections.iter_mut().find_map(|it| it.open_to.take()).filter(|_| !is_left_alone);
     let selected = selections.into_iter().filter(|it| !has_any || counts(it)).map(|it| it.references);
     let references = selected.reduce(References::and).unwrap_or_default().needed_by(uses);
-    Selection { references, is_left_alone }
+    Selection { references, is_left_alone, mistakes, open_to }
 }
 
 /// The key of that name at that place, if a dialect reads it.

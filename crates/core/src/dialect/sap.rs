@@ -50,6 +50,7 @@ impl Dialect for Sap {
         Selection {
             references: read_lists(namespace, entries),
             is_left_alone: is_true(IGNORED) || is_true(DISABLED),
+            ..Selection::default()
         }
     }
 

@@ -21,7 +21,8 @@ impl Dialect for Auto {
     fn select(&self, entries: &Entries, uses: &TemplateUses, _namespace: &Arc<str>) -> Selection {
         let Some(key) = entries.get(Place::Annotation, AUTO) else { return Selection::default() };
         let followed = uses.objects().map(|object| (object.clone(), Keys::only([key])));
-        Selection { references: References::default().following(followed), is_left_alone: key == "off" }
+        let references = References::default().following(followed);
+        Selection { references, is_left_alone: key == "off", ..Selection::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::dialect::sap;
+use crate::exclusion::Exclusions;
 use crate::kind::apps::DEPLOYMENT;
 use serde_json::json;
 
@@ -31,7 +32,7 @@ fn what_concerns_us_is_read() {
 
 #[test]
 fn nulls_and_missing_parts_are_nothing() {
-    let empty = Workload::default();
+    let empty = Workload { open_to: Some(Exclusions::default()), ..Workload::default() };
     for object in [
         json!({}),
         json!({"metadata": null, "spec": null}),

@@ -64,7 +64,7 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
         let mut entries = annotations.entries;
         entries.append(metadata.labels.0.unwrap_or_default().entries);
         entries.append(on_template);
-        let Selection { references, is_left_alone } =
+        let Selection { references, is_left_alone, mistakes, open_to } =
             dialect::select(dialect::ALL, &entries, &template.uses, &namespace);
         Self {
             namespace: metadata.namespace.filter(|namespace| !namespace.is_empty()),
@@ -74,6 +74,8 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
             is_ignored: is_left_alone,
             is_deleting: metadata.deletion_timestamp.is_some(),
             references,
+            open_to,
+            mistakes,
             observed: annotations.observed,
             settle_window: annotations.settle_window,
             sap_trigger: annotations.config_hash,

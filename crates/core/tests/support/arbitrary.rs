@@ -62,7 +62,7 @@ pub fn witnessed_records() -> impl Strategy<Value = (Records, Witnesses)> {
             let content =
                 ["x", "y"].into_iter().find(|it| record.seen == Seen::Digest(digest(&key(), name, it)))?;
             let resource_version = if is_of_live { content.to_owned() } else { format!("before {content}") };
-            let version = ConfigVersion { uid: format!("uid-{name}"), resource_version };
+            let version = ConfigVersion::new(format!("uid-{name}"), resource_version);
             let digest = digest(&key(), name, content);
             Some((name.clone(), Witness::of(&key(), name, &version, &record.keys, digest)))
         };

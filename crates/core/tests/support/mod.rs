@@ -60,7 +60,7 @@ pub fn summary(text: &str, keys: &BTreeSet<String>) -> ContentSummary {
 
 /// An object in that version of which the whole content is known under that key.
 pub fn found(key: &DigestKey, uid: &str, resource_version: &str, digest: Digest) -> Found {
-    let version = ConfigVersion { uid: uid.into(), resource_version: resource_version.into() };
+    let version = ConfigVersion::new(uid, resource_version);
     let digest = KnownDigest { key_id: key.shared_id(), keys: Keys::All, digest };
     Found { version, digests: vec![digest], keys: None }
 }
@@ -76,7 +76,7 @@ pub fn decided(input: &Input<'_>, known: &Lookups) -> Decision {
 
 /// Such that each of these was seen first in another version than any that is there.
 pub fn first_seen<'n>(superseded: impl IntoIterator<Item = &'n ConfigRef>) -> FirstSeen {
-    let first = ConfigVersion { uid: "first".into(), resource_version: "0".into() };
+    let first = ConfigVersion::new("first", "0");
     superseded.into_iter().map(|object| (object.clone(), first.clone())).collect()
 }
 

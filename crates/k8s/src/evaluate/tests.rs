@@ -48,10 +48,7 @@ impl Stub {
             return Some(Ok(Lookup::Absent));
         };
         let written = if self.is_written_all_the_time { reads_before } else { 0 };
-        let mut found = Found::version(ConfigVersion {
-            uid: "u".into(),
-            resource_version: format!("{version}.{written}"),
-        });
+        let mut found = Found::version(ConfigVersion::new("u", format!("{version}.{written}")));
         if let Depth::Content(keys) = &query.depth {
             let json = format!(r#"{{"data":{{"k":"{content}","other":"x"}}}}"#);
             let summary = ContentSummary::read(json.as_bytes(), keys).unwrap();
@@ -179,8 +176,7 @@ fn c4_3_references_are_asked_for_and_then_what_is_required_each_once() {
 
 #[test]
 fn c4_2_what_cannot_be_known_is_asked_for_once_and_tolerance_says_whether_it_holds_up_the_others() {
-    let shallow =
-        Lookup::Found(Found::version(ConfigVersion { uid: "u".into(), resource_version: "1".into() }));
+    let shallow = Lookup::Found(Found::version(ConfigVersion::new("u", "1")));
     // The answer for one reference, and whether it stays so until an administrator acts.
     let cases: [(Said, bool); 7] = [
         (None, false),
@@ -297,7 +293,7 @@ fn c3_15_what_two_reads_disagree_about_is_not_taken_for_lasting() {
 #[test]
 fn c3_15_a_passing_failure_of_one_of_two_reads_is_passing_whichever_comes_first() {
     let found = || {
-        let version = ConfigVersion { uid: "u".into(), resource_version: "1".into() };
+        let version = ConfigVersion::new("u", "1");
         Ok(Lookup::Found(Found::version(version)))
     };
     let failed = || Err(Unreadable::Status(500));

@@ -24,4 +24,11 @@ pub struct ScopeArgs {
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_SECRETS",
           value_parser = parse_bool)]
     pub secrets: bool,
+
+    /// Whether the label pod-reloader.cs.sap.com/auto of a namespace has the workloads in it follow what their pod
+    /// templates read. It takes the right to list and watch namespaces or, with --namespaces, to get them
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_NAMESPACE_LABELS",
+          value_parser = parse_bool)]
+    pub namespace_labels: bool,
 }

@@ -91,15 +91,18 @@ fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
 
 #[test]
 fn c6_selectors_and_secrets_say_what_an_installation_concerns_itself_with() {
-    assert_eq!(parse(&[]).unwrap().scope(), Scope::default());
-    assert_eq!(parse(&["--namespace-selector="]).unwrap().scope(), Scope::default());
+    let all = Scope { unlabelled: vec!["kube-system".into(), "ops".into()], ..Scope::default() };
+    assert_eq!(parse(&[]).unwrap().scope("ops"), all);
+    assert_eq!(parse(&["--namespace-selector="]).unwrap().scope("ops"), all);
+    let unlabelled = parse(&["--namespace-labels=false"]).unwrap().scope("ops");
+    assert_eq!(unlabelled, Scope { namespace_labels: false, ..all });
     let scope = parse(&[
         "--namespaces=a,b",
         "--namespace-selector=team in (shop, stock)",
         "--object-selector=!legacy",
         "--secrets=false",
     ]);
-    let scope = scope.unwrap().scope();
+    let scope = scope.unwrap().scope("ops");
     assert_eq!(scope.namespaces.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
     assert_eq!(scope.namespace_selector.as_str(), "team in (shop, stock)");
     assert_eq!(scope.object_selector.as_str(), "!legacy");
