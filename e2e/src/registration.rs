@@ -70,7 +70,7 @@ impl Registration {
         self
     }
 
-    /// The names of the webhook entries, in the order of the URLs.
+    /// The names of the webhook entries for workloads that opt in themselves, in the order of the URLs.
     pub fn webhooks(&self) -> Vec<String> {
         match self.urls.len() {
             1 => vec!["pod-reloader.cs.sap.com".to_owned()],
@@ -86,11 +86,19 @@ impl Registration {
         self.adapt(chart::webhook().await?.clone())
     }
 
-    /// One entry per URL: outside a cluster there is no Service that would choose among the replicas.
+    /// Each of the chart's entries once per URL: outside a cluster there is no Service that would choose among the replicas.
+    /// What the Service's path has beyond `/mutate` is appended to the URL.
     fn adapt(&self, mut configuration: Value) -> anyhow::Result<Value> {
-        let entry = configuration["webhooks"].get(0).context("the chart has no webhook entry")?.clone();
-        let entries = self.webhooks().into_iter().zip(&self.urls).map(|(name, url)| {
+        let chart = configuration["webhooks"].as_array().cloned().unwrap_or_default();
+        anyhow::ensure!(!chart.is_empty(), "the chart has no webhook entry");
+        let replicas = self.webhooks().into_iter().zip(&self.urls);
+        let entries = replicas.flat_map(|replica| chart.iter().map(move |entry| (replica.clone(), entry)));
+        let entries = entries.map(|((name, url), entry)| {
             let mut entry = entry.clone();
+            let of_label = entry["name"].as_str().and_then(|it| it.strip_suffix("pod-reloader.cs.sap.com"));
+            let name = format!("{}{name}", of_label.unwrap_or_default());
+            let path = entry["clientConfig"]["service"]["path"].as_str().unwrap_or_default();
+            let url = format!("{url}{}", path.strip_prefix("/mutate").unwrap_or_default());
             entry["name"] = json!(name);
             entry["clientConfig"] = json!({ "url": url });
             if let Some(pem) = &self.ca_bundle {
@@ -168,5 +176,30 @@ mod tests {
         assert_eq!(entry["clientConfig"], json!({ "url": "https://127.0.0.1:1/mutate" }));
         assert_eq!(entry["failurePolicy"], "Ignore");
         assert_eq!(registration.webhooks(), ["pod-reloader.cs.sap.com"]);
+    }
+
+    #[test]
+    fn entries_for_labelled_namespaces_have_their_path() {
+        let mut chart = rendered();
+        let labelled = json!({
+            "name": "auto-true.pod-reloader.cs.sap.com",
+            "clientConfig": { "service": { "name": "pod-reloader", "path": "/mutate/auto-true" } },
+        });
+        chart["webhooks"].as_array_mut().unwrap().push(labelled);
+        let urls = ["https://127.0.0.1:1/mutate", "https://127.0.0.1:2/mutate"];
+        let manifest = Registration::new(urls).adapt(chart).unwrap();
+        let entries = manifest["webhooks"].as_array().unwrap().iter();
+        let entries: Vec<_> = entries
+            .map(|it| (it["name"].as_str().unwrap(), it["clientConfig"]["url"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                ("r1.pod-reloader.cs.sap.com", "https://127.0.0.1:1/mutate"),
+                ("auto-true.r1.pod-reloader.cs.sap.com", "https://127.0.0.1:1/mutate/auto-true"),
+                ("r2.pod-reloader.cs.sap.com", "https://127.0.0.1:2/mutate"),
+                ("auto-true.r2.pod-reloader.cs.sap.com", "https://127.0.0.1:2/mutate/auto-true"),
+            ]
+        );
     }
 }

@@ -56,9 +56,27 @@ variables:
       (request.resource.group == '{{ .group }}' && request.resource.resource == '{{ .resource }}' ? ['{{ join "', '" .serverAnnotations }}'] : [])
     {{- end }}
     {{- end }}
+- name: saysNo
+  expression: variables.oldAnnotations[?'pod-reloader.cs.sap.com/auto'].orValue('') == 'false'
+- name: isRecorded
+  expression: "!variables.saysNo && 'pod-reloader.cs.sap.com/observed-config' in variables.oldAnnotations"
+{{- if include "pod-reloader.heedsNamespaceLabels" $root }}
+- name: isLabelled
+  expression: |-
+    !(request.namespace in {{ include "pod-reloader.unlabelledInCel" $root }}) &&
+      dyn(namespaceObject).metadata.?labels[?'pod-reloader.cs.sap.com/auto'].orValue('') in ['{{ include "pod-reloader.autoValues" "" | fromJsonArray | join "', '" }}'] &&
+      !variables.saysNo
+{{- end }}
 - name: isManaged
   expression: |-
     {{- include "pod-reloader.isManagedInCel" $root | nindent 4 }}
+{{- if include "pod-reloader.heedsObjectMarks" $root }}
+# A workload that follows a marked object is recorded at first, without a word of its own; that restarts nothing.
+- name: mayBeRecorded
+  expression: |-
+    !variables.saysNo &&
+    {{- include "pod-reloader.isNotLeftAloneInCel" $root | nindent 4 }}
+{{- end }}
 - name: keepsHash
   expression: |-
     variables.podAnnotations[?'pod-reloader.cs.sap.com/config-hash'] ==
@@ -135,6 +153,9 @@ validations:
   message: pod-reloader may only remove annotations of its own from a workload that has not opted in
   expression: |-
     variables.isManaged ||
+    {{- if include "pod-reloader.heedsObjectMarks" $root }}
+    (variables.keepsHash && variables.mayBeRecorded) ||
+    {{- end }}
     (variables.keepsHash &&
       (!('pod-reloader.cs.sap.com/observed-config' in variables.annotations) ||
         variables.annotations[?'pod-reloader.cs.sap.com/observed-config'] ==

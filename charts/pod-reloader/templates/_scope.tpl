@@ -8,6 +8,16 @@
 {{- if ne (toString .Values.secrets.enabled) "false" }}true{{ end }}
 {{- end }}
 
+{{/* Whether the label of a namespace has its workloads opt in. */}}
+{{- define "pod-reloader.heedsNamespaceLabels" -}}
+{{- if ne (toString .Values.optIn.namespaces) "false" }}true{{ end }}
+{{- end }}
+
+{{/* Whether an annotation on a ConfigMap or Secret has those opt in that read it. */}}
+{{- define "pod-reloader.heedsObjectMarks" -}}
+{{- if ne (toString .Values.optIn.objects) "false" }}true{{ end }}
+{{- end }}
+
 {{/* Whether nothing of the cluster is needed: no webhook, whose registration is an object of the cluster, and Roles in
 namespaces that are named. */}}
 {{- define "pod-reloader.isNamespaced" -}}

@@ -32,9 +32,10 @@ pub(crate) struct OptIns {
 
 impl OptIns {
     pub(crate) fn new(scope: &Scope) -> Self {
-        let all = scope.coverages().into_iter().map(|namespace| Coverage { kind: (), namespace });
+        // Of named ones there may be very many, and each is asked for by itself: nothing waits for these.
+        let is_awaited = scope.namespace_labels && scope.namespaces.is_none();
         Self {
-            awaited: if scope.namespace_labels { all.collect() } else { HashSet::new() },
+            awaited: is_awaited.then_some(Coverage { kind: (), namespace: None }).into_iter().collect(),
             scope: scope.clone(),
             labels: HashMap::new(),
             unlisted_labels: HashMap::new(),
@@ -53,7 +54,8 @@ impl OptIns {
     pub(crate) fn surround(&self, workload: Workload, namespace: &str) -> Workload {
         let label = self.labels.get(namespace).copied().unwrap_or_default();
         let marked = self.marked.get(namespace);
-        let recorded = workload.recorded_as_followed();
+        let recorded =
+            if self.scope.object_marks { workload.recorded_as_followed() } else { BTreeSet::new() };
         if label == Auto::Off && marked.is_none() && recorded.is_empty() {
             return workload;
         }
@@ -105,7 +107,7 @@ impl OptIns {
         }
         let of_namespace = self.marked.get(&object.namespace);
         let is_known = of_namespace.is_some_and(|marked| marked.contains(object));
-        if is_known == is_marked {
+        if is_known == is_marked || !self.scope.object_marks {
             return false;
         }
         if !is_marked {

@@ -18,6 +18,8 @@ pub struct Scope {
     pub secrets: bool,
     /// Whether the label `auto` of a namespace counts (`--namespace-labels`).
     pub namespace_labels: bool,
+    /// Whether the annotation `auto` of a config object counts (`--object-marks`).
+    pub object_marks: bool,
     /// Namespaces whose label does not count: the system's, and the operator's own.
     pub unlabelled: Vec<String>,
 }
@@ -30,6 +32,7 @@ impl Default for Scope {
             object_selector: Selector::default(),
             secrets: true,
             namespace_labels: true,
+            object_marks: true,
             unlabelled: vec![SYSTEM_NAMESPACE.to_owned()],
         }
     }

@@ -148,6 +148,7 @@ impl Args {
             object_selector: self.scope.object_selector.clone(),
             secrets: self.scope.secrets,
             namespace_labels: self.scope.namespace_labels,
+            object_marks: self.scope.object_marks,
             unlabelled: vec![SYSTEM_NAMESPACE.to_owned(), own_namespace.to_owned()],
         }
     }

@@ -111,7 +111,8 @@ impl Admitter {
             return Err((Outcome::LeftAlone, None));
         }
         let old = old.map(|old| old.placed_in(&namespace));
-        let recorded = old.as_ref().map(Workload::recorded_as_followed).unwrap_or_default();
+        let before = old.as_ref().filter(|_| self.scope.object_marks);
+        let recorded = before.map(Workload::recorded_as_followed).unwrap_or_default();
         let surroundings = Surroundings {
             namespace: if self.scope.heeds_label_of(&namespace) { label } else { Auto::Off },
             may_be_marked: &|object| recorded.contains(object),

@@ -312,17 +312,15 @@ fn as_in_the_chart(dialect: &dyn Dialect, key: &Key) -> Option<Value> {
     let place = match key.place {
         Place::Annotation => "annotation",
         Place::Label => "label",
-        // No condition looks there yet: one that opts in there would never be sent to the webhook.
-        Place::TemplateAnnotation => {
-            assert!(!matches!(key.effect, Effect::OptsIn(_)), "{key:?}");
-            return None;
-        }
+        Place::TemplateAnnotation => "templateAnnotation",
+        // No condition can look there: what they do is recorded on the workload, or told by an entry for the namespace.
         Place::ConfigAnnotation | Place::NamespaceLabel => return None,
     };
     let mut line = json!({"dialect": dialect.name(), "key": key.name, "place": place});
     match key.effect {
-        Effect::OptsIn(kinds) => {
-            line["effect"] = "optsIn".into();
+        Effect::OptsIn(kinds) | Effect::Switches(kinds) => {
+            let is_switch = matches!(key.effect, Effect::Switches(_));
+            line["effect"] = if is_switch { "switches" } else { "optsIn" }.into();
             line["kinds"] = kinds.iter().map(|kind| kind.as_str()).collect();
         }
         Effect::LeavesAlone => line["effect"] = "leavesAlone".into(),
@@ -347,7 +345,9 @@ fn the_chart_knows_the_keys_that_dialects_read() {
             .unwrap();
         for (_, key) in keys.clone().filter(|(dialect, key)| as_in_the_chart(*dialect, key).is_some()) {
             let (condition, is_there) = match key.effect {
-                Effect::OptsIn(kinds) => ("opted-in", follows_secrets || kinds != [ConfigKind::Secret]),
+                Effect::OptsIn(kinds) | Effect::Switches(kinds) => {
+                    ("opted-in", follows_secrets || kinds != [ConfigKind::Secret])
+                }
                 Effect::LeavesAlone => ("not-ignored", true),
                 Effect::Refines => continue,
             };

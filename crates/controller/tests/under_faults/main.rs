@@ -11,6 +11,7 @@ mod cell;
 mod hangs;
 mod histories;
 mod kinds;
+mod opting_in;
 mod races;
 mod reads;
 mod replicas;

@@ -31,4 +31,11 @@ pub struct ScopeArgs {
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_NAMESPACE_LABELS",
           value_parser = parse_bool)]
     pub namespace_labels: bool,
+
+    /// Whether the annotation pod-reloader.cs.sap.com/auto of a ConfigMap or Secret has the workloads follow it whose pod
+    /// templates read it
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_OBJECT_MARKS",
+          value_parser = parse_bool)]
+    pub object_marks: bool,
 }

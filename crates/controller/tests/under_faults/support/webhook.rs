@@ -8,8 +8,10 @@ use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
 use k8s_openapi::ByteString;
+use pod_reloader_core::annotation::OBSERVED_CONFIG as OBSERVED;
 use pod_reloader_core::config_hash::HashMode;
-use pod_reloader_core::dialect::{self, Effect};
+use pod_reloader_core::dialect::own::{AUTO, Auto};
+use pod_reloader_core::dialect::{self, Effect, Place};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
@@ -95,12 +97,18 @@ impl Webhook {
 
     /// Has the stub ask it for each write of a workload that has opted in, as the match conditions do.
     pub(crate) fn install(&self, stub: &StubApi) {
-        let webhook = self.clone();
+        let (webhook, namespaces) = (self.clone(), stub.clone());
         stub.on_write(move |admission| {
             let webhook = webhook.clone();
+            let label = label_of(&namespaces, &admission.new);
             async move {
-                if is_opted_in(&admission.new) || admission.old.as_ref().is_some_and(is_opted_in) {
-                    Ok(webhook.admit(&admission).await.object)
+                let is_recorded = |old: &Value| !old["metadata"]["annotations"][OBSERVED].is_null();
+                let concerns = |old: &Value| is_opted_in(old) || is_recorded(old);
+                let is_meant = label.is_some()
+                    || is_opted_in(&admission.new)
+                    || admission.old.as_ref().is_some_and(concerns);
+                if is_meant {
+                    Ok(webhook.admit_in(label.as_deref(), &admission).await.object)
                 } else {
                     Ok(admission.new)
                 }
@@ -109,8 +117,15 @@ impl Webhook {
     }
 
     pub(crate) async fn admit(&self, admission: &Admission) -> Admitted {
+        self.admit_in(None, admission).await
+    }
+
+    /// Asks it for a workload in a namespace with that label (7.4).
+    async fn admit_in(&self, label: Option<&str>, admission: &Admission) -> Admitted {
         let began = Instant::now();
-        let request = Request::post("/mutate?timeout=10s").body(Body::from(review(admission).to_string()));
+        let path = label.map(|label| format!("/auto-{label}")).unwrap_or_default();
+        let body = Body::from(review(admission).to_string());
+        let request = Request::post(format!("/mutate{path}?timeout=10s")).body(body);
         let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let answer: Value = serde_json::from_slice(&body).unwrap();
@@ -127,8 +142,20 @@ impl Webhook {
 
 fn is_opted_in(workload: &Value) -> bool {
     let annotations = &workload["metadata"]["annotations"];
+    let on_template = &workload["spec"]["template"]["metadata"]["annotations"];
     let mut keys = dialect::ALL.iter().flat_map(|dialect| dialect.keys());
-    keys.any(|key| matches!(key.effect, Effect::OptsIn(_)) && !annotations[key.name].is_null())
+    keys.any(|key| match (key.effect, key.place) {
+        (Effect::OptsIn(_) | Effect::Switches(_), Place::Annotation) => !annotations[key.name].is_null(),
+        (Effect::Switches(_), Place::TemplateAnnotation) => !on_template[key.name].is_null(),
+        _ => false,
+    })
+}
+
+/// The label by which the workload's namespace opts in for it.
+fn label_of(stub: &StubApi, workload: &Value) -> Option<String> {
+    let namespace = stub.get("namespaces", "", workload["metadata"]["namespace"].as_str()?)?;
+    let label = namespace["metadata"]["labels"][AUTO].as_str()?;
+    Auto::VALUES.contains(&label).then(|| label.to_owned())
 }
 
 fn review(admission: &Admission) -> Value {
