@@ -3,5 +3,6 @@
 mod flows;
 mod lifecycle;
 mod lists;
+mod opting_in;
 mod shared;
 mod table;
