@@ -121,8 +121,10 @@ optional.ofNonZeroValue(oldObject).?metadata.?annotations[?'pod-reloader.cs.sap.
 {{- range include "pod-reloader.dialects" . | fromJsonArray }}
 {{- $all = dict "optsIn" (concat $all.optsIn .optsIn) "switches" (concat $all.switches .switches) }}
 {{- end }}
-{{- include "pod-reloader.optedInInCel" (list . $all) }} ||
+{{- include "pod-reloader.optedInInCel" (list . $all) }}
+{{- if include "pod-reloader.heedsObjectMarks" . }} ||
 {{ include "pod-reloader.isRecordedInCel" . }}
+{{- end }}
 {{- end }}
 
 {{/* The same where the label of the namespace has workloads opt in that do not say otherwise. */}}
@@ -173,7 +175,8 @@ one at all. */}}
 (
 {{- with .optsIn }}({{ dict "keys" . "test" (include "pod-reloader.optsInTest" "") | include "pod-reloader.someOldKeyInCel" }}) || {{ end }}
 {{- with .switches }}({{ dict "keys" . "test" (include "pod-reloader.switchesTest" "") | include "pod-reloader.someOldKeyInCel" }}) || {{ end }}
-{{- if include "pod-reloader.heedsNamespaceLabels" $root }}variables.isLabelled || {{ end }}variables.isRecorded) &&
+{{- if include "pod-reloader.heedsNamespaceLabels" $root }}variables.isLabelled || {{ end }}
+{{- if include "pod-reloader.heedsObjectMarks" $root }}variables.isRecorded || {{ end }}false) &&
 !({{ dict "keys" .leavesAlone "test" " == 'true'" | include "pod-reloader.someOldKeyInCel" }})
 {{- end }}
 {{- end }}

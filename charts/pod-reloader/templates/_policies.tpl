@@ -58,8 +58,10 @@ variables:
     {{- end }}
 - name: saysNo
   expression: variables.oldAnnotations[?'pod-reloader.cs.sap.com/auto'].orValue('') == 'false'
+{{- if include "pod-reloader.heedsObjectMarks" $root }}
 - name: isRecorded
   expression: "!variables.saysNo && 'pod-reloader.cs.sap.com/observed-config' in variables.oldAnnotations"
+{{- end }}
 {{- if include "pod-reloader.heedsNamespaceLabels" $root }}
 - name: isLabelled
   expression: |-

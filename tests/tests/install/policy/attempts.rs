@@ -150,23 +150,27 @@ pub(super) fn attempts_on_workloads(kind: KindRef, namespace: &str) -> Vec<Attem
     // What has not opted in, or is excluded, is left alone.
     let hash = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: OTHER_HASH}}}}});
     let observed = json!({"metadata": {"annotations": {OBSERVED_CONFIG: "{\"v\":1}"}}});
-    for other in ["out", "blank", "ignored"] {
-        push(
-            &format!("{other}: hash"),
-            Method::PATCH,
-            path(kind, namespace, &format!("/{other}")),
-            MERGE,
-            hash.clone(),
-        );
-        push(
-            &format!("{other}: observed"),
-            Method::PATCH,
-            path(kind, namespace, &format!("/{other}")),
-            MERGE,
-            observed.clone(),
-        );
+    for other in ["ignored", "says-no"] {
+        let other_path = path(kind, namespace, &format!("/{other}"));
+        push(&format!("{other}: hash"), Method::PATCH, other_path.clone(), MERGE, hash.clone());
+        push(&format!("{other}: observed"), Method::PATCH, other_path, MERGE, observed.clone());
     }
+    push("new: hash", Method::PATCH, path(kind, namespace, "/new"), MERGE, hash);
     all
+}
+
+/// Of workloads that say nothing of us: what is forbidden as well where no object opts in for them.
+pub(super) fn attempts_on_bystanders(kind: KindRef, namespace: &str) -> Vec<Attempt> {
+    let hash = json!({"spec": {"template": {"metadata": {"annotations": {CONFIG_HASH: OTHER_HASH}}}}});
+    let observed = json!({"metadata": {"annotations": {OBSERVED_CONFIG: "{\"v\":1}"}}});
+    let both = [("hash", hash), ("observed", observed)];
+    let attempts = ["out", "blank", "new"].into_iter().flat_map(|name| {
+        both.clone().map(|(what, body)| {
+            let what = format!("{} {name}: {what}", kind.kind);
+            Attempt::new(&what, Method::PATCH, path(kind, namespace, &format!("/{name}")), MERGE, body)
+        })
+    });
+    attempts.collect()
 }
 
 pub(super) fn secret(name: &str, kind: &str) -> Value {
@@ -315,6 +319,7 @@ pub(super) fn allowed(kind: KindRef, namespace: &str) -> Vec<Attempt> {
         own("triggered by SAP's", "/triggered", MERGE, reload.clone()),
         own("first hash", "/bare", MERGE, reload),
         own("opted out", "/out", MERGE, forgotten),
+        own("adopted", "/new", MERGE, json!({"metadata": {"annotations": {OBSERVED_CONFIG: "{\"v\":2}"}}})),
         Attempt::new(
             "an Event",
             Method::POST,

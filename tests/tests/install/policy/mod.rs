@@ -9,13 +9,14 @@ use http::{Method, StatusCode};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, IGNORED, apps};
+use pod_reloader_core::dialect::own::AUTO;
+use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, IGNORED, OBSERVED_CONFIG, apps};
 use pod_reloader_e2e::{Space, TIMEOUT, User, World, eventually, policy};
 use serde_json::json;
 
 use attempts::{
-    JSON, MERGE, OTHER_HASH, allowed, allowed_of_own, attempts_on_others, attempts_on_workloads, path,
-    secret, with_dry_run, workload,
+    JSON, MERGE, OTHER_HASH, allowed, allowed_of_own, attempts_on_bystanders, attempts_on_others,
+    attempts_on_workloads, path, secret, with_dry_run, workload,
 };
 
 /// A world in which the operator's account may do everything, as far as RBAC goes.
@@ -40,6 +41,12 @@ async fn furnish(world: &World, space: &Space) -> anyhow::Result<()> {
         let mut ignored = workload(kind, "ignored", &listed);
         ignored["metadata"]["labels"][IGNORED] = json!("true");
         items.push(ignored);
+        items.push(workload(kind, "says-no", &json!({AUTO: "false"})));
+        let mut new = workload(kind, "new", &json!({}));
+        if let Some(annotations) = new["metadata"]["annotations"].as_object_mut() {
+            annotations.remove(OBSERVED_CONFIG);
+        }
+        items.push(new);
         let mut triggered = workload(kind, "triggered", &listed);
         triggered["metadata"]["annotations"][CONFIG_HASH] = json!("SAP's");
         items.push(triggered);
@@ -108,6 +115,29 @@ async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_e
         }
     }
     assert!(missed.is_empty(), "{} missed:\n{}", missed.len(), missed.join("\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn c5_5_where_no_object_opts_in_for_others_workloads_have_to_say_so_themselves() -> anyhow::Result<()> {
+    let (world, operator) = world().await?;
+    let space = world.space().await?;
+    furnish(&world, &space).await?;
+    let strict = policy::render(&["--set=optIn.objects=false,optIn.namespaces=false"]).await?;
+    world.kubectl().run_with_input(["apply", "-f", "-"], &strict).await?;
+    for kind in BUILT_IN {
+        for attempt in attempts_on_bystanders(kind, &space.name) {
+            eventually(format!("{} to be refused", attempt.what), TIMEOUT, || async {
+                let (status, said) = attempt.send(&operator).await?;
+                ensure!(
+                    status == StatusCode::FORBIDDEN && said.contains(policy::SENTENCE),
+                    "{status}: {said:.300}"
+                );
+                Ok(())
+            })
+            .await?;
+        }
+    }
     Ok(())
 }
 
