@@ -335,7 +335,8 @@ impl<'a> Facts<'a> {
             (Seen::Absent, Now::There(now)) => (now, self.appearance(reference)),
             // It is followed again: what pods saw is not known, and turning that on restarts nothing.
             (Seen::Unfollowed, Now::There(now)) => (now, None),
-            (Seen::Unfollowed, Now::Absent | Now::Incomplete | Now::Without) => (Seen::Absent, None),
+            (Seen::Unfollowed, Now::Absent | Now::Incomplete | Now::Without)
+            | (Seen::Absent, Now::Without) => (Seen::Absent, None),
 
             (Seen::Digest(_) | Seen::Uncompared, Now::Without) => {
                 // Unless it had none of the keys that counted before, either.
@@ -343,7 +344,6 @@ impl<'a> Facts<'a> {
                     if is_comparable && self.digest(object, &before.keys) == Some(digest));
                 (Seen::Absent, (!was_without).then(|| Cause::Changed(object.clone())))
             }
-            (Seen::Absent, Now::Without) => (Seen::Absent, None),
 
             (Seen::Digest(_) | Seen::Uncompared, Now::Absent) if reference.need == Some(Need::Optional) => {
                 // New pods run without it, so should the old.

@@ -76,7 +76,7 @@ impl Index {
             let is_marked_otherwise = matches!((&before, presence),
                 (Some(Presence::Version(before)), Presence::Version(now)) if before.marks != now.marks);
             let at_once = if is_marked_otherwise { entry.users.names(true) } else { vec![] };
-            return Affected { compare, at_once, ..Affected::default() };
+            return Affected { at_once, compare, ..Affected::default() };
         }
         let (referring, requiring) = (entry.users.names(true), entry.users.names(false));
         match (before, presence) {

@@ -76,7 +76,6 @@ pub(crate) enum Change<K> {
 
 /// A change of a workload or of a config object.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and an allocation per event would cost more")]
 pub(crate) enum Update {
     Workload(Coverage<KindRef>, Change<WorkloadObject>),
     Object(Coverage<ConfigKind>, Change<ConfigMeta>),

@@ -88,7 +88,7 @@ async fn expect(stub: &StubApi, what: &str, base: usize, changes: &[(&str, usize
         match *change {
             "colour" => paint(stub, "shop", &format!("{what}-{expected}")),
             "size" => {
-                drop(stub.edit("configmaps", "shop", "settings", |map| map["data"]["size"] = json!(what)))
+                drop(stub.edit("configmaps", "shop", "settings", |map| map["data"]["size"] = json!(what)));
             }
             "password" => set_password(stub, &format!("{what}-{expected}")),
             other => unreachable!("{other}"),

@@ -32,7 +32,7 @@ pub struct ScopeArgs {
           value_parser = parse_bool)]
     pub namespace_labels: bool,
 
-    /// Whether the annotation pod-reloader.cs.sap.com/auto of a ConfigMap or Secret has the workloads follow it whose pod
+    /// Whether the annotation pod-reloader.cs.sap.com/auto of a config object has the workloads follow it whose pod
     /// templates read it
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_OBJECT_MARKS",

@@ -123,9 +123,9 @@ impl Webhook {
     /// Asks it for a workload in a namespace with that label (7.4).
     async fn admit_in(&self, label: Option<&str>, admission: &Admission) -> Admitted {
         let began = Instant::now();
-        let path = label.map(|label| format!("/auto-{label}")).unwrap_or_default();
+        let entry = label.map(|label| format!("/auto-{label}")).unwrap_or_default();
         let body = Body::from(review(admission).to_string());
-        let request = Request::post(format!("/mutate{path}?timeout=10s")).body(body);
+        let request = Request::post(format!("/mutate{entry}?timeout=10s")).body(body);
         let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let answer: Value = serde_json::from_slice(&body).unwrap();
