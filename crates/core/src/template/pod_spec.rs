@@ -160,12 +160,14 @@ struct Files {
     items: Vec<(Box<str>, Option<Box<str>>)>,
     /// There are more items than are kept.
     is_truncated: bool,
+    /// No other source puts files into the volume.
+    is_alone: bool,
 }
 
 impl Files {
     /// Adds what pods need of it and, where containers see the volume, what they read.
     fn add_to(self, uses: &mut TemplateUses, seen: Option<Seen<'_>>) {
-        let Self { object, need, items, is_truncated } = self;
+        let Self { object, need, items, is_truncated, is_alone } = self;
         uses.is_truncated |= is_truncated;
         uses.add(object.clone(), need);
         if need == Need::Required {
@@ -178,7 +180,9 @@ impl Files {
             if seen.is_whole() {
                 uses.read_all(object.clone(), need);
             }
-            // Without its file, a container would see an empty folder in its place.
+            // Without its file, a container would see an empty folder in its place. Which of several sources is to have it,
+            // nobody says.
+            let need = if is_alone { need } else { Need::Optional };
             for key in seen.paths().filter(|path| !path.contains('/')) {
                 uses.read_key(object.clone(), need, key);
             }
@@ -224,6 +228,8 @@ struct Projected {
 #[derive(Default)]
 struct ProjectedSources {
     files: Vec<Files>,
+    /// Of whatever type.
+    count: usize,
     is_truncated: bool,
 }
 
@@ -238,6 +244,7 @@ impl FoldItem for ProjectedSources {
     type Item = ProjectedSource;
 
     fn item(&mut self, ProjectedSource { config_map, secret }: ProjectedSource) {
+        self.count += 1;
         for (kind, source) in [(ConfigKind::ConfigMap, config_map), (ConfigKind::Secret, secret)] {
             if self.files.len() >= MAX_USES {
                 self.is_truncated = true;
@@ -274,7 +281,8 @@ impl FoldItem for Volumes {
                 self.credentials.add(object, need);
             }
         }
-        let projected = volume.projected.map(|projected| projected.sources.0).unwrap_or_default();
+        let mut projected = volume.projected.map(|projected| projected.sources.0).unwrap_or_default();
+        projected.files.iter_mut().for_each(|source| source.is_alone = projected.count == 1);
         self.is_truncated |= projected.is_truncated;
         let config_map = volume.config_map.and_then(|source| source.files(ConfigKind::ConfigMap));
         let secret = volume.secret.and_then(|source| source.files(ConfigKind::Secret));
@@ -319,7 +327,7 @@ impl Source {
     fn files(mut self, kind: ConfigKind) -> Option<Files> {
         let Items { items, is_truncated } = std::mem::take(&mut self.items.0);
         let need = self.need();
-        Some(Files { object: self.object(kind)?, need, items, is_truncated })
+        Some(Files { object: self.object(kind)?, need, items, is_truncated, is_alone: true })
     }
 }
 
