@@ -18,6 +18,7 @@ mod large;
 mod load;
 mod memory;
 mod observer;
+mod opting_in;
 mod peer;
 mod raw;
 mod report;
@@ -55,6 +56,7 @@ const SCENARIOS: &[(&str, Run)] = &[
     (burst::NAME, |bench| burst::run(bench).boxed()),
     (large::NAME, |bench| large::run(bench).boxed()),
     (churn::NAME, |bench| churn::run(bench).boxed()),
+    (opting_in::NAME, |bench| opting_in::run(bench).boxed()),
     (growth::NAME, |bench| growth::run(bench).boxed()),
 ];
 
