@@ -143,6 +143,7 @@ impl Controller {
     fn new(settings: &Settings, steering: Steering, first_lists: FirstLists, relister: Relister) -> Self {
         let (client, budget) = (&settings.client, &settings.budget);
         let metrics = settings.metrics.clone();
+        let opt_ins = OptIns::new(&settings.scope);
         let reconciler = Reconciler {
             mode: settings.mode,
             key: settings.key.clone(),
@@ -152,8 +153,10 @@ impl Controller {
                 client.clone(),
                 budget.clone(),
                 &settings.scope,
+                opt_ins.clone(),
                 settings.api_metrics.clone(),
             ),
+            opt_ins: opt_ins.clone(),
             facts: Publisher::new(settings),
             unconfirmed: UnconfirmedPatches::default(),
             rivals: Rivals::default(),
@@ -163,7 +166,7 @@ impl Controller {
         let max_objects = budget.total() / BUDGET_BYTES_PER_OBJECT;
         let controller = Self {
             selection: Selection::new(&settings.scope),
-            opt_ins: OptIns::new(&settings.scope),
+            opt_ins,
             relister,
             relists: Relists::default(),
             steering,
@@ -182,7 +185,7 @@ impl Controller {
 
     /// Has the workloads listed once it is known where they are wanted, and where namespaces opt in for them.
     fn begin_workloads(&self) {
-        if self.selection.is_complete() && self.opt_ins.is_complete() {
+        if self.selection.is_complete() && self.opt_ins.lock().is_complete() {
             self.steering.begin();
         }
     }

@@ -1,7 +1,7 @@
 //! Who opts in for workloads that need not say so themselves (7.4): the labels of namespaces, and marks on config objects.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
@@ -14,9 +14,30 @@ use crate::watch::Coverage;
 /// So many marked objects count, and a third of them in one namespace: names alone are kept of them.
 const MAX_MARKED: usize = 30_000;
 
-/// See the module.
+/// See the module. Clones share what is known: reconciles read a workload again, and have to follow what the index does.
+#[derive(Clone, Debug)]
+pub(crate) struct OptIns(Arc<Mutex<OptInState>>);
+
+impl OptIns {
+    pub(crate) fn new(scope: &Scope) -> Self {
+        Self(Arc::new(Mutex::new(OptInState::new(scope))))
+    }
+
+    /// Has a workload follow what its surroundings have it follow.
+    pub(crate) fn surround(&self, workload: Workload, namespace: &str) -> Workload {
+        self.lock().surround(workload, namespace)
+    }
+
+    /// What is known, to be changed or asked.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, OptInState> {
+        // Held for single updates, none of which panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is known.
 #[derive(Debug)]
-pub(crate) struct OptIns {
+pub(crate) struct OptInState {
     scope: Scope,
     /// The namespaces with a label that counts.
     labels: HashMap<String, Auto>,
@@ -30,8 +51,8 @@ pub(crate) struct OptIns {
     unlisted_marks: HashMap<Coverage<ConfigKind>, HashSet<ConfigRef>>,
 }
 
-impl OptIns {
-    pub(crate) fn new(scope: &Scope) -> Self {
+impl OptInState {
+    fn new(scope: &Scope) -> Self {
         // Of named ones there may be very many, and each is asked for by itself: nothing waits for these.
         let is_awaited = scope.namespace_labels && scope.namespaces.is_none();
         Self {
@@ -50,8 +71,7 @@ impl OptIns {
         self.awaited.is_empty()
     }
 
-    /// Has a workload follow what its surroundings have it follow.
-    pub(crate) fn surround(&self, workload: Workload, namespace: &str) -> Workload {
+    fn surround(&self, workload: Workload, namespace: &str) -> Workload {
         let label = self.labels.get(namespace).copied().unwrap_or_default();
         let marked = self.marked.get(namespace);
         let recorded =
@@ -154,7 +174,7 @@ mod tests {
     const ALL: Coverage<()> = Coverage { kind: (), namespace: None };
     const SECRETS: Coverage<ConfigKind> = Coverage { kind: ConfigKind::Secret, namespace: None };
 
-    fn followed(opt_ins: &OptIns, namespace: &str) -> Vec<String> {
+    fn followed(opt_ins: &OptInState, namespace: &str) -> Vec<String> {
         let json = r#"{"spec": {"template": {"spec": {"containers": [{"envFrom":
             [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "b"}}]}]}}}}"#;
         let workload = Workload::read(DEPLOYMENT, json).unwrap().placed_in(namespace);
@@ -164,7 +184,7 @@ mod tests {
 
     #[test]
     fn c7_4_labels_count_until_they_go_and_never_in_the_systems_namespace() {
-        let mut opt_ins = OptIns::new(&Scope::default());
+        let mut opt_ins = OptInState::new(&Scope::default());
         assert!(!opt_ins.is_complete());
         opt_ins.begin_labels(&ALL);
         assert!(opt_ins.label("shop", Auto::Secrets, Some(&ALL)));
@@ -181,7 +201,7 @@ mod tests {
 
     #[test]
     fn c7_4_marks_count_where_their_objects_are_and_go_with_them() {
-        let mut opt_ins = OptIns::new(&Scope { namespace_labels: false, ..Scope::default() });
+        let mut opt_ins = OptInState::new(&Scope { namespace_labels: false, ..Scope::default() });
         assert!(opt_ins.is_complete());
         let object = ConfigRef::secret("shop", "b");
         assert!(opt_ins.mark(&object, true, None) && !opt_ins.mark(&object, true, None));
@@ -200,7 +220,7 @@ mod tests {
 
     #[test]
     fn c5_2_one_namespace_cannot_take_the_room_of_all_for_its_marks() {
-        let mut opt_ins = OptIns::new(&Scope::default());
+        let mut opt_ins = OptInState::new(&Scope::default());
         let marked = (0..MAX_MARKED)
             .filter(|i| opt_ins.mark(&ConfigRef::secret("greedy", format!("s-{i}")), true, None));
         assert_eq!(marked.count(), MAX_MARKED / 3);

@@ -18,6 +18,7 @@ use crate::fact::{Fact, Subject};
 use crate::index::{Presence, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
+use crate::opt_ins::OptIns;
 use crate::rivals::Rivals;
 use crate::sink::Publisher;
 use crate::unconfirmed::UnconfirmedPatches;
@@ -30,6 +31,7 @@ pub(crate) struct Reconciler {
     pub(crate) reader: Arc<ConfigReader>,
     pub(crate) live: LiveReads,
     pub(crate) writer: Writer,
+    pub(crate) opt_ins: OptIns,
     pub(crate) facts: Publisher,
     pub(crate) unconfirmed: UnconfirmedPatches,
     pub(crate) rivals: Rivals,

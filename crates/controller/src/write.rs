@@ -26,6 +26,7 @@ use pod_reloader_k8s::objects::{Scope, WorkloadObject};
 use tokio::time::{Instant, timeout};
 
 use crate::index::View;
+use crate::opt_ins::OptIns;
 
 /// How long it is believed that a namespace is not being deleted, and selected.
 const NAMESPACE_MAX_AGE: Duration = Duration::from_secs(2);
@@ -101,6 +102,7 @@ pub(crate) struct Writer {
     metrics: ApiMetrics,
     namespace_selector: Selector,
     object_selector: Selector,
+    opt_ins: OptIns,
     living_namespaces: Mutex<HashMap<String, Instant>>,
 }
 
@@ -116,13 +118,20 @@ enum NamespaceState {
 }
 
 impl Writer {
-    pub(crate) fn new(client: Client, budget: Budget, scope: &Scope, metrics: ApiMetrics) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        budget: Budget,
+        scope: &Scope,
+        opt_ins: OptIns,
+        metrics: ApiMetrics,
+    ) -> Self {
         Self {
             client,
             budget,
             metrics,
             namespace_selector: scope.namespace_selector.clone(),
             object_selector: scope.object_selector.clone(),
+            opt_ins,
             living_namespaces: Mutex::default(),
         }
     }
@@ -189,10 +198,11 @@ impl Writer {
         if !self.object_selector.is_empty() {
             guard = guard.with_all_labels();
         }
-        if !has_same_inputs(&object.workload, &view.workload) {
+        let workload = self.opt_ins.surround(object.workload, &view.workload_ref.namespace);
+        if !has_same_inputs(&workload, &view.workload) {
             return Written::Conflict;
         }
-        let Some(patch) = target.guarded_patch(&object.workload, &guard) else { return Written::Nothing };
+        let Some(patch) = target.guarded_patch(&workload, &guard) else { return Written::Nothing };
         match patch_request(&view.workload_ref, &Patch::Merge(())) {
             Ok(mut request) => {
                 // The patch is text already: it carries values as the API server wrote them.

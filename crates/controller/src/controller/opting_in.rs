@@ -74,13 +74,13 @@ impl Relists {
 impl Controller {
     pub(super) fn take_label(&mut self, coverage: &Coverage<()>, change: &Change<NamespaceMeta>) {
         let name = |namespace: &NamespaceMeta| namespace.meta().name.clone().unwrap_or_default();
-        let mut label = |namespace: &NamespaceMeta, auto, coverage| {
+        let label = |namespace: &NamespaceMeta, auto, coverage| {
             let name = name(namespace);
-            self.opt_ins.label(&name, auto, coverage).then_some(name)
+            self.opt_ins.lock().label(&name, auto, coverage).then_some(name)
         };
         let changed: Vec<_> = match change {
             Change::ListBegins => {
-                self.opt_ins.begin_labels(coverage);
+                self.opt_ins.lock().begin_labels(coverage);
                 vec![]
             }
             Change::Listed(namespace) => {
@@ -88,9 +88,9 @@ impl Controller {
             }
             Change::Applied(namespace) => label(namespace, namespace.auto(), None).into_iter().collect(),
             Change::Deleted(namespace) => label(namespace, Auto::Off, None).into_iter().collect(),
-            Change::ListEnds => self.opt_ins.end_labels(coverage),
+            Change::ListEnds => self.opt_ins.lock().end_labels(coverage),
             Change::ListFailed => {
-                self.opt_ins.labels_failed(coverage);
+                self.opt_ins.lock().labels_failed(coverage);
                 vec![]
             }
         };
@@ -107,7 +107,7 @@ impl Controller {
         is_marked: bool,
         coverage: Option<&Coverage<ConfigKind>>,
     ) {
-        if self.opt_ins.mark(object, is_marked, coverage) {
+        if self.opt_ins.lock().mark(object, is_marked, coverage) {
             self.relist(&object.namespace);
         }
     }

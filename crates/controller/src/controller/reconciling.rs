@@ -138,7 +138,8 @@ impl Reconciler {
                 Ok(fresh) => fresh,
                 Err(outcome) => return report.ended(outcome),
             };
-            let (workload_ref, workload) = (view.workload_ref.clone(), fresh.workload.clone());
+            let workload_ref = view.workload_ref.clone();
+            let workload = self.opt_ins.surround(fresh.workload.clone(), &workload_ref.namespace);
             report.refreshed = Some((fresh, asked_at));
             if !workload.is_managed() {
                 return report.ended(Outcome::Done);

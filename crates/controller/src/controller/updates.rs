@@ -100,7 +100,7 @@ impl Controller {
         };
         match change {
             Change::ListBegins => {
-                self.opt_ins.begin_marks(coverage);
+                self.opt_ins.lock().begin_marks(coverage);
                 self.index.begin_objects(coverage);
                 self.first_lists.objects_begin(coverage.kind);
             }
@@ -118,7 +118,7 @@ impl Controller {
                 }
             }
             Change::ListEnds => {
-                self.opt_ins.end_marks(coverage);
+                self.opt_ins.lock().end_marks(coverage);
                 for name in self.index.end_objects(coverage) {
                     self.object_is(&name, &Presence::Absent);
                 }

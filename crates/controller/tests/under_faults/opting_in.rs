@@ -10,6 +10,7 @@ use pod_reloader_k8s::objects::Scope;
 use pod_reloader_stub_api::{Fault, FaultRule, RequestInfo, StubApi, objects};
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::replica::{Options, Replica};
 use crate::support::webhook::{Webhook, hash_of};
@@ -276,6 +277,38 @@ fn c7_4_opting_in_survives_lists_that_fail_or_hang() {
             annotate(&stub, "secrets", "login", AUTO, Some("true"));
             sleep(Duration::from_mins(1)).await;
             assert_eq!(followed(&stub), ["login"], "{fault:?}\n{}", stub.transcript());
+        });
+    }
+}
+
+#[test]
+fn c7_4_what_others_write_all_the_time_goes_on_following_what_its_surroundings_say() {
+    for by_label in [true, false] {
+        in_paused_time(async {
+            let stub = server(79);
+            bystander(&stub, "shop");
+            let _replica = start(&stub, Scope::default());
+            sleep(SOON).await;
+            if by_label {
+                label_namespace(&stub, "shop", Some("true"));
+            } else {
+                annotate(&stub, "secrets", "login", AUTO, Some("true"));
+            }
+            sleep(SOON).await;
+            let expected = followed(&stub);
+            assert!(!expected.is_empty());
+            let writers = stub.clone();
+            let _writer = AbortOnDropHandle::new(tokio::spawn(async move {
+                for serial in 0.. {
+                    writers.edit("deployments", "shop", "web", |web| web["spec"]["replicas"] = json!(serial));
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }));
+            for made in 1..4 {
+                set_password(&stub, &format!("busy-{made}"));
+                sleep(SOON).await;
+                assert_eq!((revisions(&stub, "shop"), followed(&stub)), (made, expected.clone()));
+            }
         });
     }
 }
