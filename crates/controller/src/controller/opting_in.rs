@@ -19,7 +19,9 @@ use crate::watch::{Change, Coverage};
 /// Namespaces that are listed at once.
 const MAX_RELISTS: usize = 4;
 /// Between two lists of one namespace, whatever happens there.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
+/// If more namespaces than this wait, as after a start, one list of the whole cluster is less.
+const MANY: usize = 16;
 
 /// The namespaces whose workloads are to be listed once more.
 #[derive(Debug, Default)]
@@ -42,6 +44,15 @@ impl Relists {
             Some(running) => running.again = true,
             None => drop(self.wanted.insert(namespace.to_owned())),
         }
+    }
+
+    /// Whether so many wait that all workloads are to be listed instead. Then none waits any more.
+    fn are_many(&mut self) -> bool {
+        let are_many = self.wanted.len() > MANY;
+        if are_many {
+            self.wanted.clear();
+        }
+        are_many
     }
 
     fn next(&mut self) -> Option<String> {
@@ -120,6 +131,9 @@ impl Controller {
     }
 
     pub(super) fn start_relists(&mut self) {
+        if self.relists.are_many() {
+            return self.steering.relist();
+        }
         while let Some(namespace) = self.relists.next() {
             let relister = self.relister.clone();
             self.running.spawn(async move {
@@ -172,5 +186,10 @@ mod tests {
         assert!(!relists.was_deleted(&gone), "this list has seen that");
         relists.done("a");
         assert_eq!(relists.next(), None);
+
+        (0..MANY).for_each(|i| relists.want(&format!("n-{i}")));
+        assert!(!relists.are_many());
+        relists.want("one-more");
+        assert!(relists.are_many() && !relists.are_many() && relists.wanted.is_empty());
     }
 }

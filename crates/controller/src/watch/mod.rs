@@ -44,6 +44,11 @@ const CHANNEL_CAPACITY: usize = 64;
 /// Lists under way at once: each holds one object, or one page, as text.
 const CONCURRENT_LISTS: usize = 4;
 
+/// How often a namespace is asked for where it cannot be watched: whether it is selected at all, and what its label says.
+/// There may be hundreds.
+const SELECTED_PERIOD: Duration = Duration::from_secs(10);
+const LABEL_PERIOD: Duration = Duration::from_secs(30);
+
 /// What a watch stream covers: one kind, in one namespace or in all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Coverage<K> {
@@ -260,7 +265,7 @@ impl Start<'_> {
             return;
         }
         let selector = selector.clone();
-        self.poll_namespaces(NAME, reader, Update::Namespace, move |namespace| {
+        self.poll_namespaces(NAME, reader, SELECTED_PERIOD, Update::Namespace, move |namespace| {
             selector.matches_json(namespace)
         });
     }
@@ -276,13 +281,14 @@ impl Start<'_> {
             self.watch::<NamespaceMeta>((), NAME, &labelled, &Cue::default(), Update::Label);
             return;
         }
-        self.poll_namespaces(NAME, reader, Update::Label, |_| true);
+        self.poll_namespaces(NAME, reader, LABEL_PERIOD, Update::Label, |_| true);
     }
 
     fn poll_namespaces(
         &mut self,
         name: &'static str,
         reader: &Arc<ConfigReader>,
+        period: Duration,
         update: fn(Coverage<()>, Change<NamespaceMeta>) -> Update,
         is_meant: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
     ) {
@@ -290,7 +296,7 @@ impl Start<'_> {
             let sign = self.health.stream(name, namespace.clone());
             let coverage = Coverage { kind: (), namespace };
             let out = Out { coverage, update, sender: self.sender.clone() };
-            self.streams.spawn(poll::poll(reader.clone(), is_meant.clone(), out, sign));
+            self.streams.spawn(poll::poll(reader.clone(), is_meant.clone(), period, out, sign));
         }
     }
 }

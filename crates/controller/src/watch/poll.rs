@@ -12,13 +12,12 @@ use tokio::time::{Instant, sleep};
 use super::health::Sign;
 use super::{Change, Out};
 
-/// Between two questions.
-const PERIOD: Duration = Duration::from_secs(10);
-
-/// Reports for ever the namespace that `out` covers while it is meant, as its JSON says: as lists of one or none.
+/// Reports for ever the namespace that `out` covers while it is meant, as its JSON says: as lists of one or none, one in
+/// each period.
 pub(super) async fn poll(
     reader: Arc<ConfigReader>,
     is_meant: impl Fn(&str) -> bool + Send + Sync,
+    period: Duration,
     out: Out<NamespaceMeta>,
     sign: Sign,
 ) {
@@ -44,6 +43,6 @@ pub(super) async fn poll(
             out.send(Change::Listed(NamespaceMeta::clone(namespace))).await;
         }
         out.send(Change::ListEnds).await;
-        sleep(PERIOD).await;
+        sleep(period).await;
     }
 }

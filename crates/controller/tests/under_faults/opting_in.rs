@@ -16,7 +16,8 @@ use crate::support::replica::{Options, Replica};
 use crate::support::webhook::{Webhook, hash_of};
 use crate::support::{in_paused_time, paint, revisions, server};
 
-const SOON: Duration = Duration::from_secs(15);
+/// Where namespaces can only be asked for, their labels are seen within half a minute.
+const SOON: Duration = Duration::from_secs(35);
 
 /// A Deployment that says nothing of us, reads one key of a `ConfigMap` and the whole of a Secret.
 fn bystander(stub: &StubApi, namespace: &str) {
