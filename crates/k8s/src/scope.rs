@@ -1,10 +1,13 @@
 //! Which objects an installation manages (1.6, 5.9).
 
+use pod_reloader_core::kind::Kinds;
 use pod_reloader_core::selector::Selector;
 
 /// Which namespaces and workloads an installation is for. The default is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
+    /// The kinds of workload (`--workload`).
+    pub kinds: Kinds,
     /// Only these namespaces (`--namespaces`), for which Roles are enough; `None` for all.
     pub namespaces: Option<Vec<String>>,
     /// Of these, the ones with such labels (`--namespace-selector`).
@@ -18,6 +21,7 @@ pub struct Scope {
 impl Default for Scope {
     fn default() -> Self {
         Self {
+            kinds: Kinds::default(),
             namespaces: None,
             namespace_selector: Selector::default(),
             object_selector: Selector::default(),

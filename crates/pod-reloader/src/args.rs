@@ -137,15 +137,20 @@ impl Args {
         namespaces
     }
 
-    /// What this installation concerns itself with.
-    pub fn scope(&self) -> Scope {
+    /// What this installation concerns itself with, once for the process: it learns the names of kinds.
+    ///
+    /// # Errors
+    /// As [`Self::validate`].
+    pub fn scope(&self) -> Result<Scope, String> {
         let namespaces = self.namespaces();
-        Scope {
+        let kinds = self.scope.kinds()?;
+        Ok(Scope {
+            kinds,
             namespaces: (!namespaces.is_empty()).then_some(namespaces),
             namespace_selector: self.scope.namespace_selector.clone(),
             object_selector: self.scope.object_selector.clone(),
             secrets: self.scope.secrets,
-        }
+        })
     }
 
     /// What is wrong with flags that are right by themselves.
@@ -154,6 +159,7 @@ impl Args {
     /// With what would be right.
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.tls.validate(self.webhook_tls_directory.is_none())?;
+        self.scope.kinds()?;
         if !self.scope.secrets && self.hash == HashArg::Version {
             return Err(
                 "--secrets=false needs --hash=content: SAP's hash covers the versions of Secrets".into()
