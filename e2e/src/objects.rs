@@ -4,7 +4,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 pub use pod_reloader_core::annotation::{CONFIG_HASH, OBSERVED_CONFIG};
 pub use pod_reloader_core::dialect::sap::{CONFIGMAPS, DISABLED, IGNORED, SECRETS};
-pub use pod_reloader_core::kind::{BUILT_IN, KindRef, apps};
+pub use pod_reloader_core::kind::{BUILT_IN, KindRef, Kinds, PRESETS, Shape, apps};
 use serde_json::{Value, json};
 
 use crate::kinds;

@@ -78,7 +78,10 @@ each place: lists of maps for `annotation`, `label` and `templateAnnotation`. */
 {{- $workload := "optional.ofNonZeroValue(workload)" }}
 {{- $templates := list }}
 {{- range include "pod-reloader.templatePaths" .root | fromJsonArray }}
+{{- /* A map of annotations alone has no words. */}}
+{{- if not (hasPrefix "annotations:" .) }}
 {{- $templates = append $templates (printf "%s.?%s.?metadata.?annotations" $workload (splitList "." . | join ".?")) }}
+{{- end }}
 {{- end }}
 {{- dict "keys" .keys "test" .test "annotation" (list (printf "%s.?metadata.?annotations" $workload)) "label" (list (printf "%s.?metadata.?labels" $workload)) "templateAnnotation" $templates | include "pod-reloader.someKeyInCel" }}
 {{- end }}

@@ -6,15 +6,18 @@ annotations and of fields alone, and stays below what the API server allows up t
 annotations have in common is looked up once; that none is gone follows from their number.
 */}}
 
-{{/* Updates of workloads with a pod template at a path: the annotations that make a reload, on those that have opted in.
-The arguments are the chart's root and the path. `level0` and what follows are the objects around the template. */}}
+{{/* Updates of workloads with a pod template, or a map of annotations, at a place: the annotations that make a reload, on
+those that have opted in. The arguments are the chart's root and the place. `level0` and what follows are the objects around
+it, `level0` within the workload itself; custom resources need not have them all. */}}
 {{- define "pod-reloader.workloadsPolicy" -}}
 {{- $root := index . 0 }}
-{{- $template := index . 1 }}
-{{- $path := splitList "." $template -}}
+{{- $place := index . 1 }}
+{{- $isMap := hasPrefix "annotations:" $place }}
+{{- $path := trimPrefix "annotations:" $place | splitList "." }}
+{{- $toAnnotations := ternary $path (concat $path (list "metadata" "annotations")) $isMap -}}
 matchConstraints:
   resourceRules:
-  {{- range include "pod-reloader.kindGroups" $template | fromJsonArray }}
+  {{- range include "pod-reloader.kindGroups" (list $root $place) | fromJsonArray }}
   - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: [UPDATE]
@@ -32,14 +35,20 @@ variables:
   expression: dyn(oldObject).metadata.?labels.orValue({})
 {{- range $i, $_ := initial $path }}
 - name: level{{ $i }}
-  expression: dyn(object).{{ slice $path 0 (add1 $i) | join "." }}
+  expression: dyn(object).?{{ slice $path 0 (add1 $i) | join ".?" }}.orValue({})
 - name: oldLevel{{ $i }}
-  expression: dyn(oldObject).{{ slice $path 0 (add1 $i) | join "." }}
+  expression: dyn(oldObject).?{{ slice $path 0 (add1 $i) | join ".?" }}.orValue({})
 {{- end }}
+{{- if $isMap }}
+- name: podAnnotations
+  expression: dyn(object).?{{ join ".?" $path }}.orValue({})
+- name: oldPodAnnotations
+  expression: dyn(oldObject).?{{ join ".?" $path }}.orValue({})
+{{- else }}
 - name: pod
-  expression: dyn(object).{{ $template }}
+  expression: dyn(object).?{{ join ".?" $path }}.orValue({})
 - name: oldPod
-  expression: dyn(oldObject).{{ $template }}
+  expression: dyn(oldObject).?{{ join ".?" $path }}.orValue({})
 - name: podMetadata
   expression: variables.pod.?metadata.orValue({})
 - name: oldPodMetadata
@@ -48,11 +57,12 @@ variables:
   expression: variables.podMetadata.?annotations.orValue({})
 - name: oldPodAnnotations
   expression: variables.oldPodMetadata.?annotations.orValue({})
+{{- end }}
 - name: exempt
   expression: |-
     ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash']
-    {{- range include "pod-reloader.kinds" . | fromYamlArray }}
-    {{- if and .serverAnnotations (eq .template $template) }} +
+    {{- range include "pod-reloader.kinds" $root | fromJsonArray }}
+    {{- if and .serverAnnotations (eq .place $place) }} +
       (request.resource.group == '{{ .group }}' && request.resource.resource == '{{ .resource }}' ? ['{{ join "', '" .serverAnnotations }}'] : [])
     {{- end }}
     {{- end }}
@@ -98,7 +108,7 @@ validations:
       (entry.?fieldsV1 == old.?fieldsV1 ||
         old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/observed-config'].hasValue() ||
         old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue() ||
-        old.?fieldsV1{{ range $path }}[?'f:{{ . }}']{{ end }}[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue())))
+        old.?fieldsV1{{ range $toAnnotations }}[?'f:{{ . }}']{{ end }}{{ if not $isMap }}[?'f:pod-reloader.cs.sap.com/config-hash']{{ end }}.hasValue())))
 - reason: Forbidden
   message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
   expression: |-
@@ -122,12 +132,17 @@ validations:
 - reason: Forbidden
   message: pod-reloader may change nothing of a workload's spec but an annotation of the pod template
   expression: |-
+    dyn(object).all(key,
+      key in ['metadata', '{{ first $path }}'] ||
+      (key in dyn(oldObject) && dyn(oldObject)[key] == dyn(object)[key])) &&
+    dyn(oldObject).all(key, key in dyn(object))
 {{- range $i, $next := rest $path }}
-    {{ if $i }}&& {{ end }}variables.level{{ $i }}.all(key,
+    && variables.level{{ $i }}.all(key,
       key == '{{ $next }}' ||
       (key in variables.oldLevel{{ $i }} && variables.oldLevel{{ $i }}[key] == variables.level{{ $i }}[key])) &&
     variables.oldLevel{{ $i }}.all(key, key in variables.level{{ $i }})
 {{- end }}
+{{- if not $isMap }}
 - reason: Forbidden
   message: pod-reloader may change nothing of a pod template but an annotation
   expression: |-
@@ -138,6 +153,7 @@ validations:
       key == 'annotations' ||
       (key in variables.oldPodMetadata && variables.oldPodMetadata[key] == variables.podMetadata[key])) &&
     variables.oldPodMetadata.all(key, key == 'annotations' || key in variables.podMetadata)
+{{- end }}
 - reason: Forbidden
   message: pod-reloader may change no annotation of a pod template but pod-reloader.cs.sap.com/config-hash
   expression: |-
@@ -168,7 +184,7 @@ validations:
 {{- define "pod-reloader.nothingElsePolicy" -}}
 matchConstraints:
   resourceRules:
-  {{- range include "pod-reloader.kindGroups" "" | fromJsonArray }}
+  {{- range include "pod-reloader.kindGroups" (list . "") | fromJsonArray }}
   - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: [CREATE, DELETE]
@@ -267,7 +283,7 @@ validations:
   message: pod-reloader may write Events in its own name only, about {{ include "pod-reloader.kindsInWords" . }} of the same namespace
   expression: |-
     dyn(object).?reportingController.orValue('') == 'pod-reloader' &&
-    ({{ range $i, $group := include "pod-reloader.kindGroups" "" | fromJsonArray }}{{ if $i }} ||
+    ({{ range $i, $group := include "pod-reloader.kindGroups" (list . "") | fromJsonArray }}{{ if $i }} ||
       {{ end }}(dyn(object).?regarding.?apiVersion.orValue('') == '{{ .apiVersion }}' &&
         dyn(object).?regarding.?kind.orValue('') in ['{{ join "', '" .kinds }}']){{ end }}) &&
     dyn(object).?regarding.?namespace.orValue('') == request.namespace

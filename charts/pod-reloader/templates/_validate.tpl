@@ -13,6 +13,7 @@
 {{- include "pod-reloader.validateWebhook" . }}
 {{- include "pod-reloader.validateCertificates" . }}
 {{- include "pod-reloader.validateScope" . }}
+{{- include "pod-reloader.validateWorkloads" . }}
 {{- include "pod-reloader.validateNetwork" . }}
 {{- include "pod-reloader.validateImage" . }}
 {{- include "pod-reloader.validateOtherReleases" . }}

@@ -24,7 +24,7 @@ opts in for its workloads (7.4). The arguments are the chart's root and that val
   # A webhook that runs after this one may change the template or the lists.
   reinvocationPolicy: IfNeeded
   rules:
-  {{- range include "pod-reloader.kindGroups" "" | fromJsonArray }}
+  {{- range include "pod-reloader.kindGroups" (list $root "") | fromJsonArray }}
   - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: [CREATE, UPDATE]

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_reloader_core::kind::{self, KindRef};
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_k8s::scope::Scope;
@@ -27,7 +27,7 @@ const WORKLOADS_WAIT: Duration = Duration::from_secs(10);
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct FirstLists {
-    /// The kinds whose list has neither ended nor failed.
+    /// The kinds whose list has neither ended nor failed: of one that is not there it ends at once.
     workloads: HashSet<KindRef>,
     objects: HashSet<ConfigKind>,
     /// Of these, the kinds whose list is under way.
@@ -45,7 +45,7 @@ impl FirstLists {
         let secrets = scope.secrets.then_some(ConfigKind::Secret);
         let objects = std::iter::once(ConfigKind::ConfigMap).chain(secrets);
         Self {
-            workloads: kind::BUILT_IN.into_iter().filter(|_| is_ordered).collect(),
+            workloads: scope.kinds.iter().filter(|_| is_ordered).collect(),
             objects: objects.filter(|_| is_ordered).collect(),
             begun: HashSet::new(),
             until: now + WORKLOADS_WAIT,
@@ -91,6 +91,7 @@ impl FirstLists {
 #[cfg(test)]
 mod tests {
     use pod_reloader_core::dialect::sap::CONFIGMAPS;
+    use pod_reloader_core::kind;
     use pod_reloader_core::workload::Workload;
 
     use super::*;

@@ -39,7 +39,7 @@ pub fn classify<'a>(
     old: Option<&'a Workload>,
     template_changed: impl FnOnce() -> bool,
 ) -> Admission<'a> {
-    if new.is_deleting {
+    if new.is_deleting || new.no_template.is_some() {
         return Admission::LeaveAlone;
     }
     let Some(old) = old else {

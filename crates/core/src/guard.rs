@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::annotation::{CONFIG_HASH, OBSERVED_CONFIG};
 use crate::dialect::{self, Place};
-use crate::kind::KindRef;
-use crate::object::{Text, WorkloadParts};
+use crate::kind::{KindRef, Shape};
+use crate::object::{Part, Text, WorkloadParts};
 
 /// What a decision about one version of a workload was made from, as the API server wrote it.
 ///
@@ -23,6 +23,8 @@ pub struct Guard<'a> {
     /// All of them, and whether they matter.
     all_labels: (Option<&'a RawValue>, bool),
     annotations: Picked<'a>,
+    /// How many members of the path to the template are there.
+    steps: usize,
     has_template_metadata: bool,
     template_annotations: Picked<'a>,
     pod_spec: Option<&'a RawValue>,
@@ -32,7 +34,7 @@ impl<'a> Guard<'a> {
     /// Reads the guard from the JSON text of a workload of that kind, as it was read from the API server. The decision
     /// has to be made from the same text.
     pub fn of(kind: KindRef, text: &'a str) -> Result<Self, serde_json::Error> {
-        let WorkloadParts::<Metadata<'a>, Template<'a>> { metadata, template } =
+        let WorkloadParts::<Metadata<'a>, Template<'a>> { metadata, template, steps, .. } =
             WorkloadParts::read(kind, text)?;
         let (metadata, template) = (metadata.unwrap_or_default(), template.unwrap_or_default());
         let has_template_metadata = template.metadata.is_some();
@@ -43,6 +45,7 @@ impl<'a> Guard<'a> {
             labels: Picked::read(Place::Label, &[], metadata.labels)?,
             all_labels: (metadata.labels, false),
             annotations: Picked::read(Place::Annotation, &OWN_ON_WORKLOAD, metadata.annotations)?,
+            steps,
             has_template_metadata,
             template_annotations: Picked::read(Place::TemplateAnnotation, &OWN_ON_TEMPLATE, on_template)?,
             pod_spec: template.spec,
@@ -69,13 +72,18 @@ impl<'a> Guard<'a> {
             (_, false) => self.labels.add_tests("/metadata/labels", &mut tests),
         }
         self.annotations.add_tests("/metadata/annotations", &mut tests);
+        if let Some(missing) = self.kind.missing_member(self.steps) {
+            tests.push(test(missing.as_str(), None));
+            return tests;
+        }
         if self.has_template_metadata {
-            let map = self.kind.template_pointer(&["metadata", "annotations"]);
-            self.template_annotations.add_tests(map.as_str(), &mut tests);
+            self.template_annotations.add_tests(self.kind.annotations_pointer().as_str(), &mut tests);
         } else {
             tests.push(test(self.kind.template_pointer(&["metadata"]).as_str(), None));
         }
-        tests.push(test(self.kind.template_pointer(&["spec"]).as_str(), self.pod_spec));
+        if self.kind.shape == Shape::PodTemplate {
+            tests.push(test(self.kind.template_pointer(&["spec"]).as_str(), self.pod_spec));
+        }
         tests
     }
 }
@@ -183,4 +191,16 @@ struct Template<'a> {
 struct TemplateMetadata<'a> {
     #[serde(borrow)]
     annotations: Option<&'a RawValue>,
+}
+
+impl<'de> Part<'de> for Template<'de> {
+    fn read<D: Deserializer<'de>>(shape: Shape, deserializer: D) -> Result<Self, D::Error> {
+        match shape {
+            Shape::PodTemplate => Self::deserialize(deserializer),
+            Shape::Annotations => {
+                let annotations = Some(<&RawValue>::deserialize(deserializer)?);
+                Ok(Self { metadata: Some(TemplateMetadata { annotations }), spec: None })
+            }
+        }
+    }
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use crate::admission::Baseline;
 use crate::annotation;
 use crate::guard::Guard;
-use crate::kind::{KindRef, Reload};
+use crate::kind::{KindRef, Reload, Shape};
 use crate::observed::without_witnesses;
-use crate::workload::{AnnotationRoom, Workload};
+use crate::workload::{AnnotationRoom, PodTemplate, Workload};
 
 /// The annotations that a workload should have. SAP's trigger is never among them (4.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,10 +83,10 @@ impl Target {
         on_workload.set(annotation::CONFIG_HASH, workload.sap_trigger.as_deref(), None);
 
         let template = &workload.template;
-        if !template.has_metadata && self.hash.is_some() {
-            operations.push(add(kind.template_pointer(&["metadata"]), json!({})));
+        if self.hash.is_some() {
+            add_missing(kind, template, &mut operations);
         }
-        let map = kind.template_pointer(&["metadata", "annotations"]);
+        let map = kind.annotations_pointer();
         let AnnotationRoom { is_present, .. } = template.annotations;
         Edit { operations: &mut operations, map, is_present }.set(
             annotation::CONFIG_HASH,
@@ -129,10 +129,27 @@ impl Target {
             patch["metadata"]["annotations"] = Value::Object(on_workload);
         }
         if !is_hash_right {
-            let template = kind.template.iter().fold(&mut patch, |parent, member| &mut parent[*member]);
-            template["metadata"]["annotations"] = json!({ annotation::CONFIG_HASH: self.hash });
+            let members = kind.template.iter().chain(kind.to_annotations());
+            let annotations = members.fold(&mut patch, |parent, member| &mut parent[*member]);
+            *annotations = json!({ annotation::CONFIG_HASH: self.hash });
         }
         Some(patch)
+    }
+}
+
+/// Adds the objects around the map of annotations that are not there.
+fn add_missing(kind: KindRef, template: &PodTemplate, operations: &mut Vec<PatchOperation>) {
+    match kind.shape {
+        Shape::PodTemplate if !template.has_metadata => {
+            operations.push(add(kind.template_pointer(&["metadata"]), json!({})));
+        }
+        Shape::PodTemplate => {}
+        Shape::Annotations => {
+            // All but the map itself.
+            let missing = (template.steps..kind.template.len().saturating_sub(1))
+                .filter_map(|steps| kind.missing_member(steps));
+            operations.extend(missing.map(|member| add(member, json!({}))));
+        }
     }
 }
 

@@ -4,13 +4,14 @@
 //! whose texts are equal, which is nearly all, are not entered.
 
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
 use crate::annotation::CONFIG_HASH;
 use crate::json_text::{Budget, GaveUp, Member, Parts, is_same_string};
-use crate::kind::KindRef;
-use crate::object::WorkloadParts;
+use crate::kind::{KindRef, Shape};
+use crate::object::{Part, WorkloadParts};
 
 /// Deeper than this only texts are compared; the walk is recursive.
 const MAX_DEPTH: usize = 64;
@@ -19,28 +20,47 @@ const MAX_DEPTH: usize = 64;
 const MAX_READINGS: usize = 8;
 /// Small templates may be read more often.
 const MIN_BUDGET: usize = 256 * 1024;
-/// A pod template has two members, its metadata at most fifteen.
-const MAX_MEMBERS: usize = 32;
+/// A pod template has two members, its metadata at most fifteen, and the spec of a custom resource with many fields some
+/// hundred.
+const MAX_MEMBERS: usize = 256;
 
-/// Compares the pod templates of two versions of a workload of that kind, given as the JSON of the whole objects. What
+/// Compares the pod templates of two versions of a workload of that kind, given as the JSON of the whole objects. Where
+/// there is but a map of annotations, all that is around it may be what pods are made of, and counts. What
 /// cannot be read, or not compared at a bearable price, counts as changed: reading the configuration once too often is
 /// harmless.
 pub fn differs(kind: KindRef, old: &str, new: &str) -> bool {
     let (Ok(old), Ok(new)) = (template(kind, old), template(kind, new)) else { return true };
-    match (old, new) {
-        (None, None) => false,
-        (Some(old), Some(new)) => {
-            let bytes = (old.len() + new.len()).saturating_mul(MAX_READINGS);
-            let mut walk = Walk { budget: Budget::of_bytes(bytes.max(MIN_BUDGET)), depth: 0 };
-            !walk.is_same(old.as_bytes(), new.as_bytes(), Place::Template).unwrap_or(false)
+    let (old, new, place) = match (kind.shape, old, new) {
+        (_, None, None) => return false,
+        (Shape::PodTemplate, Some(old), Some(new)) => (old, new, Place::Template),
+        (Shape::PodTemplate, ..) => return true,
+        // Without our hash what is around it may be gone, too.
+        (Shape::Annotations, old, new) => {
+            let rest = kind.template.get(1..).unwrap_or_default();
+            (old.unwrap_or("{}"), new.unwrap_or("{}"), Place::around(rest))
         }
-        _ => true,
-    }
+    };
+    let bytes = (old.len() + new.len()).saturating_mul(MAX_READINGS);
+    let mut walk = Walk { budget: Budget::of_bytes(bytes.max(MIN_BUDGET)), depth: 0 };
+    !walk.is_same(old.as_bytes(), new.as_bytes(), place).unwrap_or(false)
 }
 
+/// The pod template; of a map of annotations, the member of the object that it is in.
 fn template(kind: KindRef, object: &str) -> Result<Option<&str>, serde_json::Error> {
-    let parts: WorkloadParts<IgnoredAny, &RawValue> = WorkloadParts::read(kind, object)?;
-    Ok(parts.template.map(RawValue::get))
+    let parts: WorkloadParts<IgnoredAny, Whole<'_>> = match kind.shape {
+        Shape::PodTemplate => WorkloadParts::read(kind, object)?,
+        Shape::Annotations => WorkloadParts::read_around(kind, object)?,
+    };
+    Ok(parts.template.map(|Whole(text)| text.get()))
+}
+
+/// All of it, whatever it is.
+struct Whole<'a>(&'a RawValue);
+
+impl<'de> Part<'de> for Whole<'de> {
+    fn read<D: Deserializer<'de>>(_: Shape, deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(Self)
+    }
 }
 
 /// Where in the template a value is, as far as it matters for what is left out of the comparison.
@@ -48,15 +68,22 @@ fn template(kind: KindRef, object: &str) -> Result<Option<&str>, serde_json::Err
 enum Place {
     Template,
     Metadata,
+    /// Around a map of annotations, to which this path leads.
+    Around(&'static [&'static str]),
     Annotations,
     Elsewhere,
 }
 
 impl Place {
+    fn around(path: &'static [&'static str]) -> Self {
+        if path.is_empty() { Self::Annotations } else { Self::Around(path) }
+    }
+
     fn of_member(self, key: &[u8]) -> Result<Self, GaveUp> {
         Ok(match self {
             Self::Template if is_key(key, "metadata")? => Self::Metadata,
             Self::Metadata if is_key(key, "annotations")? => Self::Annotations,
+            Self::Around([first, rest @ ..]) if is_key(key, first)? => Self::around(rest),
             _ => Self::Elsewhere,
         })
     }
@@ -101,7 +128,7 @@ impl Walk {
     }
 
     fn is_same_object(&mut self, old: &[u8], new: &[u8], place: Place) -> Result<bool, GaveUp> {
-        if matches!(place, Place::Template | Place::Metadata) {
+        if matches!(place, Place::Template | Place::Metadata | Place::Around(_)) {
             self.require_each_once(old)?;
             self.require_each_once(new)?;
         }
@@ -172,8 +199,10 @@ impl Walk {
             Place::Elsewhere => Ok(true),
             Place::Annotations => Ok(!is_key(key, CONFIG_HASH)?),
             Place::Metadata if value == b"null" => Ok(false),
-            Place::Template | Place::Metadata => match place.of_member(key)? {
-                inner @ (Place::Metadata | Place::Annotations) if value.starts_with(b"{") => {
+            Place::Template | Place::Metadata | Place::Around(_) => match place.of_member(key)? {
+                inner @ (Place::Metadata | Place::Annotations | Place::Around(_))
+                    if value.starts_with(b"{") =>
+                {
                     Ok(self.member(&mut Parts::of(value), inner)?.is_some())
                 }
                 _ => Ok(true),

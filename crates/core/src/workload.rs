@@ -46,8 +46,19 @@ pub struct Workload {
     pub sap_trigger: Option<String>,
     /// The size of the workload's own annotations.
     pub annotations: AnnotationRoom,
+    /// Why there is no place for a hash in it, if so.
+    pub no_template: Option<NoTemplate>,
     /// The pod template.
     pub template: PodTemplate,
+}
+
+/// Why a workload has no pod template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTemplate {
+    /// Another object has it, and is the one to be followed (9.2).
+    Elsewhere,
+    /// There is none.
+    Missing,
 }
 
 impl Workload {
@@ -83,9 +94,10 @@ impl Workload {
         WorkloadSeed(kind)
     }
 
-    /// Whether this version is ours to manage: opted in, not ignored, not being deleted (1.2, 1.3, 1.5).
+    /// Whether this version is ours to manage: opted in, not ignored, not being deleted, with a place for the hash
+    /// (1.2, 1.3, 1.5, 9.1).
     pub fn is_managed(&self) -> bool {
-        self.references.opted_in() && !self.is_ignored && !self.is_deleting
+        self.references.opted_in() && !self.is_ignored && !self.is_deleting && self.no_template.is_none()
     }
 }
 
@@ -113,6 +125,8 @@ impl SettleWindow {
 /// The parts of a pod template that concern us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodTemplate {
+    /// How many members of the path to it are there, itself included.
+    pub steps: usize,
     /// Whether there is a `metadata` object to patch.
     pub has_metadata: bool,
     /// The config hash (2.1).

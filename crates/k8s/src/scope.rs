@@ -1,5 +1,6 @@
 //! Which objects an installation manages (1.6, 5.9).
 
+use pod_reloader_core::kind::Kinds;
 use pod_reloader_core::selector::Selector;
 
 /// Where a reload could take the cluster down with it.
@@ -8,6 +9,8 @@ pub const SYSTEM_NAMESPACE: &str = "kube-system";
 /// Which namespaces and workloads an installation is for. The default is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
+    /// The kinds of workload (`--workload`).
+    pub kinds: Kinds,
     /// Only these namespaces (`--namespaces`), for which Roles are enough; `None` for all.
     pub namespaces: Option<Vec<String>>,
     /// Of these, the ones with such labels (`--namespace-selector`).
@@ -27,6 +30,7 @@ pub struct Scope {
 impl Default for Scope {
     fn default() -> Self {
         Self {
+            kinds: Kinds::default(),
             namespaces: None,
             namespace_selector: Selector::default(),
             object_selector: Selector::default(),

@@ -137,12 +137,16 @@ impl Args {
         namespaces
     }
 
-    /// What this installation concerns itself with.
+    /// What this installation concerns itself with, once for the process: it learns the names of kinds. The label of
+    /// `own_namespace` does not count: the operator does not reload itself.
     ///
-    /// The label of `own_namespace` does not count: the operator does not reload itself.
-    pub fn scope(&self, own_namespace: &str) -> Scope {
+    /// # Errors
+    /// As [`Self::validate`].
+    pub fn scope(&self, own_namespace: &str) -> Result<Scope, String> {
         let namespaces = self.namespaces();
-        Scope {
+        let kinds = self.scope.kinds()?;
+        Ok(Scope {
+            kinds,
             namespaces: (!namespaces.is_empty()).then_some(namespaces),
             namespace_selector: self.scope.namespace_selector.clone(),
             object_selector: self.scope.object_selector.clone(),
@@ -150,7 +154,7 @@ impl Args {
             namespace_labels: self.scope.namespace_labels,
             object_marks: self.scope.object_marks,
             unlabelled: vec![SYSTEM_NAMESPACE.to_owned(), own_namespace.to_owned()],
-        }
+        })
     }
 
     /// What is wrong with flags that are right by themselves.
@@ -159,6 +163,7 @@ impl Args {
     /// With what would be right.
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.tls.validate(self.webhook_tls_directory.is_none())?;
+        self.scope.kinds()?;
         if !self.scope.secrets && self.hash == HashArg::Version {
             return Err(
                 "--secrets=false needs --hash=content: SAP's hash covers the versions of Secrets".into()

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use pod_reloader_core::admission::{Admission, classify};
 use pod_reloader_core::dialect::own::Auto;
-use pod_reloader_core::kind::{self, KindRef};
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::reference::is_valid_namespace;
 use pod_reloader_core::surroundings::Surroundings;
 use pod_reloader_core::template_diff;
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::admit::Admitter;
 use crate::metrics::Outcome;
 use crate::review::{Request, Response, ReviewError};
+use crate::warning;
 
 /// A request without its body.
 pub(crate) struct Prepared {
@@ -60,7 +61,7 @@ impl Admitter {
     /// Reads a review of a workload in a namespace with that label (7.4).
     pub(crate) fn prepare(&self, body: &[u8], label: Auto) -> Result<Prepared, ReviewError> {
         let request = Request::parse(body)?;
-        let plan = match workload_kind(&request) {
+        let plan = match self.workload_kind(&request) {
             None => {
                 let kind = request.kind.kind.chars().filter(char::is_ascii_alphanumeric);
                 Plan::UnknownKind(kind.take(40).collect())
@@ -128,7 +129,8 @@ impl Admitter {
         };
         if classify(self.mode, &new, old.as_ref(), differs) == Admission::LeaveAlone {
             let mistake = new.mistakes.first().filter(|_| !new.is_ignored && !new.is_deleting);
-            return Err((Outcome::LeftAlone, mistake.map(ToString::to_string)));
+            let warning = warning::no_template(kind, &new).or_else(|| mistake.map(ToString::to_string));
+            return Err((Outcome::LeftAlone, warning));
         }
         let name = request.name.clone().or_else(|| new.name.clone());
         Ok(Open {
@@ -140,6 +142,11 @@ impl Admitter {
             old,
             template_changed: template_changed.get(),
         })
+    }
+
+    fn workload_kind(&self, request: &Request<'_>) -> Option<KindRef> {
+        let named = &request.kind;
+        self.scope.kinds.by_kind(&named.group, &named.version, &named.kind)
     }
 
     /// Whether the workload has the labels (1.6), before or after the write: as the API server has it for the
@@ -162,11 +169,6 @@ impl Admitter {
             && manager == Some(FIELD_MANAGER)
             && request.operation == "UPDATE"
     }
-}
-
-fn workload_kind(request: &Request<'_>) -> Option<KindRef> {
-    let named = &request.kind;
-    kind::by_kind(&named.group, &named.kind).filter(|kind| kind.version == named.version)
 }
 
 /// The new object and, on an UPDATE, the old one; the error names what could not be read.

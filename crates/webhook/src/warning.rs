@@ -2,12 +2,13 @@
 
 use pod_reloader_core::annotation::SETTLE_WINDOW;
 use pod_reloader_core::config_hash::HashMode;
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::lookup::{Lookup, Lookups};
 use pod_reloader_core::mistake::Mistake;
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::patch::NoRoom;
 use pod_reloader_core::reference::{MAX_REFERENCES, Origin, References};
-use pod_reloader_core::workload::SettleWindow;
+use pod_reloader_core::workload::{NoTemplate, SettleWindow, Workload};
 use pod_reloader_k8s::reads::Reads;
 
 /// Warnings of one kind beyond this many are counted only.
@@ -56,6 +57,22 @@ pub(crate) fn secrets(references: &References, are_followed: bool) -> Option<Str
     let count = references.secrets().len();
     (!are_followed && count > 0)
         .then(|| format!("pod-reloader: Secrets are not followed here (--secrets=false); listed: {count}"))
+}
+
+/// Why one that has opted in has no place for a hash, to be followed by what is done then.
+pub(crate) fn no_template(kind: KindRef, workload: &Workload) -> Option<String> {
+    if workload.is_ignored || !workload.references.opted_in() {
+        return None;
+    }
+    let template = kind.template.join(".");
+    workload.no_template.map(|why| match why {
+        NoTemplate::Elsewhere => {
+            let (beside, _) = template.rsplit_once('.').unwrap_or_default();
+            let member = kind.template_elsewhere.unwrap_or_default();
+            format!("annotate the workload that {beside}.{member} names, which has the pod template")
+        }
+        NoTemplate::Missing => format!("it has no pod template ({template})"),
+    })
 }
 
 /// A settle window that does not count.

@@ -1,8 +1,22 @@
 //! JSON of the objects that histories are made of.
 
-use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::kind::apps::DEPLOYMENT;
+use pod_reloader_core::kind::{Health, Kind, KindRef, Reload, Shape};
 use serde_json::{Value, json};
+
+/// A kind that has no pod template, but a map of annotations that its controller gives to the pods.
+pub const GADGET: KindRef = KindRef::of(&Kind {
+    group: "example.com",
+    version: "v1",
+    kind: "Gadget",
+    label: "Gadget.example.com",
+    plural: "gadgets",
+    template: &["spec", "pods", "annotations"],
+    shape: Shape::Annotations,
+    template_elsewhere: None,
+    reload: Reload::PatchTemplate,
+    health: |_| Ok(Health::Healthy),
+});
 
 /// A `ConfigMap` with those entries.
 pub fn config_map(namespace: &str, name: &str, data: &[(&str, &str)]) -> Value {
@@ -30,6 +44,9 @@ pub fn workload(kind: KindRef, namespace: &str, name: &str, annotations: &[(&str
         "metadata": {"namespace": namespace, "name": name, "annotations": map(annotations)},
         "spec": {"selector": {"matchLabels": {"app": name}}},
     });
+    if kind.shape == Shape::Annotations {
+        return workload;
+    }
     let template = kind.template.iter().fold(&mut workload, |parent, member| &mut parent[*member]);
     *template = json!({
         "metadata": {"labels": {"app": name}},

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::request::RequestInfo;
 use crate::resource::ResourceType;
 use crate::select::Selector;
+use crate::shared::Shared;
 use crate::status::Answer;
 use crate::store::{Key, Store};
 
@@ -110,4 +111,22 @@ fn parse_token(token: &str) -> Option<(u64, Option<(String, String)>)> {
     let mut parts = token.splitn(3, '~');
     let version = parts.next()?.parse().ok()?;
     Some((version, Some((parts.next()?.to_owned(), parts.next()?.to_owned()))))
+}
+
+/// The discovery of an API.
+pub(crate) fn resources(shared: &Shared, group: &str, version: &str) -> Answer {
+    let known = ResourceType::of_api(group, version).filter(|resource| shared.has(resource));
+    let resources: Vec<_> = known
+        .map(|resource| {
+            json!({"name": resource.plural, "singularName": "", "kind": resource.kind,
+                "namespaced": resource.is_namespaced, "verbs": ["get", "list", "watch", "patch"]})
+        })
+        .collect();
+    if resources.is_empty() {
+        return Answer::no_such_path();
+    }
+    Answer::ok(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/{version}"),
+        "resources": resources}),
+    )
 }

@@ -2,8 +2,10 @@
 
 use std::sync::LazyLock;
 
-use pod_reloader_core::kind::{self, KindRef};
+use pod_reloader_core::kind::{BUILT_IN, KindRef, PRESETS};
 use serde_json::Value;
+
+use crate::objects::GADGET;
 
 /// A type of object, as it stands in paths.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,18 +38,19 @@ impl ResourceType {
     }
 
     fn workload_kind(&self) -> Option<KindRef> {
-        kind::by_plural(self.group, self.plural)
+        workloads().find(|kind| kind.group == self.group && kind.plural == self.plural)
     }
 
-    /// The pod template of a workload of this type; `null` for any other object.
+    /// The pod template of a workload of this type, or what stands for one; `null` for any other object.
     pub(crate) fn template<'a>(&self, object: &'a Value) -> &'a Value {
         let path = self.workload_kind().map(|kind| kind.template_pointer(&[]));
         path.and_then(|path| object.pointer(path.as_str())).unwrap_or(&Value::Null)
     }
 
-    /// The same, made if it is missing; `None` for any other object.
+    /// The same, made if it is missing; `None` for any other object, and for custom resources, which the server stores
+    /// as they are.
     pub(crate) fn template_mut<'a>(&self, object: &'a mut Value) -> Option<&'a mut Value> {
-        let path = self.workload_kind()?.template;
+        let path = self.workload_kind().filter(|kind| BUILT_IN.contains(kind))?.template;
         Some(path.iter().fold(object, |parent, member| &mut parent[*member]))
     }
 
@@ -64,9 +67,17 @@ impl ResourceType {
         TYPES.iter().find(|r| r.kind == kind && r.api_version() == api_version)
     }
 
-    /// By plural or kind alone, whatever the case: `deployments`, `Deployment`. The first of the table that fits.
+    /// By plural or kind alone, whatever the case: `deployments`, `Deployment`. The first of the table that fits. Or by
+    /// plural and group: `statefulsets.apps.kruise.io`.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
-        TYPES.iter().find(|r| r.plural == name || r.kind.eq_ignore_ascii_case(name))
+        let is_qualified =
+            |r: &Self| name.strip_prefix(r.plural).and_then(|it| it.strip_prefix('.')) == Some(r.group);
+        TYPES.iter().find(|r| r.plural == name || r.kind.eq_ignore_ascii_case(name) || is_qualified(r))
+    }
+
+    /// What the server has of that API.
+    pub(crate) fn of_api(group: &str, version: &str) -> impl Iterator<Item = &'static Self> {
+        TYPES.iter().filter(move |r| r.group == group && r.version == version)
     }
 }
 
@@ -88,11 +99,17 @@ const fn cluster(
     ResourceType { group, version, plural, kind, is_namespaced: false }
 }
 
+/// All kinds that a history may have the operator follow.
+fn workloads() -> impl Iterator<Item = KindRef> {
+    let presets = PRESETS.iter().flat_map(|preset| preset.kinds.iter().copied());
+    BUILT_IN.into_iter().chain(presets).chain([GADGET])
+}
+
 /// The kinds of workload, and what else there is.
 static TYPES: LazyLock<Vec<ResourceType>> = LazyLock::new(|| {
-    let workloads = kind::BUILT_IN.map(|kind| namespaced(kind.group, kind.version, kind.plural, kind.kind));
+    let workloads = workloads().map(|kind| namespaced(kind.group, kind.version, kind.plural, kind.kind));
     let others = OTHERS.into_iter().filter(|other| !other.is_workload());
-    workloads.into_iter().chain(others).collect()
+    workloads.chain(others).collect()
 });
 
 const OTHERS: [ResourceType; 14] = [

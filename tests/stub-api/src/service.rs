@@ -123,6 +123,9 @@ impl StubService {
             Some(Fault::Delayed(pause)) if info.kind == RequestKind::WatchStart => sleep(pause).await,
             _ => {}
         }
+        if info.resource_type.is_some_and(|resource| !self.shared.has(resource)) {
+            return Ok(response(&Answer::no_such_path(), fault));
+        }
         if info.kind == RequestKind::WatchStart
             && let Some(resource) = info.resource_type
         {
@@ -187,6 +190,11 @@ impl StubService {
 async fn carry_out(shared: Arc<Shared>, info: RequestInfo, body: Bytes, stale_by: u64) -> Answer {
     if info.path == "/version" {
         return Answer::ok(serde_json::json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0"}));
+    }
+    if let Some(("", api)) = info.path.split_once("/apis/")
+        && let Some((group, version)) = api.split_once('/').filter(|(_, version)| !version.contains('/'))
+    {
+        return read::resources(&shared, group, version);
     }
     let Some(resource) = info.resource_type else { return Answer::no_such_path() };
     if info.method == http::Method::GET {

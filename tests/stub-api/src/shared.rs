@@ -1,5 +1,6 @@
 //! What the stub's parts have in common.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::fault::{Fault, FaultPlan, Occasion};
 use crate::log::LogEntry;
 use crate::random::Random;
 use crate::request::{RequestInfo, RequestKind};
+use crate::resource::ResourceType;
 use crate::store::Store;
 use crate::write::Hook;
 
@@ -21,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) watch_lag: Duration,
     pub(crate) latency: (Duration, Duration),
     pub(crate) bookmark_period: Duration,
+    /// What the server does not have.
+    pub(crate) absent: BTreeSet<&'static ResourceType>,
 }
 
 #[derive(Debug)]
@@ -49,6 +53,7 @@ impl Shared {
             watch_lag: Duration::ZERO,
             latency: (Duration::ZERO, Duration::ZERO),
             bookmark_period: Duration::from_mins(1),
+            absent: BTreeSet::new(),
         };
         let store = Store::new(seed);
         let versions = watch::Sender::new(store.version);
@@ -76,6 +81,10 @@ impl Shared {
         drop(state);
         self.versions.send_if_modified(|last| std::mem::replace(last, version) != version);
         result
+    }
+
+    pub(crate) fn has(&self, resource: &ResourceType) -> bool {
+        !self.lock().settings.absent.contains(resource)
     }
 
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {

@@ -207,6 +207,28 @@ impl StubApi {
         self.shared.lock().settings.has_watch_list = is_known;
     }
 
+    /// Whether the server has that type of object; by default it has all. If it has not, its objects are deleted, as
+    /// those of a `CustomResourceDefinition` are, and watches of it end.
+    pub fn set_served(&self, resource: &str, is_served: bool) {
+        let resource = ResourceType::named(resource).unwrap_or_else(|| unknown(resource));
+        if is_served {
+            self.shared.lock().settings.absent.remove(resource);
+            return;
+        }
+        let objects = {
+            let mut state = self.shared.lock();
+            state.settings.absent.insert(resource);
+            state.store.snapshot(resource, state.store.version)
+        };
+        self.shared.change(|store| {
+            for key in objects.keys() {
+                store.delete(key, &test_author());
+            }
+            // Watches wake up for a version.
+            store.version += 1;
+        });
+    }
+
     /// Whether a watch from a version that is forgotten is refused with a 410; by default it gets an ERROR event.
     pub fn set_expired_by_code(&self, is_by_code: bool) {
         self.shared.lock().settings.expires_by_code = is_by_code;

@@ -250,7 +250,7 @@ impl Watch {
             if !self.waiting.is_empty() {
                 return None;
             }
-            if now >= self.deadline {
+            if now >= self.deadline || state.settings.absent.contains(self.resource) {
                 return Some(Step::End);
             }
             if self.next_bookmark.is_some_and(|at| at <= now) {

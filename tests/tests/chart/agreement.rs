@@ -5,7 +5,6 @@ use std::process::Command;
 
 use pod_reloader_core::dialect::{ALL, Dialect, Effect, Key, Place};
 use pod_reloader_core::name::ConfigKind;
-use pod_reloader_e2e::objects::BUILT_IN;
 use pod_reloader_e2e::{chart, operator_binary};
 use serde_json::{Value, json};
 
@@ -255,7 +254,7 @@ fn policies_know_the_account_the_secrets_and_the_lease() {
         let (spec, container, _) = operator(&objects);
         let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
         // One more for each place where kinds of workload have their pod template.
-        let templates: BTreeSet<_> = BUILT_IN.into_iter().map(|kind| kind.template).collect();
+        let templates: BTreeSet<_> = case.kinds().into_iter().map(|kind| kind.template).collect();
         let expected = if case.has_webhook() { 3 + templates.len() } else { 0 };
         assert_eq!(policies.len(), expected, "{case:?}");
         let user = format!("'system:serviceaccount:{NAMESPACE}:{}'", text(&spec["serviceAccountName"]));

@@ -1,5 +1,6 @@
 //! Running the pinned tools, and reading what they print.
 
+use pod_reloader_e2e::objects::{KindRef, Kinds, PRESETS};
 use pod_reloader_e2e::{Helm, chart, paths};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ pub struct Case {
 }
 
 /// What every check of rendered objects runs with.
-pub const CASES: [Case; 8] = [
+pub const CASES: [Case; 9] = [
     Case { release: "pod-reloader", values: None },
     Case { release: "reloader", values: Some("saps") },
     Case { release: "reloader", values: Some("everything") },
@@ -20,6 +21,7 @@ pub const CASES: [Case; 8] = [
     Case { release: "reloader", values: Some("one-namespace") },
     Case { release: "reloader", values: Some("namespaced") },
     Case { release: "reloader", values: Some("hardened") },
+    Case { release: "reloader", values: Some("workloads") },
     // As long as Helm lets it be.
     Case { release: "a2345678901234567890123456789012345678901234567890123", values: Some("everything") },
 ];
@@ -30,6 +32,18 @@ impl Case {
     /// Whether there is a webhook, and what goes with it.
     pub fn has_webhook(self) -> bool {
         self.values != Some("namespaced")
+    }
+
+    /// The kinds of workload that it is for.
+    pub fn kinds(self) -> Vec<KindRef> {
+        let own = [
+            "example.com/v1/servers:Server=spec.pods.template",
+            "example.com/v1/databases:Database=annotations:spec.podAnnotations",
+            "example.com/v2beta1/gadgets:Gadget=annotations:podAnnotations",
+        ];
+        let wanted = PRESETS.iter().map(|preset| preset.name).chain(own).map(|text| text.parse().unwrap());
+        let wanted: Vec<_> = wanted.filter(|_| self.values == Some("workloads")).collect();
+        Kinds::with(&wanted).unwrap().iter().collect()
     }
 
     pub fn args(self) -> Vec<String> {

@@ -1,12 +1,12 @@
-//! 1.1: the chart's kinds of workload are the operator's. One that the chart lacks would never be sent to the webhook,
+//! 1.1, 9.1: the chart's kinds of workload are the operator's. One that the chart lacks would never be sent to the webhook,
 //! and the operator could not read it.
 
 use std::collections::BTreeSet;
 
-use pod_reloader_e2e::objects::{BUILT_IN, KindRef};
+use pod_reloader_e2e::objects::{KindRef, PRESETS, Shape};
 use serde_json::{Value, json};
 
-use crate::helm::{CASES, render};
+use crate::helm::{CASES, parse, render, template};
 use crate::objects::{list, of_kind, text, the};
 
 /// Group, version and resource of all that a webhook's or policy's rules with these operations are for.
@@ -35,7 +35,7 @@ fn c1_1_the_webhook_is_registered_for_every_kind_and_nothing_else() {
     for case in CASES {
         for configuration in of_kind(&render(case), "MutatingWebhookConfiguration") {
             let rules = &configuration["webhooks"][0]["rules"];
-            assert_eq!(covered(rules, &json!(["CREATE", "UPDATE"])), names(&BUILT_IN, ""), "{case:?}");
+            assert_eq!(covered(rules, &json!(["CREATE", "UPDATE"])), names(&case.kinds(), ""), "{case:?}");
             assert!(list(rules).iter().all(|rule| rule["scope"] == "Namespaced"), "{case:?}: {rules}");
         }
     }
@@ -43,8 +43,8 @@ fn c1_1_the_webhook_is_registered_for_every_kind_and_nothing_else() {
 
 #[test]
 fn c1_1_every_kind_may_be_read_and_patched_wherever_one_may() {
-    let expected: BTreeSet<_> = BUILT_IN.iter().map(|kind| (kind.group, kind.plural)).collect();
     for case in CASES {
+        let expected: BTreeSet<_> = case.kinds().iter().map(|kind| (kind.group, kind.plural)).collect();
         let objects = render(case);
         let mut count = 0;
         for role in of_kind(&objects, "Role").into_iter().chain(of_kind(&objects, "ClusterRole")) {
@@ -76,7 +76,7 @@ fn c1_1_policies_hold_the_operator_to_the_template_of_every_kind() {
         if policies.is_empty() {
             continue;
         }
-        for kind in BUILT_IN {
+        for kind in case.kinds() {
             let of_kind = &names(&[kind], "");
             let covers = |policy: &Value, operations: Value, kinds: &BTreeSet<_>| {
                 covered(&policy["spec"]["matchConstraints"]["resourceRules"], &operations).is_superset(kinds)
@@ -88,8 +88,9 @@ fn c1_1_policies_hold_the_operator_to_the_template_of_every_kind() {
             else {
                 panic!("{case:?}: one policy for the updates of {kind:?}")
             };
-            let pod = list(&policy["spec"]["variables"]).iter().find(|variable| variable["name"] == "pod");
-            let expected = format!("dyn(object).{}", kind.template.join("."));
+            let name = if kind.shape == Shape::PodTemplate { "pod" } else { "podAnnotations" };
+            let pod = list(&policy["spec"]["variables"]).iter().find(|variable| variable["name"] == name);
+            let expected = format!("dyn(object).?{}.orValue({{}})", kind.template.join(".?"));
             assert_eq!(
                 pod.map(|pod| text(&pod["expression"])),
                 Some(expected.as_str()),
@@ -111,7 +112,7 @@ fn c1_1_policies_hold_the_operator_to_the_template_of_every_kind() {
             .iter()
             .map(|it| covered(&it["spec"]["matchConstraints"]["resourceRules"], &json!(["UPDATE"])));
         let workloads: BTreeSet<_> = rules.flatten().collect();
-        assert_eq!(workloads, names(&BUILT_IN, ""), "{case:?}");
+        assert_eq!(workloads, names(&case.kinds(), ""), "{case:?}");
     }
 }
 
@@ -120,4 +121,79 @@ fn c1_1_the_tests_of_the_chart_render_what_they_look_for() {
     let objects = render(CASES[0]);
     assert!(!list(&the(&objects, "MutatingWebhookConfiguration")["webhooks"][0]["rules"]).is_empty());
     assert!(!of_kind(&objects, "ValidatingAdmissionPolicy").is_empty());
+}
+
+/// The operator's `--workload` flags.
+fn workloads(args: &[&str]) -> Vec<String> {
+    let args: Vec<_> = args.iter().map(ToString::to_string).collect();
+    let objects = parse(&template("helm", "reloader", &args).unwrap()).unwrap();
+    let deployment = the(&objects, "Deployment");
+    let args = list(&deployment["spec"]["template"]["spec"]["containers"][0]["args"]);
+    args.iter().filter_map(|arg| text(arg).strip_prefix("--workload=")).map(str::to_owned).collect()
+}
+
+#[test]
+fn c9_1_the_operator_is_told_of_the_kinds_that_the_chart_is_told_of() {
+    let values = "--set-json=workloads=[\"argo-rollouts\",\
+        {\"group\":\"example.com\",\"version\":\"v1\",\"resource\":\"servers\",\"kind\":\"Server\",\
+         \"template\":\"spec.pod\"},\
+        {\"group\":\"example.com\",\"version\":\"v1\",\"resource\":\"databases\",\"kind\":\"Database\",\
+         \"annotations\":\"spec.podAnnotations\"}]";
+    let expected = [
+        "argo-rollouts",
+        "example.com/v1/servers:Server=spec.pod",
+        "example.com/v1/databases:Database=annotations:spec.podAnnotations",
+    ];
+    assert_eq!(workloads(&[values]), expected);
+    assert_eq!(workloads(&[]), [""; 0]);
+    let presets: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
+    assert_eq!(workloads(&[&format!("--set=workloads={{{}}}", presets.join(","))]), presets);
+}
+
+#[test]
+fn c9_1_wrong_kinds_are_refused_with_what_would_be_right() {
+    let own = |fields: &str| format!("[{{{fields}}}]");
+    let server = |place: &str| {
+        own(&format!(r#""group":"example.com","version":"v1","resource":"servers","kind":"Server",{place}"#))
+    };
+    for (workloads, expected) in [
+        (
+            r#"["argo"]"#.to_owned(),
+            "known are argo-rollouts, knative-services, openkruise, openshift-deploymentconfigs",
+        ),
+        (
+            r#"["openkruise","openkruise"]"#.to_owned(),
+            "clonesets.apps.kruise.io is there twice, by openkruise",
+        ),
+        (
+            own(r#""group":"apps","version":"v1","resource":"deployments","kind":"A","template":"spec.a""#),
+            "is built in",
+        ),
+        (
+            own(r#""group":"example.com","version":"v1","kind":"Server","template":"spec.a""#),
+            "has no resource",
+        ),
+        (
+            own(
+                r#""group":"example.com","version":"v1","resource":"Server","kind":"Server","template":"spec.a""#,
+            ),
+            "\"Server\" cannot be its resource",
+        ),
+        (server(r#""template":"spec.a","annotations":"spec.b""#), "needs either template"),
+        (own(r#""group":"a.b","version":"v1","resource":"a","kind":"A""#), "needs either template"),
+        (server(r#""template":"spec..a""#), "is no path"),
+        (server(r#""template":"""#), "is no path"),
+        (server(r#""template":"metadata""#), "nothing that its pods are made of"),
+        (server(r#""annotations":"status.annotations""#), "nothing that its pods are made of"),
+        (
+            server(r#""template":"spec.template.metadata.annotations""#),
+            "template is the path of the whole pod template",
+        ),
+        (server(r#""path":"spec.template""#), "additional properties 'path' not allowed"),
+        ("[5]".to_owned(), "at '/workloads/0': got number, want string or object"),
+    ] {
+        let args = [format!("--set-json=workloads={workloads}")];
+        let refused = template("helm", "reloader", &args).unwrap_err();
+        assert!(refused.contains(expected), "{workloads}: {refused}");
+    }
 }

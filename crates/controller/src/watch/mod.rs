@@ -13,6 +13,7 @@
 //! failures, `requests` speaks to the API server, `text` bounds what is read of it.
 
 pub mod health;
+mod lookout;
 mod pace;
 mod page;
 mod poll;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use kube::{Client, Resource};
 use pod_reloader_core::dialect::own::AUTO;
-use pod_reloader_core::kind::{self, KindRef};
+use pod_reloader_core::kind::{BUILT_IN, Entry, KindRef};
 use pod_reloader_core::reference::ConfigKind;
 use pod_reloader_core::selector::Selector;
 use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, Scope, Watched, WorkloadObject};
@@ -36,8 +37,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use health::WatchHealth;
+use lookout::Lookout;
 pub(crate) use relist::Relister;
 use requests::Requests;
+use stream::Presence;
 
 /// Changes that wait for the controller; a stream that is faster waits, too.
 const CHANNEL_CAPACITY: usize = 64;
@@ -134,8 +137,9 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Watches all kinds of workload, as soon as that may begin, and, as metadata only, the kinds of config object that
-    /// are followed (5.2) and the namespaces that are selected (1.6) or labelled (7.4), for ever (5.7). The config objects begin once
+    /// Watches all kinds of workload, as soon as that may begin and they are there (9.2), and, as metadata only, the kinds
+    /// of config object that are followed (5.2) and the namespaces that are selected (1.6) or labelled (7.4), for ever
+    /// (5.7). The config objects begin once
     /// [`Steering::begin_objects`] says so, after `objects_wait` at the latest; at once if that is `None`.
     pub(crate) fn start(
         client: &Client,
@@ -158,8 +162,14 @@ impl Watches {
         start.watch_labels(reader);
         let Steering { workloads_may_begin, objects_may_begin, relist } = steering.clone();
         let cue = Cue { may_begin: workloads_may_begin, patience: Duration::MAX, relist };
-        for kind in kind::BUILT_IN {
-            start.watch::<WorkloadObject>(kind, kind.label(), &scope.object_selector, &cue, Update::Workload);
+        for entry in scope.kinds.entries() {
+            match entry.kind().filter(|kind| BUILT_IN.contains(kind)) {
+                Some(kind) => {
+                    let labels = &scope.object_selector;
+                    start.watch::<WorkloadObject>(kind, kind.label(), labels, &cue, Update::Workload);
+                }
+                None => start.watch_while_there(entry, &cue),
+            }
         }
         let mut cue = Cue::default();
         if let Some(patience) = objects_wait {
@@ -173,7 +183,7 @@ impl Watches {
         let Start { sender, turns, streams, .. } = start;
         let relister = Relister {
             client: client.clone(),
-            kinds: kind::BUILT_IN.into(),
+            kinds: scope.kinds.clone(),
             labels: scope.object_selector.clone(),
             sender,
             turns,
@@ -248,7 +258,36 @@ impl Start<'_> {
                 let _ = timeout(patience, may_begin.wait_for(|may_begin| *may_begin)).await;
                 // A stream that has not begun owes no sign of life.
                 let sign = health.stream(name, namespace);
-                stream::follow(requests, out, sign, turns, relist).await;
+                stream::follow(requests, Presence::Expected, &out, sign, turns, relist).await;
+            });
+        }
+    }
+
+    /// Watches a kind of workload whenever the API server has it. While it does not, there are none of that kind, and
+    /// nothing fails.
+    fn watch_while_there(&mut self, entry: &Arc<Entry>, cue: &Cue) {
+        let lookout = Arc::new(Lookout::of(self.client, entry));
+        for namespace in self.scope.coverages() {
+            let (client, labels) = (self.client.clone(), self.scope.object_selector.clone());
+            let (health, turns, sender) = (self.health.clone(), self.turns.clone(), self.sender.clone());
+            let (mut may_begin, relist) = (cue.may_begin.subscribe(), cue.relist.clone());
+            let lookout = lookout.clone();
+            self.streams.spawn(async move {
+                // Its controller is gone if the channel is closed, and so is this in a moment.
+                let _ = may_begin.wait_for(|may_begin| *may_begin).await;
+                loop {
+                    let kind = lookout.there().await;
+                    let coverage = Coverage { kind, namespace: namespace.clone() };
+                    let out = Out { coverage, update: Update::Workload, sender: sender.clone() };
+                    let requests =
+                        Requests::<WorkloadObject>::new(client.clone(), kind, namespace.clone(), &labels);
+                    let sign = health.stream(kind.label(), namespace.clone());
+                    let (turns, relist) = (turns.clone(), relist.subscribe());
+                    stream::follow(requests, Presence::Optional, &out, sign, turns, relist).await;
+                    lookout.is_gone();
+                    out.send(Change::ListBegins).await;
+                    out.send(Change::ListEnds).await;
+                }
             });
         }
     }

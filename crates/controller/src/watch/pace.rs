@@ -8,6 +8,9 @@ use crate::jitter;
 const FIRST: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(24);
 
+/// How often a kind that is not there is looked for (9.2).
+const LOOK: Duration = Duration::from_secs(10);
+
 /// A stream is relisted this often at least, and with many objects less often.
 const RESYNC: Duration = Duration::from_mins(10);
 const RESYNC_PER_OBJECT: Duration = Duration::from_millis(30);
@@ -43,6 +46,11 @@ pub(super) fn resync_after(objects: usize) -> Duration {
     let by_size = RESYNC_PER_OBJECT.saturating_mul(u32::try_from(objects).unwrap_or(u32::MAX));
     // Less than the whole, so that the bounds hold with the jitter.
     jittered(RESYNC.saturating_add(by_size).min(MAX_RESYNC)).min(MAX_RESYNC)
+}
+
+/// How long to wait before a kind that is not there is looked for again.
+pub(super) fn before_next_look() -> Duration {
+    jittered(LOOK)
 }
 
 /// Replicas and streams that lost the same server should not come back in step.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::Client;
-use pod_reloader_core::kind::KindRef;
+use pod_reloader_core::kind::Kinds;
 use pod_reloader_core::selector::Selector;
 use pod_reloader_k8s::objects::WorkloadObject;
 use tokio::sync::{Semaphore, mpsc};
@@ -21,7 +21,7 @@ const MAX_FAILURES: u32 = 8;
 #[derive(Clone)]
 pub(crate) struct Relister {
     pub(super) client: Client,
-    pub(super) kinds: Arc<[KindRef]>,
+    pub(super) kinds: Kinds,
     pub(super) labels: Selector,
     pub(super) sender: mpsc::Sender<Update>,
     pub(super) turns: Arc<Semaphore>,
@@ -33,7 +33,7 @@ impl Relister {
         // No watch: its failures are none of readiness.
         let health = WatchHealth::default();
         let mut is_complete = true;
-        for kind in self.kinds.iter().copied() {
+        for kind in self.kinds.entries().filter_map(|entry| entry.kind()) {
             let sign = health.stream(kind.label(), Some(namespace.clone()));
             let mut requests =
                 Requests::new(self.client.clone(), kind, Some(namespace.clone()), &self.labels);
@@ -50,6 +50,8 @@ impl Relister {
                 };
                 match listed {
                     Ok(_) => break,
+                    // A kind that is not there has no workloads.
+                    Err(failure) if failure.is_absence() => break,
                     Err(_) if self.sender.is_closed() => return false,
                     Err(failure) if pace.failures() >= MAX_FAILURES => {
                         tracing::warn!(kind = kind.label(), namespace, error = %failure, "cannot list workloads");

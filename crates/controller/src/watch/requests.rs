@@ -55,6 +55,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the API server does not have such a resource, as far as it says.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code == 404)
+    }
+
     /// Whether nothing came within a deadline.
     pub(super) fn is_silence(&self) -> bool {
         match self {

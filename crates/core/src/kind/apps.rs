@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Health, Kind, KindRef, Reload};
+use super::{Health, Kind, KindRef, Reload, Shape};
 
 const GROUP: &str = "apps";
 const VERSION: &str = "v1";
@@ -16,6 +16,8 @@ pub const DEPLOYMENT: KindRef = KindRef::of(&Kind {
     label: "Deployment",
     plural: "deployments",
     template: TEMPLATE,
+    shape: Shape::PodTemplate,
+    template_elsewhere: None,
     reload: Reload::PatchTemplate,
     health: |object| read(object).map(|object| deployment(&object)),
 });
@@ -28,6 +30,8 @@ pub const STATEFUL_SET: KindRef = KindRef::of(&Kind {
     label: "StatefulSet",
     plural: "statefulsets",
     template: TEMPLATE,
+    shape: Shape::PodTemplate,
+    template_elsewhere: None,
     reload: Reload::PatchTemplate,
     health: |object| read(object).map(|object| stateful_set(&object)),
 });
@@ -40,6 +44,8 @@ pub const DAEMON_SET: KindRef = KindRef::of(&Kind {
     label: "DaemonSet",
     plural: "daemonsets",
     template: TEMPLATE,
+    shape: Shape::PodTemplate,
+    template_elsewhere: None,
     reload: Reload::PatchTemplate,
     health: |object| read(object).map(|object| daemon_set(&object)),
 });

@@ -9,8 +9,20 @@ use std::ops::Deref;
 use json_patch::jsonptr::PointerBuf;
 
 pub mod apps;
+pub mod argo;
+mod conditions;
+mod kinds;
+pub mod knative;
+pub mod openkruise;
+pub mod openshift;
+mod preset;
+mod wanted;
 
-/// The kinds that can opt in.
+pub use kinds::{Entry, Kinds};
+pub use preset::{PRESETS, Preset};
+pub use wanted::{Own, Wanted};
+
+/// The kinds that every installation has.
 pub const BUILT_IN: [KindRef; 3] = [apps::DEPLOYMENT, apps::STATEFUL_SET, apps::DAEMON_SET];
 
 /// What is to be known of a kind of workload.
@@ -26,12 +38,26 @@ pub struct Kind {
     pub label: &'static str,
     /// The resource's plural name in URLs.
     pub plural: &'static str,
-    /// The members that lead from the object to its pod template; the first one is not `metadata`.
+    /// The members that lead from the object to its pod template, or to what stands for one; the first one is not
+    /// `metadata`.
     pub template: &'static [&'static str],
+    /// What is there.
+    pub shape: Shape,
+    /// The member beside the template that says that another object has it, which is then the one to be followed.
+    pub template_elsewhere: Option<&'static str>,
     /// What restarts its pods with the present configuration.
     pub reload: Reload,
     /// How far its pods are with the latest version of the template, from the JSON text of the object.
     pub health: fn(&str) -> Result<Health, serde_json::Error>,
+}
+
+/// What a kind has at [`Kind::template`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A pod template.
+    PodTemplate,
+    /// A map of annotations that the kind's controller gives to its pods. What these read cannot be seen.
+    Annotations,
 }
 
 /// How a kind is reloaded.
@@ -65,6 +91,26 @@ impl Kind {
     /// The JSON pointer to a member of the pod template.
     pub fn template_pointer(&self, members: &[&str]) -> PointerBuf {
         PointerBuf::from_tokens(self.template.iter().chain(members).copied())
+    }
+
+    /// The JSON pointer to the map of annotations that the hash is in.
+    pub fn annotations_pointer(&self) -> PointerBuf {
+        self.template_pointer(self.to_annotations())
+    }
+
+    /// The members that lead from [`Self::template`] to that map.
+    pub const fn to_annotations(&self) -> &'static [&'static str] {
+        match self.shape {
+            Shape::PodTemplate => &["metadata", "annotations"],
+            Shape::Annotations => &[],
+        }
+    }
+
+    /// The JSON pointer to the first member of the path to the template that is not there, if so many are.
+    pub fn missing_member(&self, steps: usize) -> Option<PointerBuf> {
+        let present = self.template.get(..steps)?;
+        let missing = self.template.get(steps)?;
+        Some(PointerBuf::from_tokens(present.iter().chain([missing]).copied()))
     }
 
     /// What identifies the kind.
@@ -134,16 +180,6 @@ impl Hash for KindRef {
     }
 }
 
-/// The kind with that `kind` field in that API group.
-pub fn by_kind(group: &str, kind: &str) -> Option<KindRef> {
-    BUILT_IN.into_iter().find(|candidate| candidate.group == group && candidate.kind == kind)
-}
-
-/// The kind with that plural name in that API group.
-pub fn by_plural(group: &str, plural: &str) -> Option<KindRef> {
-    BUILT_IN.into_iter().find(|candidate| candidate.group == group && candidate.plural == plural)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -151,22 +187,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c1_1_every_kind_is_found_by_its_names_and_by_no_others() {
-        for kind in BUILT_IN {
-            assert_eq!(by_kind(kind.group, kind.kind), Some(kind));
-            assert_eq!(by_plural(kind.group, kind.plural), Some(kind));
-            assert_eq!(by_kind("example.com", kind.kind), None, "{kind:?} of another group");
-            assert_eq!(by_kind(kind.group, kind.plural), None, "{kind:?}");
-        }
-        assert_eq!(BUILT_IN.into_iter().collect::<BTreeSet<_>>().len(), BUILT_IN.len());
-        let labels: BTreeSet<_> = BUILT_IN.iter().map(|kind| kind.label().to_ascii_lowercase()).collect();
-        assert_eq!(labels.len(), BUILT_IN.len(), "two kinds have one label");
-        assert_eq!(by_kind("apps", "ReplicaSet"), None);
-    }
-
-    #[test]
-    fn every_kind_has_a_template_that_can_be_read_beside_its_metadata() {
-        for kind in BUILT_IN {
+    fn c9_1_the_kinds_of_the_presets_have_names_of_their_own_and_labels_that_tell_them_from_all_others() {
+        let all: Vec<_> = BUILT_IN
+            .into_iter()
+            .chain(PRESETS.iter().flat_map(|preset| preset.kinds.iter().copied()))
+            .collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        let labels: BTreeSet<_> = all.iter().map(|kind| kind.label().to_ascii_lowercase()).collect();
+        assert_eq!(labels.len(), all.len(), "two kinds have one label");
+        for kind in all {
             assert!(kind.template.first().is_some_and(|member| *member != "metadata"), "{kind:?}");
         }
     }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{AnnotationRoom, PodTemplate, SettleWindow, Workload};
+use super::{AnnotationRoom, NoTemplate, PodTemplate, SettleWindow, Workload};
 use crate::annotation;
 use crate::dialect::{self, Entries, Place, Selection};
-use crate::kind::KindRef;
-use crate::object::{Text, WorkloadParts, WorkloadPartsSeed};
+use crate::kind::{BUILT_IN, KindRef, Shape};
+use crate::object::{Part, Text, WorkloadParts, WorkloadPartsSeed};
 use crate::template::{PodSpec, TemplateUses};
 
 /// Reads a [`Workload`]; where its pod template is depends on its kind.
@@ -23,7 +23,15 @@ impl<'de> DeserializeSeed<'de> for WorkloadSeed {
     type Value = Workload;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Workload, D::Error> {
-        WorkloadPartsSeed::of(self.0).deserialize(deserializer).map(Workload::from)
+        let parts = WorkloadPartsSeed::of(self.0).deserialize(deserializer)?;
+        let no_template = match (self.0.shape, &parts.template) {
+            _ if parts.is_elsewhere => Some(NoTemplate::Elsewhere),
+            // What is built in always has one.
+            (Shape::PodTemplate, None) if !BUILT_IN.contains(&self.0) => Some(NoTemplate::Missing),
+            // A map of annotations can be made.
+            _ => None,
+        };
+        Ok(Workload { no_template, ..Workload::from(parts) })
     }
 }
 
@@ -54,10 +62,23 @@ struct WireTemplateMetadata {
     annotations: OptionalMap<Annotations<OnTemplate>>,
 }
 
+impl<'de> Part<'de> for WireTemplate {
+    fn read<D: Deserializer<'de>>(shape: Shape, deserializer: D) -> Result<Self, D::Error> {
+        match shape {
+            Shape::PodTemplate => Self::deserialize(deserializer),
+            Shape::Annotations => {
+                let annotations = OptionalMap(Some(Annotations::deserialize(deserializer)?));
+                Ok(Self { metadata: Some(WireTemplateMetadata { annotations }), spec: None })
+            }
+        }
+    }
+}
+
 impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
     fn from(wire: WorkloadParts<WireMetadata, WireTemplate>) -> Self {
         let metadata = wire.metadata.unwrap_or_default();
         let annotations = metadata.annotations.0.unwrap_or_default();
+        let steps = wire.steps;
         let namespace: Arc<str> = metadata.namespace.as_deref().unwrap_or_default().into();
         let (template, on_template) =
             wire.template.map(|template| PodTemplate::read(template, &namespace)).unwrap_or_default();
@@ -80,7 +101,8 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
             settle_window: annotations.settle_window,
             sap_trigger: annotations.config_hash,
             annotations: annotations.room,
-            template,
+            no_template: None,
+            template: PodTemplate { steps, ..template },
         }
     }
 }
@@ -91,6 +113,7 @@ impl PodTemplate {
         let has_metadata = wire.metadata.is_some();
         let annotations = wire.metadata.and_then(|metadata| metadata.annotations.0).unwrap_or_default();
         let template = Self {
+            steps: 0,
             has_metadata,
             config_hash: annotations.config_hash,
             annotations: annotations.room,

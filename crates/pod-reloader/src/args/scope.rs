@@ -1,13 +1,21 @@
-//! Flags that say what an installation manages (1.6, 5.9).
+//! Flags that say what an installation manages (1.6, 5.9, 9.1).
 
 use clap::{ArgAction, Args};
+use pod_reloader_core::kind::{Kinds, Wanted};
 use pod_reloader_core::selector::Selector;
 
 use crate::go_flags::parse_bool;
 
-/// Selectors, and whether Secrets are followed.
+/// Kinds of workload, selectors, and whether Secrets are followed.
 #[derive(Clone, Debug, Args)]
 pub struct ScopeArgs {
+    /// A further kind of workload beside those of apps/v1; may be given several times. A preset (argo-rollouts,
+    /// knative-services, openkruise, openshift-deploymentconfigs), or GROUP/VERSION/PLURAL[:KIND]=PATH with the path of
+    /// the pod template, such as example.com/v1/servers:Server=spec.template, or of a map of the pods' annotations, as
+    /// annotations:spec.podAnnotations
+    #[arg(long, value_name = "KIND", value_delimiter = ',', env = "POD_RELOADER_WORKLOAD")]
+    pub workload: Vec<Wanted>,
+
     /// Only workloads in namespaces with such labels, as kubectl writes selectors: team=shop,env in (a,b),!legacy
     #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true,
           env = "POD_RELOADER_NAMESPACE_SELECTOR", value_parser = Selector::parse)]
@@ -38,4 +46,14 @@ pub struct ScopeArgs {
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_OBJECT_MARKS",
           value_parser = parse_bool)]
     pub object_marks: bool,
+}
+
+impl ScopeArgs {
+    /// The kinds of workload.
+    ///
+    /// # Errors
+    /// If one is there twice, with what is wrong.
+    pub(crate) fn kinds(&self) -> Result<Kinds, String> {
+        Kinds::with(&self.workload).map_err(|why| format!("--workload: {why}"))
+    }
 }

@@ -1,4 +1,5 @@
 use clap::CommandFactory;
+use pod_reloader_core::kind::KindRef;
 use pod_reloader_serving::tls::MinVersion;
 
 use super::*;
@@ -57,6 +58,13 @@ fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
         ("--namespace-selector=a=b,", "the end where a label's key was expected; expected a label selector"),
         ("--object-selector=a in b", "'b' where '(' was expected"),
         ("--secrets=some", "true or false"),
+        ("--workload=argo", "known are argo-rollouts, knative-services, "),
+        ("--workload=argo-rollouts,", "known are argo-rollouts, knative-services, "),
+        ("--workload=example.com/v1/Server=spec.template", "the kind comes after a colon"),
+        ("--workload=example.com/v1/servers=metadata", "restarts no pods"),
+        ("--workload=example.com/v1/servers=spec..template", "such as spec.template"),
+        ("--workload=apps/v1/deployments=spec.template", "is built in, and always on: leave it out"),
+        ("--workload=openkruise,openkruise", "is there already, by openkruise: name it once"),
         ("--metrics-bind-address=8080", "such as :8080"),
         ("--metrics-bind-address=:99999", "such as :8080"),
         ("--metrics-bind-address=::1:80", "[::1]:8080"),
@@ -92,9 +100,9 @@ fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
 #[test]
 fn c6_selectors_and_secrets_say_what_an_installation_concerns_itself_with() {
     let all = Scope { unlabelled: vec!["kube-system".into(), "ops".into()], ..Scope::default() };
-    assert_eq!(parse(&[]).unwrap().scope("ops"), all);
-    assert_eq!(parse(&["--namespace-selector="]).unwrap().scope("ops"), all);
-    let unlabelled = parse(&["--namespace-labels=false"]).unwrap().scope("ops");
+    assert_eq!(parse(&[]).unwrap().scope("ops").unwrap(), all);
+    assert_eq!(parse(&["--namespace-selector="]).unwrap().scope("ops").unwrap(), all);
+    let unlabelled = parse(&["--namespace-labels=false"]).unwrap().scope("ops").unwrap();
     assert_eq!(unlabelled, Scope { namespace_labels: false, ..all });
     let scope = parse(&[
         "--namespaces=a,b",
@@ -102,7 +110,7 @@ fn c6_selectors_and_secrets_say_what_an_installation_concerns_itself_with() {
         "--object-selector=!legacy",
         "--secrets=false",
     ]);
-    let scope = scope.unwrap().scope("ops");
+    let scope = scope.unwrap().scope("ops").unwrap();
     assert_eq!(scope.namespaces.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
     assert_eq!(scope.namespace_selector.as_str(), "team in (shop, stock)");
     assert_eq!(scope.object_selector.as_str(), "!legacy");
@@ -203,4 +211,24 @@ fn c4_11_versions_and_suites_are_checked_together() {
         assert!(error.to_string().contains("those of TLS 1.3 are TLS_AES_256_GCM_SHA384, "), "{error}");
         assert_eq!(parse(&[both, version]).unwrap().tls.policy().min_version, MinVersion::Tls13);
     }
+}
+
+#[test]
+fn c9_1_kinds_are_given_one_by_one_or_with_commas() {
+    let own = "example.com/v1/servers:Server=spec.template";
+    for args in [
+        &["--workload=argo-rollouts", &format!("--workload={own}")][..],
+        &[&format!("--workload=argo-rollouts,{own}")],
+        &["--workload", "argo-rollouts", "--workload", own],
+    ] {
+        let kinds = parse(args).unwrap().scope("ops").unwrap().kinds;
+        let names: Vec<_> = kinds.iter().map(KindRef::label).collect();
+        assert_eq!(
+            names,
+            ["Deployment", "StatefulSet", "DaemonSet", "Rollout", "Server.example.com"],
+            "{args:?}"
+        );
+    }
+    let unnamed = parse(&["--workload=example.com/v1/servers=annotations:spec.pods"]).unwrap();
+    assert_eq!(unnamed.scope("ops").unwrap().kinds.entries().count(), 4);
 }

@@ -11,8 +11,10 @@ use pod_reloader_controller::leader::{self, Election};
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::connect;
+use pod_reloader_k8s::discovery;
 use pod_reloader_k8s::key::{KeyKeeper, KeyReader};
 use pod_reloader_k8s::reader::ConfigReader;
+use pod_reloader_k8s::scope::Scope;
 use pod_reloader_serving::certificate::Certificates;
 use pod_reloader_serving::provider::IS_FIPS;
 use pod_reloader_serving::server::{self, Stop, Transport};
@@ -73,7 +75,9 @@ async fn run(args: Args, line_limit: LineLimit) -> anyhow::Result<()> {
     // Only the API server goes on sending requests until it has noticed that this replica is not ready.
     let delay = if has_webhook { args.shutdown_delay } else { Duration::ZERO };
 
+    let scope = args.scope(&api.namespace).map_err(anyhow::Error::msg)?;
     let mut operator = Operator {
+        scope,
         certificates: Certificates::new(metrics.serving.clone()),
         has_webhook,
         args,
@@ -148,6 +152,7 @@ impl Metrics {
 /// What the steps have in common.
 struct Operator {
     args: Args,
+    scope: Scope,
     api: ApiServer,
     metrics: Metrics,
     certificates: Arc<Certificates>,
@@ -183,6 +188,10 @@ impl Operator {
         if self.has_webhook {
             let find = find_own_user(client.clone(), own_user_sender);
             self.tasks.spawn("identity", stoppable(find, self.stop_serving.clone()));
+
+            // The webhook of a replica that does not lead has to know them, too.
+            let name_kinds = discovery::name_kinds(client.clone(), self.scope.kinds.clone());
+            self.tasks.spawn("names of kinds", stoppable(name_kinds, self.stop_serving.clone()));
 
             let certificates = &self.certificates;
             let keeping = Keeping { args: &self.args, client, namespace, certificates };
@@ -251,7 +260,7 @@ impl Operator {
             key: known.key.clone(),
             own_user: known.own_user.clone(),
             mode: self.args.hash.into(),
-            scope: self.args.scope(&self.api.namespace),
+            scope: self.scope.clone(),
             budget: self.metrics.budget.clone(),
             turns: Turns::default(),
             metrics: self.metrics.webhook.clone(),
@@ -291,7 +300,7 @@ impl Operator {
             budget: self.metrics.budget.clone(),
             key,
             mode: self.args.hash.into(),
-            scope: self.args.scope(&self.api.namespace),
+            scope: self.scope.clone(),
             settle_window: self.args.settle_window,
             max_concurrent_patches: self.args.max_concurrent_patches,
             instance: self.api.instance.clone(),

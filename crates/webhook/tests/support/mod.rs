@@ -15,6 +15,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::digest::DigestKey;
+use pod_reloader_core::kind::Kinds;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::Scope;
@@ -171,6 +172,15 @@ impl Webhook {
     }
 
     pub fn with_budget(bytes: usize) -> Self {
+        Self::within(Scope::default(), bytes)
+    }
+
+    /// A webhook that is also for these kinds.
+    pub fn of_kinds(kinds: &Kinds) -> Self {
+        Self::within(Scope { kinds: kinds.clone(), ..Scope::default() }, 24 << 20)
+    }
+
+    fn within(scope: Scope, bytes: usize) -> Self {
         let stub = Stub::default();
         let budget = Budget::new(bytes);
         let mut registry = Registry::default();
@@ -181,7 +191,7 @@ impl Webhook {
             key: KeyReader::fixed(DigestKey::new("test", &[7; DigestKey::LEN]).unwrap()),
             own_user: watch::channel(Some(OWN_USER.to_owned())).1,
             mode: HashMode::Content,
-            scope: Scope::default(),
+            scope,
             budget: budget.clone(),
             metrics: Metrics::register(&mut registry),
         };
