@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$here/../bin
 caches=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/pod-reloader/tools
-all=(coredns helm helm-unittest helm-docs helm-values-schema registry crane oras cosign cert-manager helm3)
+all=(coredns helm helm-unittest helm-docs helm-values-schema registry crane oras cosign cert-manager helm3 argo-rollouts)
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -79,6 +79,10 @@ describe() {
     cert-manager)
         module=github.com/cert-manager/cert-manager package=. version=$(pinned "$1" $module)
         flags="-X $module/pkg/util.AppVersion=$version"
+        ;;
+    argo-rollouts)
+        module=github.com/argoproj/argo-rollouts package=$module/cmd/rollouts-controller version=$(pinned "$1" $module)
+        flags="-X $module/utils/version.version=${version#v}"
         ;;
     *) fail "there is no tool $1; there are: ${all[*]}" ;;
     esac
