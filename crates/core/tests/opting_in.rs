@@ -157,6 +157,22 @@ fn c3_26_what_is_followed_appears_and_vanishes_silently_by_marks_labels_and_excl
     }
 }
 
+/// The hash of other times is kept when a workload is adopted, and pods do not run with what it stands for.
+#[test]
+fn c3_3_a_change_back_to_what_a_kept_hash_stands_for_is_a_reload_as_well() {
+    let mut town = running(plain().annotated(AUTO, "configmaps"));
+    town.create();
+    let of_the_first = town.hash();
+    assert!(!town.write(town.manifest.clone().annotated(AUTO, "false")));
+    put(&mut town, "2", "1");
+    assert!(town.write(town.manifest.clone().template_annotated("theirs", "1")), "pods run with the second");
+    assert!(!town.write(town.manifest.clone().annotated(AUTO, "configmaps")));
+    assert_eq!((town.reconcile(), town.hash()), (Recorded, of_the_first.clone()), "adopted");
+    put(&mut town, "1", "1");
+    assert_eq!(town.reconcile(), changed(&cm("conf")));
+    assert_ne!(town.hash(), of_the_first, "pods that run with the second are to be rolled out");
+}
+
 #[test]
 fn c3_26_where_nothing_else_is_followed_the_last_mark_takes_observed_config_along() {
     for (has_hash, is_ignored) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -17,7 +17,7 @@ pub use pod_reloader_core::marks::Marks;
 use pod_reloader_core::name::ConfigRef;
 use pod_reloader_core::observed::{Observed, Records, Seen};
 use pod_reloader_core::patch::Target;
-use pod_reloader_core::reference::Keys;
+use pod_reloader_core::reference::{Keys, Origin};
 use pod_reloader_core::surroundings::Surroundings;
 use pod_reloader_core::template_diff;
 use pod_reloader_core::workload::Workload;
@@ -47,6 +47,8 @@ pub struct Town {
     pub label: Auto,
     pub first_seen: FirstSeen,
     pub tolerates_unknown: bool,
+    /// A reload may come to the hash that is there, as that one was kept while something else was adopted.
+    pub may_keep_hash: bool,
     key: DigestKey,
     objects: BTreeMap<ConfigRef, Object>,
     unreachable: BTreeSet<ConfigRef>,
@@ -74,6 +76,7 @@ impl Town {
             label: Auto::Off,
             first_seen: FirstSeen::new(),
             tolerates_unknown: false,
+            may_keep_hash: false,
             key: key(),
             objects: BTreeMap::new(),
             unreachable: BTreeSet::new(),
@@ -176,12 +179,22 @@ impl Town {
                 assert!(asked.insert(query.clone()), "it asks again: {query:?}");
             }
         };
-        // Whether more is known makes no difference.
-        let recorded = self.records().into_iter().map(|(name, record)| (name, record.keys));
-        let referred = workload.references.all().into_values().map(|it| (it.object.clone(), it.keys.clone()));
-        let required = workload.template.uses.required().map(|name| (name.clone(), Keys::All));
-        for (object, keys) in recorded.chain(referred).chain(required) {
-            self.answer(&Query { object, depth: Depth::Content(keys) }, &mut known);
+        // Whether more is known makes no difference, but for which keys there are of what is not followed after all.
+        let records = self.records();
+        for (object, reference) in workload.references.all() {
+            let is_dropped = |it: &Object| it.marks.ignore || (reference.needs_mark && !it.marks.follow);
+            let is_followed = reference.origin == Origin::Followed;
+            if is_followed && self.objects.get(object).is_some_and(is_dropped) {
+                continue;
+            }
+            for keys in records.get(object).map(|it| &it.keys).into_iter().chain([&reference.keys]) {
+                let query = Query { object: object.clone(), depth: Depth::Content(keys.clone()) };
+                self.answer(&query, &mut known);
+            }
+        }
+        // The content of what is not referred to is never read (1.4).
+        for object in workload.template.uses.required() {
+            self.answer(&Query { object: object.clone(), depth: Depth::Exists }, &mut known);
         }
         assert_eq!(gist(&decided(&input, &known).verdict), gist(&verdict), "{asked:?}");
         verdict
@@ -233,7 +246,8 @@ impl Town {
         let workload = self.manifest.read();
         self.become_target(&verdict.target(NAMESPACE, Baseline::of(&workload)));
         let is_reload = matches!(outcome, Outcome::Reloaded(_));
-        assert_eq!(self.hash() != before, is_reload, "a reload, and nothing else, is another pod template");
+        let is_other = self.hash() != before || (is_reload && self.may_keep_hash);
+        assert_eq!(is_other, is_reload, "a reload, and nothing else, is another pod template");
         let again = self.verdict();
         assert!(matches!(again, None | Some(Verdict::Keep | Verdict::Defer { .. })), "{verdict:?} {again:?}");
         outcome
