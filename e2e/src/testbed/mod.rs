@@ -218,6 +218,11 @@ impl Testbed {
         self.own.as_ref()
     }
 
+    /// The name that an image of the examples (`NAME:TAG`) has here.
+    pub fn image(&self, name: &str) -> String {
+        format!("{}{name}", self.images)
+    }
+
     /// Manifests with the names that the images have here.
     fn localized(&self, manifests: &str) -> String {
         manifests.replace(EXAMPLE_IMAGES, &self.images)

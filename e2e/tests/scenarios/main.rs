@@ -10,3 +10,4 @@ mod postgres;
 mod rollouts;
 mod sap_readme;
 mod strategies;
+mod third_party_chart;
