@@ -50,6 +50,23 @@ impl ConfigHash {
         Self(hex(&sum.finish()))
     }
 
+    /// The same, unless that is the hash that is there already: a reload has to change the template. Pods may run with
+    /// something else than it stands for where it was kept from other times (section 3).
+    pub(crate) fn other_than(
+        present: Option<&str>,
+        key: &DigestKey,
+        namespace: &str,
+        records: &Records,
+    ) -> Self {
+        let hash = Self::of_content(key, namespace, records);
+        if present != Some(hash.as_str()) {
+            return hash;
+        }
+        let mut sum = key.sum("pod-reloader config hash 1, again");
+        sum.field(hash.as_str().as_bytes());
+        Self(hex(&sum.finish()))
+    }
+
     /// A hash that a dialect computes.
     pub(crate) fn of_sum(sum: &[u8]) -> Self {
         Self(hex(sum))

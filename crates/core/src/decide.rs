@@ -293,7 +293,7 @@ fn reload(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Ca
         }
     }
     let records = facts.as_new_pods_see(records)?;
-    let hash = ConfigHash::of_content(input.key, input.namespace, &records);
+    let hash = ConfigHash::other_than(input.baseline.hash, input.key, input.namespace, &records);
     let observed = facts.observed(Some(hash.as_str().to_owned()), records);
     Ok(Verdict::Reload { hash, observed: Some(observed), causes })
 }
