@@ -66,7 +66,12 @@ each place: lists of maps for `annotation`, `label` and `templateAnnotation`. */
 {{- end }}
 {{- if $names }}
 {{- range $map := get $ $place }}
+{{- if eq $place "templateAnnotation" }}
+{{- /* Nothing says that these are a map of strings where a custom resource's schema does not. */}}
+{{- $terms = append $terms (printf "(type(%s.orValue({})) == map && ['%s'].exists(key,\n  type(%s[?key].orValue('')) == string && %s[?key].orValue('')%s))" $map (join "', '" $names) $map $map $.test) }}
+{{- else }}
 {{- $terms = append $terms (printf "['%s'].exists(key,\n  %s[?key].orValue('')%s)" (join "', '" $names) $map $.test) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -112,10 +117,11 @@ the dialect. */}}
   {{- join " ||\n" $terms | nindent 2 }})
 {{- end }}
 
-{{/* Whether something was recorded of a workload before a write: it follows a marked object, for one, without a word of its
-own (7.4). */}}
+{{/* Whether something is recorded of a workload: it follows a marked object, for one, without a word of its own (7.4). On a
+CREATE it may be copied from another one, and does not count. */}}
 {{- define "pod-reloader.isRecordedInCel" -}}
-optional.ofNonZeroValue(oldObject).?metadata.?annotations[?'pod-reloader.cs.sap.com/observed-config'].hasValue()
+[object, oldObject].exists(workload,
+  optional.ofNonZeroValue(workload).?metadata.?annotations[?'pod-reloader.cs.sap.com/observed-config'].hasValue())
 {{- end }}
 
 {{/* Whether a write concerns a dialect at all. */}}
@@ -157,7 +163,7 @@ one at all. */}}
 
 {{/* The same, of a workload before a write, in a policy that has its annotations and labels as variables. */}}
 {{- define "pod-reloader.someOldKeyInCel" -}}
-{{- dict "keys" .keys "test" .test "annotation" (list "variables.oldAnnotations") "label" (list "variables.oldLabels") "templateAnnotation" (list "variables.oldPodAnnotations") | include "pod-reloader.someKeyInCel" }}
+{{- dict "keys" .keys "test" .test "annotation" (list "variables.oldAnnotations") "label" (list "variables.oldLabels") "templateAnnotation" (list "optional.of(variables.oldPodAnnotations)") | include "pod-reloader.someKeyInCel" }}
 {{- end }}
 
 {{/* Whether no dialect leaves the workload alone, in such a policy. */}}

@@ -13,6 +13,7 @@ use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
 use pod_reloader_k8s::objects::{Scope, WorkloadObject};
 use pod_reloader_k8s::reader::ConfigReader;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ mod updates;
 
 use opting_in::Relists;
 
+/// Workloads that follow nothing any more whose record is taken off at once.
+const CONCURRENT_DROPS: usize = 4;
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
 /// budget is three sixteenths of the memory limit.
 const BUDGET_BYTES_PER_OBJECT: usize = 400;
@@ -120,7 +123,12 @@ enum Done {
     },
     Compared(ConfigRef, Option<Digest>),
     /// The workloads of that namespace were listed once more.
-    Relisted(String),
+    /// What was recorded of a workload that follows nothing any more is gone, or stays for now.
+    Dropped,
+    Relisted {
+        namespace: String,
+        is_complete: bool,
+    },
 }
 
 struct Controller {
@@ -157,6 +165,7 @@ impl Controller {
                 settings.api_metrics.clone(),
             ),
             opt_ins: opt_ins.clone(),
+            drops: Semaphore::new(CONCURRENT_DROPS),
             facts: Publisher::new(settings),
             unconfirmed: UnconfirmedPatches::default(),
             rivals: Rivals::default(),
@@ -193,6 +202,7 @@ impl Controller {
     fn workload_is(&mut self, workload: &Arc<WorkloadRef>, object: WorkloadObject, received: Instant) {
         let uid = object.workload.uid.clone();
         let surrounded = self.opt_ins.surround(object.workload, &workload.namespace);
+        self.drop_record_of_others(workload, &surrounded, received);
         let (applied, orphans) = self.index.apply_workload(workload, surrounded, received);
         match applied {
             Applied::Managed => {
@@ -272,7 +282,8 @@ impl Controller {
                 let to_settle = self.index.compare_object(&object, digest, is_behind);
                 self.reconcile_when_settled(to_settle);
             }
-            Ok(Done::Relisted(namespace)) => self.relisted(&namespace),
+            Ok(Done::Dropped) => {}
+            Ok(Done::Relisted { namespace, is_complete }) => self.relisted(&namespace, is_complete),
             Err(error) if error.is_cancelled() => {}
             // A bug: the process ends and is restarted rather than go on with a workload that is never reconciled.
             Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
+use pod_reloader_core::reference::Reference;
 use pod_reloader_core::surroundings::Surroundings;
 use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::scope::Scope;
@@ -28,6 +29,16 @@ impl OptIns {
         self.lock().surround(workload, namespace)
     }
 
+    /// Whether a version of a workload follows less than it would by what is known now of its namespace's label: then
+    /// nothing may be dropped of what is recorded.
+    pub(crate) fn follow_more(&self, workload: &Workload, namespace: &str) -> bool {
+        let label = self.lock().label_of(namespace);
+        let follows = |it: &Reference| it.needs_mark && label.includes(it.object.kind);
+        workload.open_to.is_some()
+            && label != Auto::Off
+            && (!workload.references.opted_in() || workload.references.all().into_values().any(follows))
+    }
+
     /// What is known, to be changed or asked.
     pub(crate) fn lock(&self) -> MutexGuard<'_, OptInState> {
         // Held for single updates, none of which panics.
@@ -43,6 +54,13 @@ pub(crate) struct OptInState {
     labels: HashMap<String, Auto>,
     /// What a list of them under way has not named yet, of each watch.
     unlisted_labels: HashMap<Coverage<()>, HashSet<String>>,
+    /// Where labels have been listed, or asked for: elsewhere what is recorded stays followed, whatever the label is.
+    known: HashSet<Coverage<()>>,
+    /// Namespaces in which something stays followed for that reason.
+    held: HashSet<String>,
+    /// The labels of namespaces that were asked for before a write, and that the watch has not told of yet.
+    asked: HashMap<String, Auto>,
+    is_full: bool,
     /// The watches whose first list is not over.
     awaited: HashSet<Coverage<()>>,
     /// The marked objects of each namespace.
@@ -59,6 +77,10 @@ impl OptInState {
             awaited: is_awaited.then_some(Coverage { kind: (), namespace: None }).into_iter().collect(),
             scope: scope.clone(),
             labels: HashMap::new(),
+            known: HashSet::new(),
+            held: HashSet::new(),
+            asked: HashMap::new(),
+            is_full: false,
             unlisted_labels: HashMap::new(),
             marked: HashMap::new(),
             marked_count: 0,
@@ -71,17 +93,45 @@ impl OptInState {
         self.awaited.is_empty()
     }
 
-    fn surround(&self, workload: Workload, namespace: &str) -> Workload {
-        let label = self.labels.get(namespace).copied().unwrap_or_default();
-        let marked = self.marked.get(namespace);
-        let recorded =
-            if self.scope.object_marks { workload.recorded_as_followed() } else { BTreeSet::new() };
-        if label == Auto::Off && marked.is_none() && recorded.is_empty() {
+    fn surround(&mut self, workload: Workload, namespace: &str) -> Workload {
+        let label = self.label_of(namespace);
+        let recorded = workload.recorded_as_followed();
+        if label == Auto::Off && !self.marked.contains_key(namespace) && recorded.is_empty() {
             return workload;
         }
+        let is_known = self.knows_label_of(namespace);
+        if !is_known && !recorded.is_empty() {
+            self.held.insert(namespace.to_owned());
+        }
+        let marked = self.marked.get(namespace);
         let is_marked = |object: &ConfigRef| marked.is_some_and(|marked| marked.contains(object));
-        let may_be_marked = |object: &ConfigRef| recorded.contains(object) || is_marked(object);
-        workload.surrounded_by(&Surroundings { namespace: label, may_be_marked: &may_be_marked })
+        let is_recorded = |object: &ConfigRef| recorded.contains(object);
+        workload.surrounded_by(&Surroundings {
+            namespace: label,
+            is_followed: &|object| !is_known && is_recorded(object),
+            may_be_marked: &|object| is_recorded(object) || is_marked(object),
+        })
+    }
+
+    fn label_of(&self, namespace: &str) -> Auto {
+        let label = self.labels.get(namespace).or_else(|| self.asked.get(namespace));
+        label.copied().unwrap_or_default()
+    }
+
+    fn knows_label_of(&self, namespace: &str) -> bool {
+        let of_it = Coverage { kind: (), namespace: Some(namespace.to_owned()) };
+        !self.scope.heeds_label_of(namespace)
+            || self.known.contains(&Coverage { kind: (), namespace: None })
+            || self.known.contains(&of_it)
+    }
+
+    /// The label of a namespace, as it says when it is asked before a write: a watch may be late.
+    pub(crate) fn asked(&mut self, namespace: &str, label: Option<&str>) {
+        let auto = label.and_then(Auto::parse).filter(|_| self.scope.heeds_label_of(namespace));
+        let auto = auto.unwrap_or_default();
+        if auto != Auto::Off && self.label_of(namespace) != auto {
+            self.asked.insert(namespace.to_owned(), auto);
+        }
     }
 
     /// The label of a namespace; `coverage` if a list says so. Returns whether it is another than before.
@@ -90,12 +140,13 @@ impl OptInState {
             unlisted.remove(namespace);
         }
         let auto = if self.scope.heeds_label_of(namespace) { auto } else { Auto::Off };
+        let asked = self.asked.remove(namespace).unwrap_or(auto);
         let before = if auto == Auto::Off {
             self.labels.remove(namespace)
         } else {
             self.labels.insert(namespace.to_owned(), auto)
         };
-        before.unwrap_or_default() != auto
+        before.unwrap_or_default() != auto || asked != auto
     }
 
     pub(crate) fn begin_labels(&mut self, coverage: &Coverage<()>) {
@@ -103,11 +154,15 @@ impl OptInState {
         self.unlisted_labels.insert(coverage.clone(), covered.cloned().collect());
     }
 
-    /// Returns the namespaces that have no label any more.
+    /// Returns the namespaces that have no label any more, and those in which something stayed followed since that was not
+    /// known.
     pub(crate) fn end_labels(&mut self, coverage: &Coverage<()>) -> Vec<String> {
         self.awaited.remove(coverage);
+        self.known.insert(coverage.clone());
         let gone = self.unlisted_labels.remove(coverage).unwrap_or_default();
-        gone.into_iter().filter(|namespace| self.labels.remove(namespace).is_some()).collect()
+        let gone = gone.into_iter().filter(|namespace| self.labels.remove(namespace).is_some());
+        let held = self.held.extract_if(|namespace| coverage.contains(&(), namespace));
+        gone.chain(held).collect()
     }
 
     /// The labels cannot be listed now: nothing waits for them.
@@ -136,7 +191,9 @@ impl OptInState {
         }
         let count = of_namespace.map_or(0, BTreeSet::len);
         if self.marked_count >= MAX_MARKED || count >= MAX_MARKED / 3 {
-            tracing::warn!(%object, namespace = &*object.namespace, "too many marked objects: this one is left out");
+            if !std::mem::replace(&mut self.is_full, true) {
+                tracing::warn!(namespace = &*object.namespace, "too many marked objects: some are left out");
+            }
             return false;
         }
         self.marked_count += 1;
@@ -174,7 +231,7 @@ mod tests {
     const ALL: Coverage<()> = Coverage { kind: (), namespace: None };
     const SECRETS: Coverage<ConfigKind> = Coverage { kind: ConfigKind::Secret, namespace: None };
 
-    fn followed(opt_ins: &OptInState, namespace: &str) -> Vec<String> {
+    fn followed(opt_ins: &mut OptInState, namespace: &str) -> Vec<String> {
         let json = r#"{"spec": {"template": {"spec": {"containers": [{"envFrom":
             [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "b"}}]}]}}}}"#;
         let workload = Workload::read(DEPLOYMENT, json).unwrap().placed_in(namespace);
@@ -190,13 +247,15 @@ mod tests {
         assert!(opt_ins.label("shop", Auto::Secrets, Some(&ALL)));
         assert!(!opt_ins.label("kube-system", Auto::Both, Some(&ALL)));
         assert!(opt_ins.end_labels(&ALL).is_empty() && opt_ins.is_complete());
-        assert_eq!(followed(&opt_ins, "shop"), ["secret/b"]);
-        assert!(followed(&opt_ins, "kube-system").is_empty() && followed(&opt_ins, "other").is_empty());
+        assert_eq!(followed(&mut opt_ins, "shop"), ["secret/b"]);
+        assert!(
+            followed(&mut opt_ins, "kube-system").is_empty() && followed(&mut opt_ins, "other").is_empty()
+        );
         assert!(opt_ins.label("shop", Auto::Both, None) && !opt_ins.label("shop", Auto::Both, None));
-        assert_eq!(followed(&opt_ins, "shop").len(), 2);
+        assert_eq!(followed(&mut opt_ins, "shop").len(), 2);
         opt_ins.begin_labels(&ALL);
         assert_eq!(opt_ins.end_labels(&ALL), ["shop"]);
-        assert!(followed(&opt_ins, "shop").is_empty());
+        assert!(followed(&mut opt_ins, "shop").is_empty());
     }
 
     #[test]
@@ -206,15 +265,15 @@ mod tests {
         let object = ConfigRef::secret("shop", "b");
         assert!(opt_ins.mark(&object, true, None) && !opt_ins.mark(&object, true, None));
         assert!(!opt_ins.mark(&ConfigRef::configmap("shop", "a"), false, None));
-        assert_eq!(followed(&opt_ins, "shop"), ["secret/b"]);
-        assert!(followed(&opt_ins, "other").is_empty());
+        assert_eq!(followed(&mut opt_ins, "shop"), ["secret/b"]);
+        assert!(followed(&mut opt_ins, "other").is_empty());
         opt_ins.begin_marks(&SECRETS);
         opt_ins.mark(&object, true, Some(&SECRETS));
         opt_ins.end_marks(&SECRETS);
-        assert_eq!(followed(&opt_ins, "shop"), ["secret/b"]);
+        assert_eq!(followed(&mut opt_ins, "shop"), ["secret/b"]);
         opt_ins.begin_marks(&SECRETS);
         opt_ins.end_marks(&SECRETS);
-        assert!(followed(&opt_ins, "shop").is_empty());
+        assert!(followed(&mut opt_ins, "shop").is_empty());
         assert_eq!((opt_ins.marked.len(), opt_ins.marked_count), (0, 0));
     }
 

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::lookup::{ConfigVersion, Depth, Lookup, Query};
 use pod_reloader_core::name::ConfigRef;
+use pod_reloader_core::observed::Observed;
+use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::{Keys, WorkloadRef};
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::objects::WorkloadObject;
 use pod_reloader_k8s::reader::ConfigReader;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::conditions::Condition;
@@ -22,7 +26,7 @@ use crate::opt_ins::OptIns;
 use crate::rivals::Rivals;
 use crate::sink::Publisher;
 use crate::unconfirmed::UnconfirmedPatches;
-use crate::write::Writer;
+use crate::write::{Guarding, Writer, Written};
 
 /// What all reconciles share.
 pub(crate) struct Reconciler {
@@ -31,6 +35,8 @@ pub(crate) struct Reconciler {
     pub(crate) reader: Arc<ConfigReader>,
     pub(crate) live: LiveReads,
     pub(crate) writer: Writer,
+    /// Bounds the writes of [`Self::drop_record`].
+    pub(crate) drops: Semaphore,
     pub(crate) opt_ins: OptIns,
     pub(crate) facts: Publisher,
     pub(crate) unconfirmed: UnconfirmedPatches,
@@ -101,6 +107,22 @@ impl Reconciler {
         match self.live.read(&key, &query, not_before).await {
             Ok(Lookup::Found(found)) => found.digest(&key, &Keys::All),
             Ok(Lookup::Absent | Lookup::Unknown | Lookup::Unfollowed) | Err(_) => None,
+        }
+    }
+
+    /// Takes observed-config off a workload that follows nothing any more, if it is this installation's. If that fails, the
+    /// next event of the workload or the next list has it tried again.
+    pub(crate) async fn drop_record(&self, view: &View) {
+        let Ok(_turn) = self.drops.acquire().await else { return };
+        let baseline = Baseline::of(&view.workload);
+        let namespace = &view.workload_ref.namespace;
+        let observed = baseline.observed.and_then(|text| Observed::parse(text, namespace, baseline.hash));
+        if !observed.zip(self.key.get()).is_some_and(|(observed, key)| observed.is_comparable(&key)) {
+            return;
+        }
+        let target = Target { observed: None, ..Target::of(baseline) };
+        if let Written::Failed(error) = self.writer.write(view, &target, Guarding::Version).await {
+            tracing::debug!(workload = %view.workload_ref, %error, "what is recorded could not be taken off");
         }
     }
 

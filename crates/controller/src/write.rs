@@ -12,6 +12,7 @@ use kube::api::{Api, GetParams, Patch, PatchParams};
 use kube::client::Body;
 use kube::core::{Request, Status};
 use kube::{Client, Resource};
+use pod_reloader_core::dialect::own::AUTO;
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::patch::Target;
@@ -168,6 +169,10 @@ impl Writer {
                 return Written::Failed(WriteError::UnknownNamespace);
             }
         }
+        // A watch may be late with the label that has it followed.
+        if self.opt_ins.follow_more(&view.workload, &view.workload_ref.namespace) {
+            return Written::Conflict;
+        }
         match guarding {
             Guarding::Version => self.write_version(view, target).await,
             Guarding::Inputs => self.write_inputs(view, target).await,
@@ -286,6 +291,7 @@ impl Writer {
             Err(_) => return NamespaceState::Unknown,
         };
         let labels = meta.labels.unwrap_or_default();
+        self.opt_ins.lock().asked(namespace, labels.get(AUTO).map(String::as_str));
         if meta.deletion_timestamp.is_some() || !self.namespace_selector.matches(&labels) {
             return NamespaceState::NotOurs;
         }

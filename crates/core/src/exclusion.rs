@@ -1,5 +1,7 @@
 //! Names of config objects that `auto` is not to follow (7.3): as they are, or with `*` and `?` as in a shell.
 
+use std::collections::BTreeSet;
+
 use crate::mistake::Mistake;
 use crate::name::{ConfigKind, ConfigRef, MAX_NAME_BYTES};
 use crate::reference::Keys;
@@ -12,7 +14,10 @@ const MAX_STEPS: usize = 1_000_000;
 
 /// The exclude lists of one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exclusions(Vec<(ConfigKind, Box<str>)>);
+pub struct Exclusions {
+    names: BTreeSet<(ConfigKind, Box<str>)>,
+    patterns: Vec<(ConfigKind, Box<str>)>,
+}
 
 impl Exclusions {
     /// Adds the comma-separated list under that annotation; an entry that no name can match is left out.
@@ -30,10 +35,12 @@ impl Exclusions {
                 if mistakes.len() < MAX_MISTAKES {
                     mistakes.push(Mistake::Exclusion(key, entry.into()));
                 }
-            } else if self.0.len() == MAX_ENTRIES {
+            } else if self.names.len() + self.patterns.len() == MAX_ENTRIES {
                 return mistakes.push(Mistake::TooManyExclusions);
+            } else if entry.contains(['*', '?']) {
+                self.patterns.push((kind, entry.into()));
             } else {
-                self.0.push((kind, entry.into()));
+                self.names.insert((kind, entry.into()));
             }
         }
     }
@@ -46,8 +53,9 @@ impl Exclusions {
     ) -> (Vec<(ConfigRef, Keys)>, Option<Mistake>) {
         let mut steps = MAX_STEPS;
         let mut is_excluded = |object: &ConfigRef| {
-            let mut entries = self.0.iter().filter(|(kind, _)| *kind == object.kind);
-            entries.any(|(_, entry)| is_match(entry.as_bytes(), object.name.as_bytes(), &mut steps))
+            let mut patterns = self.patterns.iter().filter(|(kind, _)| *kind == object.kind);
+            self.names.contains(&(object.kind, object.name.clone()))
+                || patterns.any(|(_, it)| is_match(it.as_bytes(), object.name.as_bytes(), &mut steps))
         };
         let kept = uses
             .filter(|(object, _)| !is_excluded(object))
@@ -144,7 +152,10 @@ mod tests {
         let long = "a".repeat(253);
         let names = vec![long.as_str(); 1_000];
         assert_eq!(kept(&exclusions, &names).1, Some(Mistake::TooManyExclusions));
-        let (_, mistakes) = super::tests::exclusions(&"a,".repeat(5_000));
-        assert_eq!(mistakes, [Mistake::TooManyExclusions]);
+        let many: Vec<_> = (0..1_001).map(|i| format!("team-shop-frontend-{i}")).collect();
+        assert_eq!(super::tests::exclusions(&many.join(",")).1, [Mistake::TooManyExclusions]);
+        let (exclusions, mistakes) = super::tests::exclusions(&many[..1_000].join(","));
+        let names: Vec<_> = many.iter().map(String::as_str).collect();
+        assert_eq!((kept(&exclusions, &names), mistakes), ((vec![many[1_000].clone()], None), vec![]));
     }
 }

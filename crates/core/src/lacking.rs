@@ -21,7 +21,9 @@ pub(crate) fn lacking(
     for (&object, reference) in references {
         // A digest over other keys than those that count now has to be compared once more.
         let before = observed.and_then(|observed| observed.records.get(object)).map(|record| &record.keys);
-        let also = before.filter(|keys| **keys != reference.keys);
+        // Of what is followed for its mark, the mark is asked for first.
+        let is_open = known.contains_key(object) || !reference.needs_mark;
+        let also = before.filter(|keys| **keys != reference.keys && is_open);
         let depths = if needs_content {
             let first = first_depth(input, known.get(object), reference, recorded);
             [Some(first), also.cloned().map(Depth::Content)]

@@ -12,6 +12,8 @@ pub enum Mistake {
     Auto(Shown),
     /// An entry of an exclude list that no name can match (7.3), under that annotation.
     Exclusion(&'static str, Shown),
+    /// The pod template names more objects or keys than are kept: what is beyond is not followed, or as a whole.
+    TooManyUses,
     /// Exclude lists have more entries than count, or patterns that take too long to be tried.
     TooManyExclusions,
 }
@@ -26,6 +28,9 @@ impl fmt::Display for Mistake {
             Self::Exclusion(key, entry) => {
                 let key = key.rsplit('/').next().unwrap_or(key);
                 write!(f, "{key}: no name matches {entry}, which is left out")
+            }
+            Self::TooManyUses => {
+                f.write_str("the pod template uses more objects or keys than are followed (1,000 of each)")
             }
             Self::TooManyExclusions => f.write_str("there are too many exclusions, and some do not count"),
         }

@@ -13,6 +13,8 @@ use crate::workload::Workload;
 pub struct Surroundings<'a> {
     /// What the label of the namespace says.
     pub namespace: Auto,
+    /// Whether the config object is followed in any case: where it is not known what the label says, and it was recorded.
+    pub is_followed: &'a dyn Fn(&ConfigRef) -> bool,
     /// Whether the config object is marked, or may be: whoever decides asks the object first.
     pub may_be_marked: &'a dyn Fn(&ConfigRef) -> bool,
 }
@@ -23,10 +25,11 @@ impl Workload {
     pub fn surrounded_by(mut self, surroundings: &Surroundings<'_>) -> Self {
         let Some(exclusions) = &self.open_to else { return self };
         let uses = || self.template.uses.read();
-        let by_namespace = uses().filter(|(object, _)| surroundings.namespace.includes(object.kind));
+        let Surroundings { namespace, is_followed, may_be_marked } = *surroundings;
+        let by_namespace =
+            uses().filter(|(object, _)| namespace.includes(object.kind) || is_followed(object));
         let (by_namespace, mistake) = exclusions.filter(by_namespace);
-        let (marked, _) =
-            exclusions.filter(uses().filter(|(object, _)| (surroundings.may_be_marked)(object)));
+        let (marked, _) = exclusions.filter(uses().filter(|(object, _)| may_be_marked(object)));
         if by_namespace.is_empty() && marked.is_empty() {
             return self;
         }

@@ -112,13 +112,15 @@ impl Admitter {
             return Err((Outcome::LeftAlone, None));
         }
         let old = old.map(|old| old.placed_in(&namespace));
-        let before = old.as_ref().filter(|_| self.scope.object_marks);
-        let recorded = before.map(Workload::recorded_as_followed).unwrap_or_default();
+        // What a CREATE says was recorded is asked for, and does not count otherwise.
+        let new = new.placed_in(&namespace);
+        let recorded = old.as_ref().unwrap_or(&new).recorded_as_followed();
         let surroundings = Surroundings {
             namespace: if self.scope.heeds_label_of(&namespace) { label } else { Auto::Off },
+            is_followed: &|_| false,
             may_be_marked: &|object| recorded.contains(object),
         };
-        let new = new.placed_in(&namespace).surrounded_by(&surroundings);
+        let new = new.surrounded_by(&surroundings);
         let old = old.map(|old| old.surrounded_by(&surroundings));
         let template_changed = Cell::new(true);
         let differs = || {

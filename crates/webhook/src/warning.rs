@@ -55,8 +55,9 @@ pub(crate) fn ignored(references: &References, known: &Lookups) -> Vec<String> {
 /// Secrets that are listed where none are followed (5.9).
 pub(crate) fn secrets(references: &References, are_followed: bool) -> Option<String> {
     let count = references.secrets().len();
-    (!are_followed && count > 0)
-        .then(|| format!("pod-reloader: Secrets are not followed here (--secrets=false); listed: {count}"))
+    (!are_followed && count > 0).then(|| {
+        format!("pod-reloader: Secrets are not followed here (--secrets=false); listed or used: {count}")
+    })
 }
 
 /// Why one that has opted in has no place for a hash, to be followed by what is done then.

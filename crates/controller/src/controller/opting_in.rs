@@ -1,7 +1,7 @@
 //! What becomes of workloads when their namespace's label, or a mark on a config object, comes or goes (7.4): they are
 //! listed once more, since of those that followed nothing so far none is kept.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::objects::{NamespaceMeta, WorkloadObject};
 use tokio::time::{Instant, sleep};
 
 use super::{Controller, Done};
+use crate::index::View;
 use crate::watch::{Change, Coverage};
 
 /// Namespaces that are listed at once.
@@ -22,12 +24,17 @@ const MAX_RELISTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 /// If more namespaces than this wait, as after a start, one list of the whole cluster is less.
 const MANY: usize = 16;
+/// Between two such lists: tenants with many namespaces could ask for one all the time.
+const WHOLE_PAUSE: Duration = Duration::from_mins(1);
 
 /// The namespaces whose workloads are to be listed once more.
 #[derive(Debug, Default)]
 pub(crate) struct Relists {
-    wanted: BTreeSet<String>,
+    /// In the order in which they are wanted, each once.
+    wanted: VecDeque<String>,
     running: HashMap<String, Running>,
+    /// When all workloads were listed instead.
+    whole_at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -42,15 +49,18 @@ impl Relists {
     fn want(&mut self, namespace: &str) {
         match self.running.get_mut(namespace) {
             Some(running) => running.again = true,
-            None => drop(self.wanted.insert(namespace.to_owned())),
+            None if self.wanted.iter().any(|it| it == namespace) => {}
+            None => self.wanted.push_back(namespace.to_owned()),
         }
     }
 
     /// Whether so many wait that all workloads are to be listed instead. Then none waits any more.
-    fn are_many(&mut self) -> bool {
-        let are_many = self.wanted.len() > MANY;
+    fn are_many(&mut self, now: Instant) -> bool {
+        let is_due = self.whole_at.is_none_or(|at| now.duration_since(at) >= WHOLE_PAUSE);
+        let are_many = self.wanted.len() > MANY && is_due;
         if are_many {
             self.wanted.clear();
+            self.whole_at = Some(now);
         }
         are_many
     }
@@ -59,14 +69,14 @@ impl Relists {
         if self.running.len() >= MAX_RELISTS {
             return None;
         }
-        let namespace = self.wanted.pop_first()?;
+        let namespace = self.wanted.pop_front()?;
         self.running.insert(namespace.clone(), Running::default());
         Some(namespace)
     }
 
     fn done(&mut self, namespace: &str) {
         if self.running.remove(namespace).is_some_and(|running| running.again) {
-            self.wanted.insert(namespace.to_owned());
+            self.wanted.push_back(namespace.to_owned());
         }
     }
 
@@ -130,22 +140,46 @@ impl Controller {
         }
     }
 
+    /// What is recorded of a workload that follows nothing any more would count if it opted in again (3.25). The webhook takes
+    /// it off where it sees the write.
+    pub(super) fn drop_record_of_others(
+        &mut self,
+        workload_ref: &Arc<WorkloadRef>,
+        workload: &Workload,
+        received: Instant,
+    ) {
+        let is_ours = workload.is_managed() || workload.is_ignored || workload.is_deleting;
+        if is_ours || workload.recorded_as_followed().is_empty() {
+            return;
+        }
+        let (workload_ref, workload) = (workload_ref.clone(), workload.clone());
+        let reconciler = self.reconciler.clone();
+        self.running.spawn(async move {
+            reconciler.drop_record(&View { workload_ref, workload, received }).await;
+            Done::Dropped
+        });
+    }
+
     pub(super) fn start_relists(&mut self) {
-        if self.relists.are_many() {
+        if self.relists.are_many(Instant::now()) {
             return self.steering.relist();
         }
         while let Some(namespace) = self.relists.next() {
             let relister = self.relister.clone();
             self.running.spawn(async move {
-                relister.relist(namespace.clone()).await;
+                let is_complete = relister.relist(namespace.clone()).await;
                 sleep(PAUSE).await;
-                Done::Relisted(namespace)
+                Done::Relisted { namespace, is_complete }
             });
         }
     }
 
-    pub(super) fn relisted(&mut self, namespace: &str) {
+    pub(super) fn relisted(&mut self, namespace: &str, is_complete: bool) {
         self.relists.done(namespace);
+        if !is_complete {
+            // It took its time to fail.
+            self.relists.want(namespace);
+        }
     }
 
     /// A workload as a list of its namespace has it, which may be older than what the watch reported.
@@ -188,8 +222,11 @@ mod tests {
         assert_eq!(relists.next(), None);
 
         (0..MANY).for_each(|i| relists.want(&format!("n-{i}")));
-        assert!(!relists.are_many());
+        let now = Instant::now();
+        assert!(!relists.are_many(now));
         relists.want("one-more");
-        assert!(relists.are_many() && !relists.are_many() && relists.wanted.is_empty());
+        assert!(relists.are_many(now) && relists.wanted.is_empty());
+        (0..=MANY).for_each(|i| relists.want(&format!("n-{i}")));
+        assert!(!relists.are_many(now) && relists.are_many(now + WHOLE_PAUSE));
     }
 }

@@ -304,7 +304,7 @@ impl Start<'_> {
             return;
         }
         let selector = selector.clone();
-        self.poll_namespaces(NAME, reader, SELECTED_PERIOD, Update::Namespace, move |namespace| {
+        self.poll_namespaces(NAME, reader, (SELECTED_PERIOD, false), Update::Namespace, move |namespace| {
             selector.matches_json(namespace)
         });
     }
@@ -320,14 +320,14 @@ impl Start<'_> {
             self.watch::<NamespaceMeta>((), NAME, &labelled, &Cue::default(), Update::Label);
             return;
         }
-        self.poll_namespaces(NAME, reader, LABEL_PERIOD, Update::Label, |_| true);
+        self.poll_namespaces(NAME, reader, (LABEL_PERIOD, true), Update::Label, |_| true);
     }
 
     fn poll_namespaces(
         &mut self,
         name: &'static str,
         reader: &Arc<ConfigReader>,
-        period: Duration,
+        period: (Duration, bool),
         update: fn(Coverage<()>, Change<NamespaceMeta>) -> Update,
         is_meant: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
     ) {

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use pod_reloader_core::object::read_with;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// A page of a list.
 #[derive(Debug)]
@@ -100,8 +102,12 @@ impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for Items<S> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<S::Value>, A::Error> {
         let mut items = vec![];
-        while let Some(item) = list.next_element_seed(self.0)? {
-            items.push(item);
+        while let Some(item) = list.next_element::<&RawValue>()? {
+            // One that cannot be read must not keep us from the others.
+            match read_with(self.0, item.get()) {
+                Ok(item) => items.push(item),
+                Err(_) => tracing::warn!("an object of a list cannot be read and is left out"),
+            }
         }
         Ok(items)
     }
@@ -136,6 +142,12 @@ mod tests {
     }
 
     #[test]
+    fn c9_1_an_object_that_cannot_be_read_is_left_out_and_the_others_are_not() {
+        let page = read(r#"{"metadata":{"resourceVersion":"7"},"items":[1,"x",{"y":[]},2]}"#).unwrap();
+        assert_eq!(page.items, [1, 2]);
+    }
+
+    #[test]
     fn what_is_no_page_is_an_error() {
         for bad in [
             "",
@@ -143,7 +155,6 @@ mod tests {
             "null",
             "{}",
             r#"{"items":[]}"#,
-            r#"{"metadata":{"resourceVersion":"7"},"items":["x"]}"#,
             r#"{"metadata":{"resourceVersion":"7"},"items":[1"#,
             r#"{"metadata":{"resourceVersion":"7"}} x"#,
             r#"{"metadata":{"resourceVersion":"7"},"items":[1],"items":[2]}"#,

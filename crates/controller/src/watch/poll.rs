@@ -12,22 +12,26 @@ use tokio::time::{Instant, sleep};
 use super::health::Sign;
 use super::{Change, Out};
 
+/// Between two questions until the first answer, where that has to be one.
+const FIRST_PERIOD: Duration = Duration::from_secs(2);
+
 /// Reports for ever the namespace that `out` covers while it is meant, as its JSON says: as lists of one or none, one in
-/// each period.
+/// each period. Without an answer so far it is not meant, or a list that failed where that has to be one.
 pub(super) async fn poll(
     reader: Arc<ConfigReader>,
     is_meant: impl Fn(&str) -> bool + Send + Sync,
-    period: Duration,
+    (period, needs_answer): (Duration, bool),
     out: Out<NamespaceMeta>,
     sign: Sign,
 ) {
     let namespace = out.coverage.namespace.clone().unwrap_or_default();
-    let mut meant = None;
+    let (mut meant, mut is_answered) = (None, false);
     loop {
         let read = |json: &str| is_meant(json).then(|| serde_json::from_str(json).ok()).flatten();
         match reader.namespace_now(&namespace, Instant::now() + REQUEST_TIMEOUT, read).await {
             Ok(answer) => {
                 meant = answer.flatten();
+                is_answered = true;
                 sign.steady();
             }
             // What was known last holds; at first nothing is.
@@ -37,6 +41,12 @@ pub(super) async fn poll(
                 }
                 sign.failed(&error.to_string(), error == Unreadable::TimedOut);
             }
+        }
+        // Of what was never answered, nothing is known.
+        if needs_answer && !is_answered {
+            out.send(Change::ListFailed).await;
+            sleep(FIRST_PERIOD.min(period)).await;
+            continue;
         }
         out.send(Change::ListBegins).await;
         if let Some(namespace) = &meant {

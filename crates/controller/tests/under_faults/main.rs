@@ -12,6 +12,7 @@ mod hangs;
 mod histories;
 mod kinds;
 mod opting_in;
+mod opting_in_late;
 mod races;
 mod reads;
 mod replicas;

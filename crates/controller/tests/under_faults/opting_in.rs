@@ -17,10 +17,10 @@ use crate::support::webhook::{Webhook, hash_of};
 use crate::support::{in_paused_time, paint, revisions, server};
 
 /// Where namespaces can only be asked for, their labels are seen within half a minute.
-const SOON: Duration = Duration::from_secs(35);
+pub(crate) const SOON: Duration = Duration::from_secs(35);
 
 /// A Deployment that says nothing of us, reads one key of a `ConfigMap` and the whole of a Secret.
-fn bystander(stub: &StubApi, namespace: &str) {
+pub(crate) fn bystander(stub: &StubApi, namespace: &str) {
     stub.put(objects::config_map(namespace, "settings", &[("colour", "red"), ("size", "1")]));
     stub.put(objects::secret(namespace, "login", &[("password", "one")]));
     let mut web =
@@ -30,11 +30,11 @@ fn bystander(stub: &StubApi, namespace: &str) {
     stub.put(web);
 }
 
-fn annotate(stub: &StubApi, resource: &str, name: &str, key: &str, value: Option<&str>) {
+pub(crate) fn annotate(stub: &StubApi, resource: &str, name: &str, key: &str, value: Option<&str>) {
     set(stub, "annotations", resource, "shop", name, (key, value));
 }
 
-fn label_namespace(stub: &StubApi, name: &str, value: Option<&str>) {
+pub(crate) fn label_namespace(stub: &StubApi, name: &str, value: Option<&str>) {
     set(stub, "labels", "namespaces", "", name, (AUTO, value));
 }
 
@@ -51,32 +51,32 @@ fn set(stub: &StubApi, map: &str, resource: &str, namespace: &str, name: &str, e
     });
 }
 
-fn set_password(stub: &StubApi, password: &str) {
+pub(crate) fn set_password(stub: &StubApi, password: &str) {
     stub.edit("secrets", "shop", "login", |login| {
         login["data"] = objects::secret("shop", "login", &[("password", password)])["data"].clone();
     });
 }
 
-fn observed(stub: &StubApi) -> Option<Value> {
+pub(crate) fn observed(stub: &StubApi) -> Option<Value> {
     let web = stub.get("deployments", "shop", "web").unwrap();
     let text = web["metadata"]["annotations"][OBSERVED_CONFIG].as_str()?;
     Some(serde_json::from_str(text).unwrap())
 }
 
 /// What observed-config says is followed.
-fn followed(stub: &StubApi) -> Vec<String> {
+pub(crate) fn followed(stub: &StubApi) -> Vec<String> {
     let observed = observed(stub).unwrap_or_default();
     let names = |kind: &str| observed["followed"][kind].as_object().cloned().unwrap_or_default();
     ["configmaps", "secrets"].iter().flat_map(|kind| names(kind).into_iter().map(|(name, _)| name)).collect()
 }
 
-fn start(stub: &StubApi, scope: Scope) -> Replica {
+pub(crate) fn start(stub: &StubApi, scope: Scope) -> Replica {
     let replica = Replica::start(stub, Options { scope, ..Options::new("replica") });
     Webhook::of(&replica).install(stub);
     replica
 }
 
-fn patches(stub: &StubApi) -> usize {
+pub(crate) fn patches(stub: &StubApi) -> usize {
     stub.count(|entry| entry.request.method == http::Method::PATCH)
 }
 

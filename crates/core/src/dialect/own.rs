@@ -111,6 +111,9 @@ impl Dialect for Own {
         let read = uses.read().filter(|(object, _)| auto.unwrap_or_default().includes(object.kind));
         let (read, mistake) = exclusions.filter(read);
         mistakes.extend(mistake.filter(|mistake| !mistakes.contains(mistake)));
+        if uses.is_truncated() && auto.is_some_and(|auto| auto != Auto::Off) {
+            mistakes.push(Mistake::TooManyUses);
+        }
         let is_true = |label| entries.get(Place::Label, label) == Some("true");
         Selection {
             references: References::default().following(read),

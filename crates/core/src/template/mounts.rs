@@ -122,7 +122,11 @@ pub(super) fn normal(path: &str) -> Option<Box<str>> {
     if path.len() > MAX_PATH_BYTES {
         return None;
     }
-    let segments: Vec<_> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+    let mut segments: Vec<_> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
+    // Where the kubelet keeps the files, to which the others are links.
+    if segments.first() == Some(&"..data") {
+        segments.remove(0);
+    }
     if segments.is_empty() || segments.contains(&"..") {
         return None;
     }

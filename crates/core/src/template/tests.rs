@@ -109,3 +109,17 @@ fn c4_6_a_name_or_key_that_cannot_be_is_no_use() {
     );
     assert_eq!((uses.required().count(), required_keys(&uses).len()), (1, 0));
 }
+
+#[test]
+fn c7_2_the_folder_that_the_kubelet_keeps_files_in_is_the_volume() {
+    let followed = |sub_path: &str| {
+        let uses = uses_of(&json!({
+            "containers": [{"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": sub_path}]}],
+            "volumes": [{"name": "v", "configMap": {"name": "c"}}]
+        }));
+        uses.read().map(|(_, keys)| keys).next()
+    };
+    assert_eq!((followed("..data"), followed("./..data/")), (Some(Keys::All), Some(Keys::All)));
+    assert_eq!(followed("..data/k"), Some(Keys::only(["k"])));
+    assert_eq!(followed("k/..data"), None, "no file is there");
+}

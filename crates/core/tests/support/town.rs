@@ -152,7 +152,11 @@ impl Town {
         let recorded = self.manifest.read().recorded_as_followed();
         let is_marked = |name: &ConfigRef| self.objects.get(name).is_some_and(|it| it.marks.follow);
         let may_be_marked = |name: &ConfigRef| recorded.contains(name) || (knows_marks && is_marked(name));
-        workload.surrounded_by(&Surroundings { namespace: self.label, may_be_marked: &may_be_marked })
+        workload.surrounded_by(&Surroundings {
+            namespace: self.label,
+            is_followed: &|_| false,
+            may_be_marked: &may_be_marked,
+        })
     }
 
     fn decide(&self, workload: &Workload, baseline: Baseline<'_>, context: Context) -> Verdict {

@@ -105,7 +105,7 @@ impl Webhook {
                 let is_recorded = |old: &Value| !old["metadata"]["annotations"][OBSERVED].is_null();
                 let concerns = |old: &Value| is_opted_in(old) || is_recorded(old);
                 let is_meant = label.is_some()
-                    || is_opted_in(&admission.new)
+                    || concerns(&admission.new)
                     || admission.old.as_ref().is_some_and(concerns);
                 if is_meant {
                     Ok(webhook.admit_in(label.as_deref(), &admission).await.object)
