@@ -104,9 +104,10 @@ impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for Items<S> {
         let mut items = vec![];
         while let Some(item) = list.next_element::<&RawValue>()? {
             // One that cannot be read must not keep us from the others.
-            match read_with(self.0, item.get()) {
-                Ok(item) => items.push(item),
-                Err(_) => tracing::warn!("an object of a list cannot be read and is left out"),
+            if let Ok(item) = read_with(self.0, item.get()) {
+                items.push(item);
+            } else {
+                tracing::warn!("an object of a list cannot be read and is left out");
             }
         }
         Ok(items)
