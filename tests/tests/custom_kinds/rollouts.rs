@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::setup::{Installed, custom, define, listing, named, observed};
 
 #[tokio::test]
-async fn c9_2_a_rollout_with_a_workload_ref_is_left_alone_with_a_hint_and_its_deployment_followed()
+async fn c9_1_a_rollout_with_a_workload_ref_is_left_alone_with_a_hint_and_its_deployment_followed()
 -> anyhow::Result<()> {
     let kind = named("rollouts");
     let Some(installed) = Installed::with(&custom()).await? else { return Ok(()) };

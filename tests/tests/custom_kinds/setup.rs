@@ -1,5 +1,7 @@
 //! Custom resources, and the chart installed for them.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, bail};
 use http::{Method, Request};
 use kube::api::DynamicObject;
@@ -7,7 +9,7 @@ use pod_reloader_e2e::objects::{
     BUILT_IN, CONFIG_HASH, CONFIGMAPS, KindRef, Kinds, OBSERVED_CONFIG, PRESETS, Shape,
 };
 use pod_reloader_e2e::world::release;
-use pod_reloader_e2e::{Mark, Operator, Release, Space, World};
+use pod_reloader_e2e::{Mark, Operator, Release, Space, TIMEOUT, World, eventually};
 use serde_json::{Value, json};
 
 /// What the operator writes is in the audit log, the Events apart.
@@ -50,8 +52,32 @@ pub fn values() -> String {
     format!("--set-json=workloads={}", presets.chain(own).collect::<Value>())
 }
 
+/// The definitions that are here of other projects.
+pub fn definitions() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/custom_kinds/crds")
+}
+
+fn file_of(kind: KindRef) -> PathBuf {
+    definitions().join(format!("{}.yaml", definition_name(kind)))
+}
+
+/// Whether it is no project's kind.
+pub fn has_smallest_definition(kind: KindRef) -> bool {
+    !file_of(kind).exists()
+}
+
+/// That of the project whose kind it is, or the smallest.
+fn definition(kind: KindRef) -> anyhow::Result<Value> {
+    if has_smallest_definition(kind) {
+        return Ok(smallest(kind));
+    }
+    let file = file_of(kind);
+    let text = std::fs::read_to_string(&file)?;
+    serde_saphyr::from_str(&text).with_context(|| file.display().to_string())
+}
+
 /// The smallest definition by which objects of that kind are taken as they are.
-pub fn definition(kind: KindRef) -> Value {
+pub fn smallest(kind: KindRef) -> Value {
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -72,18 +98,36 @@ pub fn definition_name(kind: KindRef) -> String {
     format!("{}.{}", kind.plural, kind.group)
 }
 
-/// Has the API server serve these kinds.
+/// Has the API server serve these kinds, as their projects define them.
 pub async fn define(world: &World, kinds: &[KindRef]) -> anyhow::Result<()> {
+    define_as(world, kinds, definition).await
+}
+
+async fn define_as(
+    world: &World,
+    kinds: &[KindRef],
+    definition: fn(KindRef) -> anyhow::Result<Value>,
+) -> anyhow::Result<()> {
     if kinds.is_empty() {
         return Ok(());
     }
-    let items: Vec<_> = kinds.iter().map(|kind| definition(*kind)).collect();
+    let items = kinds.iter().map(|kind| definition(*kind)).collect::<anyhow::Result<Vec<_>>>()?;
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     world.kubectl().run_with_input(["apply", "--server-side", "-f", "-"], &list.to_string()).await?;
     for kind in kinds {
-        let name = format!("crd/{}", definition_name(*kind));
-        world.kubectl().run(["wait", "--for=condition=Established", "--timeout=60s", &name]).await?;
+        is_served(world, &definition_name(*kind)).await?;
     }
+    Ok(())
+}
+
+/// Waits until the API server serves what that definition describes.
+pub async fn is_served(world: &World, definition: &str) -> anyhow::Result<()> {
+    let name = format!("crd/{definition}");
+    // One without any conditions yet is an error to kubectl.
+    eventually(format!("{definition} to be served"), TIMEOUT, || async {
+        world.kubectl().run(["wait", "--for=condition=Established", "--timeout=5s", &name]).await
+    })
+    .await?;
     Ok(())
 }
 
@@ -97,8 +141,16 @@ pub struct Installed {
 impl Installed {
     /// `None` where this machine cannot have it.
     pub async fn with(defined: &[KindRef]) -> anyhow::Result<Option<Self>> {
+        Self::with_as(defined, definition).await
+    }
+
+    /// The same with definitions of one's choice.
+    pub async fn with_as(
+        defined: &[KindRef],
+        definition: fn(KindRef) -> anyhow::Result<Value>,
+    ) -> anyhow::Result<Option<Self>> {
         let Some(world) = release::world().await? else { return Ok(None) };
-        define(&world, defined).await?;
+        define_as(&world, defined, definition).await?;
         let values = values();
         let mut release =
             Release::install(&world, "operators", &["--set=settleWindow=300ms", &values]).await?;
@@ -143,7 +195,7 @@ pub fn listing(kind: KindRef, name: &str, configmaps: &str) -> Value {
     let mut object = json!({
         "apiVersion": kind.api_version(), "kind": kind.kind,
         "metadata": {"name": name, "annotations": {CONFIGMAPS: configmaps}},
-        "spec": {"replicas": 1},
+        "spec": beside_template(kind, name),
     });
     if kind.shape == Shape::PodTemplate {
         let template = kind.template.iter().fold(&mut object, |parent, member| &mut parent[*member]);
@@ -154,6 +206,30 @@ pub fn listing(kind: KindRef, name: &str, configmaps: &str) -> Value {
         });
     }
     object
+}
+
+/// What the definition of the kind has beside the pod template, with what it requires.
+fn beside_template(kind: KindRef, name: &str) -> Value {
+    let labels = json!({"app": name});
+    match (kind.group, kind.plural) {
+        ("apps.openshift.io", _) => json!({"replicas": 1, "selector": labels}),
+        ("apps.kruise.io", "daemonsets") => {
+            json!({"minReadySeconds": 1, "selector": {"matchLabels": labels}})
+        }
+        ("serving.knative.dev", _) => json!({"traffic": [{"latestRevision": true, "percent": 100}]}),
+        _ => json!({"replicas": 1, "selector": {"matchLabels": labels}}),
+    }
+}
+
+/// A change of what [`listing`] has beside the pod template, for a merge patch.
+pub fn change_beside_template(kind: KindRef) -> Value {
+    match (kind.group, kind.plural) {
+        ("apps.kruise.io", "daemonsets") => json!({"minReadySeconds": 9}),
+        ("serving.knative.dev", _) => {
+            json!({"traffic": [{"latestRevision": false, "revisionName": "other"}]})
+        }
+        _ => json!({"replicas": 9}),
+    }
 }
 
 /// The path of the object.

@@ -6,7 +6,9 @@ use pod_reloader_e2e::objects::{CONFIG_HASH, CONFIGMAPS, KindRef, OBSERVED_CONFI
 use pod_reloader_e2e::{TIMEOUT, User, World, eventually, policy};
 use serde_json::{Value, json};
 
-use crate::setup::{create, custom, define, listing, path, values};
+use crate::setup::{
+    change_beside_template, create, custom, define, has_smallest_definition, listing, path, values,
+};
 
 const MERGE: &str = "application/merge-patch+json";
 
@@ -27,12 +29,15 @@ fn attempts(kind: KindRef) -> Vec<(&'static str, Value)> {
         ("no annotation of the pods", in_annotations(kind, json!({"theirs": null}))),
         ("no map", in_annotations(kind, json!(null))),
         ("no hash", in_annotations(kind, json!({CONFIG_HASH: "short"}))),
-        ("the first member", json!({"spec": {"replicas": 9}})),
-        ("beside the spec", json!({"extra": {"a": "b"}})),
+        ("beside the template", json!({"spec": change_beside_template(kind)})),
         ("a label", json!({"metadata": {"labels": {"a": "b"}}})),
         ("the lists", json!({"metadata": {"annotations": {CONFIGMAPS: "other"}}})),
         ("an owner", json!({"metadata": {"finalizers": ["example.com/theirs"]}})),
     ];
+    if has_smallest_definition(kind) {
+        // The others' drop what they do not know.
+        all.push(("beside the spec", json!({"extra": {"a": "b"}})));
+    }
     if kind.shape == Shape::PodTemplate {
         let image = json!({"containers": [{"name": "main", "image": "example.invalid/evil:1"}]});
         all.push(("an image", at(&[kind.template, &["spec"]].concat(), image)));
