@@ -66,12 +66,12 @@ each place: lists of maps for `annotation`, `label` and `templateAnnotation`. */
 {{- end }}
 {{- if $names }}
 {{- range $map := get $ $place }}
-{{- if eq $place "templateAnnotation" }}
-{{- /* Nothing says that these are a map of strings where a custom resource's schema does not. */}}
-{{- $terms = append $terms (printf "(type(%s.orValue({})) == map && ['%s'].exists(key,\n  type(%s[?key].orValue('')) == string && %s[?key].orValue('')%s))" $map (join "', '" $names) $map $map $.test) }}
-{{- else }}
-{{- $terms = append $terms (printf "['%s'].exists(key,\n  %s[?key].orValue('')%s)" (join "', '" $names) $map $.test) }}
+{{- $term := printf "['%s'].exists(key,\n  %s[?key].orValue('')%s)" (join "', '" $names) $map $.test }}
+{{- if and (eq $place "templateAnnotation") (hasKey $ "guards") }}
+{{- /* Where a custom resource's schema does not say so, these need not be a map of strings, nor anything before them one. */}}
+{{- $term = printf "(%s &&\n['%s'].exists(key,\n  type(%s[?key].orValue('')) == string && %s[?key].orValue('')%s))" (get $.guards $map) (join "', '" $names) $map $map $.test }}
 {{- end }}
+{{- $terms = append $terms $term }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -82,13 +82,21 @@ each place: lists of maps for `annotation`, `label` and `templateAnnotation`. */
 {{- define "pod-reloader.someKeyOfWorkloadInCel" -}}
 {{- $workload := "optional.ofNonZeroValue(workload)" }}
 {{- $templates := list }}
+{{- $guards := dict }}
 {{- range include "pod-reloader.templatePaths" .root | fromJsonArray }}
 {{- /* A map of annotations alone has no words. */}}
 {{- if not (hasPrefix "annotations:" .) }}
-{{- $templates = append $templates (printf "%s.?%s.?metadata.?annotations" $workload (splitList "." . | join ".?")) }}
+{{- $steps := list }}
+{{- $map := $workload }}
+{{- range concat (splitList "." .) (list "metadata" "annotations") }}
+{{- $map = printf "%s.?%s" $map . }}
+{{- $steps = append $steps (printf "type(%s.orValue({})) == map" $map) }}
+{{- end }}
+{{- $templates = append $templates $map }}
+{{- $_ := set $guards $map (join " && " $steps) }}
 {{- end }}
 {{- end }}
-{{- dict "keys" .keys "test" .test "annotation" (list (printf "%s.?metadata.?annotations" $workload)) "label" (list (printf "%s.?metadata.?labels" $workload)) "templateAnnotation" $templates | include "pod-reloader.someKeyInCel" }}
+{{- dict "keys" .keys "test" .test "annotation" (list (printf "%s.?metadata.?annotations" $workload)) "label" (list (printf "%s.?metadata.?labels" $workload)) "templateAnnotation" $templates "guards" $guards | include "pod-reloader.someKeyInCel" }}
 {{- end }}
 
 {{/* At least one entry that is not blank. */}}
@@ -163,7 +171,7 @@ one at all. */}}
 
 {{/* The same, of a workload before a write, in a policy that has its annotations and labels as variables. */}}
 {{- define "pod-reloader.someOldKeyInCel" -}}
-{{- dict "keys" .keys "test" .test "annotation" (list "variables.oldAnnotations") "label" (list "variables.oldLabels") "templateAnnotation" (list "optional.of(variables.oldPodAnnotations)") | include "pod-reloader.someKeyInCel" }}
+{{- dict "keys" .keys "test" .test "annotation" (list "variables.oldAnnotations") "label" (list "variables.oldLabels") "templateAnnotation" (list "variables.oldPodAnnotations") | include "pod-reloader.someKeyInCel" }}
 {{- end }}
 
 {{/* Whether no dialect leaves the workload alone, in such a policy. */}}

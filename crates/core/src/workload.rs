@@ -36,6 +36,8 @@ pub struct Workload {
     pub references: References,
     /// What its surroundings may have it follow as well, but for these (7.4); `None`: nothing.
     pub open_to: Option<Exclusions>,
+    /// Its words have it follow what its pod template reads (7.1).
+    pub is_auto: bool,
     /// What is wrong with its words.
     pub mistakes: Vec<Mistake>,
     /// The annotation observed-config, unparsed (2.3).

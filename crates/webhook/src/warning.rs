@@ -62,7 +62,7 @@ pub(crate) fn secrets(references: &References, are_followed: bool) -> Option<Str
 
 /// Why one that has opted in has no place for a hash, to be followed by what is done then.
 pub(crate) fn no_template(kind: KindRef, workload: &Workload) -> Option<String> {
-    if workload.is_ignored || !workload.references.opted_in() {
+    if workload.is_ignored || !(workload.references.opted_in() || workload.is_auto) {
         return None;
     }
     let template = kind.template.join(".");

@@ -17,13 +17,17 @@ async fn c9_1_a_rollout_with_a_workload_ref_is_left_alone_with_a_hint_and_its_de
     space.create(&deployment("app", "settings")).await?;
     let mut rollout = listing(kind, "app", "settings");
     rollout["spec"] = json!({"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app"}});
-    // kubectl shows warnings beside its output.
-    let manifest = installed.world.directory().join("rollout.json");
-    std::fs::write(&manifest, rollout.to_string())?;
-    let manifest = manifest.to_str().context("a path")?;
-    let strict = space.kubectl(&["create", "-f", manifest, "--warnings-as-errors"]).await;
-    let said = format!("{:#}", strict.err().context("there was no warning")?);
-    ensure!(said.contains("annotate the workload that spec.workloadRef names"), "{said}");
+    let mut auto = rollout.clone();
+    auto["metadata"] = json!({"name": "auto", "annotations": {"pod-reloader.cs.sap.com/auto": "true"}});
+    for rollout in [rollout, auto] {
+        // kubectl shows warnings beside its output.
+        let manifest = installed.world.directory().join("rollout.json");
+        std::fs::write(&manifest, rollout.to_string())?;
+        let manifest = manifest.to_str().context("a path")?;
+        let strict = space.kubectl(&["create", "-f", manifest, "--warnings-as-errors"]).await;
+        let said = format!("{:#}", strict.err().with_context(|| format!("no warning of {rollout}"))?);
+        ensure!(said.contains("annotate the workload that spec.workloadRef names"), "{said}");
+    }
 
     let before = space.hash(apps::DEPLOYMENT, "app").await?;
     space.configmap("settings", "two").await?;

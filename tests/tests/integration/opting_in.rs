@@ -199,3 +199,16 @@ async fn c7_1_other_values_of_auto_are_warned_of_and_as_if_absent() -> anyhow::R
     let change = || async { space.configmap("settings", "two").await.map(drop) };
     space.expect_new_revisions(DEPLOYMENT, APP, 0, change).await
 }
+
+#[tokio::test]
+async fn c7_1_auto_on_the_template_counts_where_the_workload_has_none() -> anyhow::Result<()> {
+    let space = space_with_config().await?;
+    let mut app = bystander(DEPLOYMENT, APP);
+    app.data["spec"]["template"]["metadata"]["annotations"] = json!({AUTO: "true"});
+    let created = space.create(&app).await?;
+    assert!(objects::config_hash(&created).is_some(), "{}", json!(created));
+    app.metadata.name = Some("no".to_owned());
+    app.metadata.annotations = Some([(AUTO.to_owned(), "false".to_owned())].into());
+    assert_eq!(objects::config_hash(&space.create(&app).await?), None);
+    Ok(())
+}

@@ -46,6 +46,8 @@ pub struct Selection {
     pub references: References,
     /// It is excluded all the same (1.3).
     pub is_left_alone: bool,
+    /// Its words have it follow what its pod template reads, if that is anything.
+    pub is_auto: bool,
     /// What is wrong with its words.
     pub mistakes: Vec<Mistake>,
     /// What its namespace and marks on config objects may have it follow as well, but for these (7.4); `None`: nothing.
@@ -65,11 +67,12 @@ pub fn select(
     let counts = |it: &Selection| it.references.opted_in() && !it.is_left_alone;
     let has_any = selections.iter().any(counts);
     let is_left_alone = !has_any && selections.iter().any(|it| it.is_left_alone);
+    let is_auto = selections.iter().any(|it| it.is_auto && !it.is_left_alone);
     let mistakes = selections.iter_mut().flat_map(|it| std::mem::take(&mut it.mistakes)).collect();
     let open_to = selections.iter_mut().find_map(|it| it.open_to.take()).filter(|_| !is_left_alone);
     let selected = selections.into_iter().filter(|it| !has_any || counts(it)).map(|it| it.references);
     let references = selected.reduce(References::and).unwrap_or_default().needed_by(uses);
-    Selection { references, is_left_alone, mistakes, open_to }
+    Selection { references, is_left_alone, is_auto, mistakes, open_to }
 }
 
 /// The key of that name at that place, if a dialect reads it.

@@ -118,6 +118,7 @@ impl Dialect for Own {
         Selection {
             references: References::default().following(read),
             is_left_alone: is_true(IGNORED) || is_true(DISABLED),
+            is_auto: auto.is_some_and(|auto| auto != Auto::Off),
             mistakes,
             open_to: (auto != Some(Auto::Off)).then_some(exclusions),
         }

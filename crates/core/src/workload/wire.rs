@@ -85,7 +85,7 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
         let mut entries = annotations.entries;
         entries.append(metadata.labels.0.unwrap_or_default().entries);
         entries.append(on_template);
-        let Selection { references, is_left_alone, mistakes, open_to } =
+        let Selection { references, is_left_alone, is_auto, mistakes, open_to } =
             dialect::select(dialect::ALL, &entries, &template.uses, &namespace);
         Self {
             namespace: metadata.namespace.filter(|namespace| !namespace.is_empty()),
@@ -96,6 +96,7 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
             is_deleting: metadata.deletion_timestamp.is_some(),
             references,
             open_to,
+            is_auto,
             mistakes,
             observed: annotations.observed,
             settle_window: annotations.settle_window,
