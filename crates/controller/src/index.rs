@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::watch::Coverage;
 use object::ObjectEntry;
+use words::Words;
 
 /// A steady stream of changes is cut off after this many settle windows (3.1).
 const MAX_WINDOWS: u32 = 5;
@@ -108,6 +109,7 @@ pub(crate) struct Index {
     workloads: HashMap<Arc<WorkloadRef>, WorkloadEntry>,
     /// How many there are in each namespace.
     workloads_of: HashMap<Arc<str>, usize>,
+    words: Words,
     /// Boxed: a map has up to twice the room that it needs.
     objects: HashMap<ConfigRef, Box<ObjectEntry>>,
     /// What a relist under way has not listed yet; what is left at its end has been deleted.
@@ -124,6 +126,7 @@ impl Index {
             objects_of: HashMap::new(),
             workloads: HashMap::new(),
             workloads_of: HashMap::new(),
+            words: Words::default(),
             objects: HashMap::new(),
             unlisted_workloads: HashMap::new(),
             unlisted_objects: HashMap::new(),
@@ -163,12 +166,16 @@ impl Index {
         let before = self.workloads.get(workload_ref);
         let unsettled_since = before.and_then(|entry| entry.unsettled_since);
         let id = before.map_or_else(|| workload_ref.clone(), |entry| entry.view.workload_ref.clone());
+        let words_before = before.map_or(0, |entry| Words::of(&entry.view.workload));
         let before = before.map(|entry| interests(&entry.view)).unwrap_or_default();
+        let words = Words::of(&workload);
         let view = Arc::new(View { workload_ref: id.clone(), workload, received: now });
         let after = interests(&view);
-        if !self.has_room(&workload_ref.namespace, after.keys()) {
+        let grown = words.saturating_sub(words_before);
+        if !self.has_room(&workload_ref.namespace, after.keys(), grown) {
             return (Applied::NoRoom, self.delete_workload(workload_ref));
         }
+        self.words.change(&workload_ref.namespace, words_before, words);
         let mut has_new = false;
         for (object, is_reference) in &after {
             let entry = self.objects.entry(object.clone()).or_insert_with(|| {
@@ -186,12 +193,18 @@ impl Index {
         (Applied::Managed, orphans)
     }
 
-    fn has_room<'a>(&self, namespace: &str, objects: impl Iterator<Item = &'a ConfigRef>) -> bool {
+    /// Whether these objects fit, and words that take as much room as so many more.
+    fn has_room<'a>(
+        &self,
+        namespace: &str,
+        objects: impl Iterator<Item = &'a ConfigRef>,
+        words: usize,
+    ) -> bool {
         let of_namespace = self.objects_of.get(namespace).copied().unwrap_or_default();
-        let new = objects.filter(|object| !self.objects.contains_key(*object)).count();
+        let new = objects.filter(|object| !self.objects.contains_key(*object)).count() + words;
         new == 0
-            || (of_namespace + new <= (self.max_objects / 3).max(1)
-                && self.objects.len() + new <= self.max_objects)
+            || (of_namespace + self.words.of_namespace(namespace) + new <= (self.max_objects / 3).max(1)
+                && self.objects.len() + self.words.total + new <= self.max_objects)
     }
 
     /// Whether this is still the latest that is known of the workload. If not, a watch reported something since, or the
@@ -205,6 +218,7 @@ impl Index {
         let Some(entry) = self.workloads.remove(workload) else { return vec![] };
         shrink(&mut self.workloads);
         uncharge(&mut self.workloads_of, &workload.namespace);
+        self.words.change(&workload.namespace, Words::of(&entry.view.workload), 0);
         let objects = interests(&entry.view).into_keys().collect();
         self.release(workload, objects)
     }
@@ -346,3 +360,4 @@ mod relist;
 #[cfg(test)]
 mod tests;
 mod users;
+mod words;

@@ -45,6 +45,12 @@ impl Exclusions {
         }
     }
 
+    /// About how many bytes they take.
+    pub(crate) fn bytes(&self) -> usize {
+        let all = self.names.iter().chain(&self.patterns);
+        all.map(|entry| size_of_val(entry) + entry.1.len()).sum()
+    }
+
     /// What is not excluded of these uses. The mistake says that there are patterns that would take too long: these do not
     /// count.
     pub(crate) fn filter<'u>(

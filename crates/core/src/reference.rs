@@ -280,6 +280,15 @@ impl References {
         objects.filter(|object| object.kind == ConfigKind::Secret).collect()
     }
 
+    /// About how many bytes the keys take that count.
+    pub(crate) fn key_bytes(&self) -> usize {
+        let keys = self.entries.iter().filter_map(|reference| match &reference.keys {
+            Keys::All => None,
+            Keys::Only(keys) => Some(keys),
+        });
+        keys.flat_map(|keys| keys.iter()).map(|key| size_of::<Box<str>>() + key.len()).sum()
+    }
+
     /// How many valid entries are past [`MAX_REFERENCES`] and do not count.
     pub fn left_out(&self) -> usize {
         self.left_out

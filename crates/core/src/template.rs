@@ -93,6 +93,11 @@ impl TemplateUses {
         required.map(|it| (&it.object, it.keys.iter().filter(|key| key.is_required).map(|key| &*key.name)))
     }
 
+    /// About how many bytes the keys take that it names.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.uses.iter().flat_map(|it| &it.keys).map(|key| size_of::<UsedKey>() + key.name.len()).sum()
+    }
+
     /// Whether it names more than is kept.
     pub fn is_truncated(&self) -> bool {
         self.is_truncated

@@ -96,6 +96,13 @@ impl Workload {
         WorkloadSeed(kind)
     }
 
+    /// About how many bytes its texts take: keys that the template and references name, exclude lists, observed-config.
+    pub fn text_bytes(&self) -> usize {
+        let observed = self.observed.as_ref().map_or(0, String::len);
+        let exclusions = self.open_to.as_ref().map_or(0, Exclusions::bytes);
+        self.template.uses.key_bytes() + self.references.key_bytes() + exclusions + observed
+    }
+
     /// Whether this version is ours to manage: opted in, not ignored, not being deleted, with a place for the hash
     /// (1.2, 1.3, 1.5, 9.1).
     pub fn is_managed(&self) -> bool {

@@ -52,7 +52,9 @@ impl Prepared {
     pub(crate) fn weight(&self) -> usize {
         const BASE: usize = 4096;
         let Plan::Open(open) = &self.plan else { return BASE };
-        let of = |workload: &Workload| workload.annotations.bytes + workload.template.annotations.bytes;
+        let of = |workload: &Workload| {
+            workload.annotations.bytes + workload.template.annotations.bytes + workload.text_bytes()
+        };
         BASE + of(&open.new) + open.old.as_ref().map_or(0, of)
     }
 }
