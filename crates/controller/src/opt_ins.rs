@@ -159,6 +159,8 @@ impl OptInState {
     pub(crate) fn end_labels(&mut self, coverage: &Coverage<()>) -> Vec<String> {
         self.awaited.remove(coverage);
         self.known.insert(coverage.clone());
+        // The list is newer, or the next write asks again.
+        self.asked.retain(|namespace, _| !coverage.contains(&(), namespace));
         let gone = self.unlisted_labels.remove(coverage).unwrap_or_default();
         let gone = gone.into_iter().filter(|namespace| self.labels.remove(namespace).is_some());
         let held = self.held.extract_if(|namespace| coverage.contains(&(), namespace));
