@@ -141,7 +141,7 @@ impl Args {
     /// `own_namespace` does not count: the operator does not reload itself.
     ///
     /// # Errors
-    /// As [`Self::validate`].
+    /// If a kind of workload cannot be understood; the text says what would be right.
     pub fn scope(&self, own_namespace: &str) -> Result<Scope, String> {
         let namespaces = self.namespaces();
         let kinds = self.scope.kinds()?;

@@ -10,9 +10,9 @@ use crate::go_flags::parse_bool;
 #[derive(Clone, Debug, Args)]
 pub struct ScopeArgs {
     /// A further kind of workload beside those of apps/v1; may be given several times. A preset (argo-rollouts,
-    /// knative-services, openkruise, openshift-deploymentconfigs), or GROUP/VERSION/PLURAL[:KIND]=PATH with the path of
-    /// the pod template, such as example.com/v1/servers:Server=spec.template, or of a map of the pods' annotations, as
-    /// annotations:spec.podAnnotations
+    /// knative-services, openkruise, openshift-deploymentconfigs), or GROUP/VERSION/PLURAL:KIND=PATH with the path of the
+    /// pod template, such as example.com/v1/servers:Server=spec.template, or of a map of the pods' annotations, as
+    /// annotations:spec.podAnnotations; without :KIND the API server is asked for it
     #[arg(long, value_name = "KIND", value_delimiter = ',', env = "POD_RELOADER_WORKLOAD")]
     pub workload: Vec<Wanted>,
 
