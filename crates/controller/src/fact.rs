@@ -203,7 +203,7 @@ impl fmt::Display for Fact {
                  Give them different namespaces, or remove one",
             ),
             Self::SecretsNotFollowed { count } => {
-                write!(f, "pod-reloader: Secrets are not followed here (--secrets=false); listed: {count}")
+                write!(f, "pod-reloader: Secrets are not followed here (--secrets=false); listed or used: {count}")
             }
         }
     }
