@@ -84,8 +84,8 @@ each place: lists of maps for `annotation`, `label` and `templateAnnotation`. */
 {{- $templates := list }}
 {{- $guards := dict }}
 {{- range include "pod-reloader.templatePaths" .root | fromJsonArray }}
-{{- /* A map of annotations alone has no words. */}}
-{{- if not (hasPrefix "annotations:" .) }}
+{{- /* A map of annotations alone has no words; one of `workloads` that is wrong is refused elsewhere, and says why. */}}
+{{- if and (kindIs "string" .) (not (hasPrefix "annotations:" (toString .))) }}
 {{- $steps := list }}
 {{- $map := $workload }}
 {{- range concat (splitList "." .) (list "metadata" "annotations") }}
