@@ -24,7 +24,7 @@ use crate::reconciler::{Learned, Outcome, Reconciler, Report};
 use crate::write::Guarding;
 
 /// Conflicts in a row before the workload has to wait its turn again.
-const MAX_CONFLICTS: u32 = 5;
+const MAX_CONFLICTS: u32 = 16;
 
 impl Controller {
     /// Step 1: a workload is due. It is evaluated from memory, and if that does not suffice it waits at the gate.
