@@ -7,6 +7,7 @@
 //!    back into index and queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::reference::WorkloadRef;
@@ -70,6 +71,9 @@ impl Controller {
         }
     }
 }
+
+/// Before the next ones.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(250);
 
 /// What an attempt is made from: the snapshot at first, after a conflict what was read again.
 struct Basis {
@@ -147,7 +151,8 @@ impl Reconciler {
             basis = Basis::fresh(View { workload_ref, workload, received: asked_at });
         }
         tracing::debug!(workload = %basis.view.workload_ref, "too many conflicts in a row");
-        report
+        // No failure: longer and longer pauses would have somebody who writes all the time win for good.
+        report.ended(Outcome::SettleUntil(Instant::now() + CONFLICT_PAUSE))
     }
 
     /// How the reconcile ends at once if it is not, or no longer, this installation's or this key's to write.
