@@ -51,20 +51,7 @@ pub const DAEMON_SET: KindRef = KindRef::of(&Kind {
 });
 
 /// What the health of the three kinds is read from. The API server leaves zeros out.
-#[derive(Deserialize)]
-struct Object {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    generation: i64,
-}
+type Object = super::parts::Object<Spec, Status>;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

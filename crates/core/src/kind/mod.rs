@@ -15,6 +15,7 @@ mod kinds;
 pub mod knative;
 pub mod openkruise;
 pub mod openshift;
+mod parts;
 mod preset;
 mod wanted;
 

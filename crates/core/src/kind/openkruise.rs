@@ -49,20 +49,7 @@ pub const DAEMON_SET: KindRef = KindRef::of(&Kind {
     health: |object| read(object).map(|object| daemon_set(&object)),
 });
 
-#[derive(Deserialize)]
-struct Object {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    generation: i64,
-}
+type Object = super::parts::Object<Spec, Status>;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -20,20 +20,7 @@ pub const DEPLOYMENT_CONFIG: KindRef = KindRef::of(&Kind {
     health: |object| serde_json::from_str(object).map(|object| deployment_config(&object)),
 });
 
-#[derive(Deserialize)]
-struct Object {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    generation: i64,
-}
+type Object = super::parts::Object<Spec, Status>;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
