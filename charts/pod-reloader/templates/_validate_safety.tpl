@@ -164,7 +164,8 @@ to itself, nor is SAP's of the same name and namespace, which this chart takes t
 {{- range (default dict .namespaceSelector).matchExpressions }}
 {{- if and (eq .key "kubernetes.io/metadata.name") (eq .operator "In") }}
 {{- $theirs = .values }}
-{{- else }}
+{{- /* What parts a registration's own entries leaves nothing out. */}}
+{{- else if ne .key "pod-reloader.cs.sap.com/auto" }}
 {{- $others = append $others . }}
 {{- end }}
 {{- end }}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pod_reloader_core::action::{Plan, RECREATE};
 use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::cause::Cause;
 use pod_reloader_core::decide::{Decision, Verdict};
@@ -10,11 +11,14 @@ use pod_reloader_k8s::objects::WorkloadObject;
 use tokio::time::Instant;
 
 use crate::conditions::Condition;
-use crate::fact::{Fact, PatchFailure, Reload, join};
+use crate::fact::{Acted, Fact, PatchFailure, Reload, join};
 use crate::index::{Snapshot, View};
 use crate::reconciler::{Outcome, Reconciler};
 use crate::rivals::foreign_record;
-use crate::write::{Guarding, Written};
+use crate::write::{Acting, Guarding, Written};
+
+/// When a workload that is in no state for what is to be done is looked at again, if nothing happens to it before.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What came of an attempt to apply a decision.
 pub(crate) enum Attempt {
@@ -44,13 +48,24 @@ impl Reconciler {
             Err(outcome) => return Attempt::Over(outcome, None),
         };
         let (target, left_out) = target.fitted_to(&view.workload);
-        let written = self.writer.write(view, &target, guarding).await;
+        let (written, plan) = match &decision.verdict {
+            Verdict::Act { .. } => match self.act(view, &target).await {
+                Acting::Waits => {
+                    return Attempt::Over(Outcome::SettleUntil(Instant::now() + LOOK_AGAIN), None);
+                }
+                Acting::Over(written, plan) => (written, plan),
+            },
+            _ => (self.writer.write(view, &target, guarding).await, None),
+        };
         if !matches!(written, Written::Conflict | Written::Gone) {
             for no_room in left_out {
                 self.publish(view, &Fact::NoRoom(no_room));
             }
         }
-        let reload = || (!causes.is_empty()).then(|| reload(view, snapshot, &target, causes));
+        let reload = || {
+            let reload = (!causes.is_empty()).then(|| reload(view, snapshot, &target, causes));
+            reload.map(|reload| Reload { acted: plan.map(|plan| acted(plan, &target)), ..reload })
+        };
         let failed = |failure| {
             let cause = causes.first().map(Cause::label);
             self.publish(view, &Fact::PatchFailed { cause, failure });
@@ -64,7 +79,9 @@ impl Reconciler {
             }
             Written::Failed(error) => {
                 failed(PatchFailure::Error(error.to_string()));
-                if let Some(reload) = reload() {
+                // What was not planned yet was not carried out.
+                let is_rollout = !matches!(decision.verdict, Verdict::Act { .. });
+                if let Some(reload) = reload().filter(|reload| is_rollout || reload.acted.is_some()) {
                     self.unconfirmed.remember(&view.workload_ref, reload);
                 }
                 Attempt::Over(Outcome::Failed, None)
@@ -73,6 +90,15 @@ impl Reconciler {
                 failed(PatchFailure::Refused);
                 self.publish(view, &Fact::PatchRefused { why });
                 Attempt::Over(Outcome::Failed, None)
+            }
+            Written::JobRefused(why) => {
+                failed(PatchFailure::Refused);
+                self.publish(view, &Fact::JobRefused { why });
+                Attempt::Over(Outcome::Failed, None)
+            }
+            Written::JobMade => {
+                self.succeeded(view, decision, reload());
+                Attempt::Over(Outcome::Done, None)
             }
             Written::Done(object) if object.workload.template.config_hash != target.hash => {
                 failed(PatchFailure::Undone);
@@ -86,6 +112,17 @@ impl Reconciler {
         }
     }
 
+    /// Does what the workload has done about a change, with the key that the decision was made with.
+    async fn act(&self, view: &View, target: &Target) -> Acting {
+        let Some(key) = self.key.get() else { return Acting::Over(Written::Conflict, None) };
+        if view.workload.action == RECREATE
+            && let Some(uid) = &view.workload.uid
+        {
+            self.deletions.expect(uid);
+        }
+        self.writer.act(view, target, &key).await
+    }
+
     /// What to write; an outcome if nothing is to be written now.
     fn intend<'a>(
         &self,
@@ -95,7 +132,9 @@ impl Reconciler {
     ) -> Result<Intent<'a>, Outcome> {
         match &decision.verdict {
             Verdict::Undecided(_) => return Err(Outcome::Failed),
-            Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
+            Verdict::Reload { .. } | Verdict::Act { .. } | Verdict::Defer { .. }
+                if Instant::now() < snapshot.settled_at =>
+            {
                 return Err(Outcome::SettleUntil(snapshot.settled_at));
             }
             Verdict::Defer { missing, causes } => {
@@ -103,7 +142,7 @@ impl Reconciler {
                 return Err(Outcome::Done);
             }
             Verdict::Keep => self.report_unconfirmed(view),
-            Verdict::Observe(_) | Verdict::Reload { .. } => {}
+            Verdict::Observe(_) | Verdict::Reload { .. } | Verdict::Act { .. } => {}
         }
         let baseline = Baseline::of(&view.workload);
         let target = decision.verdict.target(&view.workload_ref.namespace, baseline);
@@ -136,6 +175,7 @@ impl Reconciler {
 
 fn reload(view: &View, snapshot: &Snapshot, target: &Target, causes: &[Cause]) -> Reload {
     Reload {
+        acted: None,
         causes: causes.to_vec(),
         changes: changes(causes, snapshot),
         old_hash: view.workload.template.config_hash.clone(),
@@ -143,6 +183,10 @@ fn reload(view: &View, snapshot: &Snapshot, target: &Target, causes: &[Cause]) -
         references: references(view),
         since_change: since_change(causes, snapshot),
     }
+}
+
+fn acted(plan: Plan, target: &Target) -> Acted {
+    Acted { done: plan.done, restarts: plan.restarts, observed: target.observed.clone() }
 }
 
 fn references(view: &View) -> Vec<String> {

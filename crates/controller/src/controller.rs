@@ -8,6 +8,7 @@ use kube::Client;
 use pod_reloader_core::config_hash::HashMode;
 use pod_reloader_core::digest::Digest;
 use pod_reloader_core::reference::{ConfigRef, WorkloadRef};
+use pod_reloader_core::workload::Idle;
 use pod_reloader_k8s::budget::Budget;
 use pod_reloader_k8s::key::KeyReader;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::opt_ins::OptIns;
 use crate::queue::Queue;
 use crate::reconciler::{Reconciler, Report};
+use crate::recreation::{Deletions, Progress, StandIns};
 use crate::rivals::Rivals;
 use crate::selection::Selection;
 use crate::sink::Publisher;
@@ -38,12 +40,15 @@ use crate::write::Writer;
 
 mod opting_in;
 mod reconciling;
+mod recreating;
 mod updates;
 
 use opting_in::Relists;
 
 /// Workloads that follow nothing any more whose record is taken off at once.
 const CONCURRENT_DROPS: usize = 4;
+/// Jobs that are made anew at once.
+const CONCURRENT_RECREATIONS: usize = 4;
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
 /// budget is three sixteenths of the memory limit.
 const BUDGET_BYTES_PER_OBJECT: usize = 400;
@@ -122,9 +127,11 @@ enum Done {
         report: Box<Report>,
     },
     Compared(ConfigRef, Option<Digest>),
-    /// The workloads of that namespace were listed once more.
+    /// A stand-in did what it could.
+    Recreated(Arc<WorkloadRef>, Progress),
     /// What was recorded of a workload that follows nothing any more is gone, or stays for now.
     Dropped,
+    /// The workloads of that namespace were listed once more.
     Relisted {
         namespace: String,
         is_complete: bool,
@@ -142,6 +149,7 @@ struct Controller {
     queue: Queue,
     gate: Gate,
     comparisons: Comparisons,
+    stand_ins: StandIns,
     running: JoinSet<Done>,
     reconciler: Arc<Reconciler>,
     metrics: Metrics,
@@ -166,6 +174,8 @@ impl Controller {
             ),
             opt_ins: opt_ins.clone(),
             drops: Semaphore::new(CONCURRENT_DROPS),
+            recreations: Semaphore::new(CONCURRENT_RECREATIONS),
+            deletions: Deletions::default(),
             facts: Publisher::new(settings),
             unconfirmed: UnconfirmedPatches::default(),
             rivals: Rivals::default(),
@@ -184,6 +194,7 @@ impl Controller {
             queue: Queue::default(),
             gate: Gate::new(settings.max_concurrent_patches),
             comparisons: Comparisons::default(),
+            stand_ins: StandIns::default(),
             running: JoinSet::new(),
             reconciler: Arc::new(reconciler),
             metrics,
@@ -200,6 +211,9 @@ impl Controller {
     }
 
     fn workload_is(&mut self, workload: &Arc<WorkloadRef>, object: WorkloadObject, received: Instant) {
+        if object.workload.idle == Some(Idle::StandIn) {
+            return self.stand_in_is(workload, object.workload.is_deleting);
+        }
         let uid = object.workload.uid.clone();
         let surrounded = self.opt_ins.surround(object.workload, &workload.namespace);
         self.drop_record_of_others(workload, &surrounded, received);
@@ -222,6 +236,7 @@ impl Controller {
 
     fn workload_is_gone(&mut self, workload: &WorkloadRef) {
         self.relists.deleted(workload);
+        self.wake_stand_ins(workload);
         for orphan in self.index.delete_workload(workload) {
             self.reconciler.reader.forget(&orphan);
         }
@@ -283,6 +298,7 @@ impl Controller {
                 self.reconcile_when_settled(to_settle);
             }
             Ok(Done::Dropped) => {}
+            Ok(Done::Recreated(stand_in, progress)) => self.recreated(&stand_in, progress),
             Ok(Done::Relisted { namespace, is_complete }) => self.relisted(&namespace, is_complete),
             Err(error) if error.is_cancelled() => {}
             // A bug: the process ends and is restarted rather than go on with a workload that is never reconciled.

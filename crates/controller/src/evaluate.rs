@@ -60,7 +60,9 @@ impl Reconciler {
                 self.all_is_right(view);
                 done()
             }
-            Verdict::Reload { .. } | Verdict::Defer { .. } if Instant::now() < snapshot.settled_at => {
+            Verdict::Reload { .. } | Verdict::Act { .. } | Verdict::Defer { .. }
+                if Instant::now() < snapshot.settled_at =>
+            {
                 FromMemory::SettleUntil(snapshot.settled_at)
             }
             // That was found out from live reads, and nothing has changed since.
@@ -92,7 +94,7 @@ impl Reconciler {
 
     fn input<'a>(&self, key: &'a DigestKey, view: &'a View, first_seen: &'a FirstSeen) -> Input<'a> {
         Input {
-            mode: self.mode,
+            mode: view.workload.hash_mode(self.mode),
             key,
             namespace: &view.workload_ref.namespace,
             references: &view.workload.references,
@@ -101,6 +103,7 @@ impl Reconciler {
             first_seen,
             tolerates_unknown: false,
             context: Context::Steady,
+            moves_hash: view.workload.action.moves_hash(),
         }
     }
 }

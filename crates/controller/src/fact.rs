@@ -43,6 +43,8 @@ pub(crate) enum Fact {
     PatchFailed { cause: Option<&'static str>, failure: PatchFailure },
     /// The API server or a policy refuses the patch.
     PatchRefused { why: String },
+    /// The API server or a policy refuses the Job that a change asks for, or its deletion.
+    JobRefused { why: String },
     /// Another admission plugin undoes the patch.
     PatchUndone,
     /// It could not be read again after a conflict.
@@ -65,9 +67,11 @@ pub(crate) enum Fact {
     SecretsNotFollowed { count: usize },
 }
 
-/// A reload that was made.
+/// A reload that was made, or what was done in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reload {
+    /// What was done, where the hash stays (9.5).
+    pub(crate) acted: Option<Acted>,
     pub(crate) causes: Vec<Cause>,
     /// What changed. Where the annotations cannot tell, what the watches saw can.
     pub(crate) changes: String,
@@ -77,6 +81,17 @@ pub(crate) struct Reload {
     pub(crate) references: Vec<String>,
     /// How long ago it changed, if it is a change that the watches reported: healing drift is none.
     pub(crate) since_change: Option<Duration>,
+}
+
+/// What was done about a change where the hash stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acted {
+    /// For the workload's owner.
+    pub(crate) done: String,
+    /// Whether pods start because of it.
+    pub(crate) restarts: bool,
+    /// observed-config as it was recorded.
+    pub(crate) observed: Option<String>,
 }
 
 /// Why an attempt to patch came to nothing.
@@ -123,7 +138,9 @@ impl Fact {
     pub(crate) fn condition(&self) -> Option<Condition> {
         match self {
             Self::Deferred { .. } => Some(Condition::ReloadDeferred),
-            Self::PatchRefused { .. } | Self::PatchUndone => Some(Condition::PatchRefused),
+            Self::PatchRefused { .. } | Self::JobRefused { .. } | Self::PatchUndone => {
+                Some(Condition::PatchRefused)
+            }
             Self::NoRoom(_) => Some(Condition::NoRoom),
             Self::InvalidLists(_) => Some(Condition::InvalidReference),
             Self::ReferencesUnreadable(_) => Some(Condition::ReferenceUnreadable),
@@ -165,6 +182,7 @@ impl InvalidLists {
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Reloaded(Reload { changes, acted: Some(acted), .. }) => write!(f, "{}: {changes}", acted.done),
             Self::Reloaded(reload) => write!(f, "Reload triggered: {}", reload.changes),
             Self::Recorded => f.write_str("recorded the observed configuration"),
             Self::Deferred { missing, causes } => {
@@ -173,6 +191,9 @@ impl fmt::Display for Fact {
             }
             Self::PatchFailed { .. } => f.write_str("cannot patch a workload"),
             Self::PatchRefused { why } => write!(f, "the patch of the config annotations is refused: {why}"),
+            Self::JobRefused { why } => {
+                write!(f, "the Job that on-change asks for cannot be made or deleted: {why}")
+            }
             Self::PatchUndone => {
                 f.write_str("the config hash was patched, but another admission plugin undid it")
             }

@@ -32,6 +32,7 @@ mod opt_ins;
 mod problems;
 mod queue;
 mod reconciler;
+mod recreation;
 mod rivals;
 mod selection;
 mod sink;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pod_reloader_core::reference::WorkloadRef;
 
-use crate::fact::Reload;
+use crate::fact::{Acted, Reload};
 use crate::index::View;
 
 /// The last such patch of each workload: the reload that it made, if it was carried out.
@@ -25,7 +25,10 @@ impl UnconfirmedPatches {
     /// To be asked about a workload that is as it should be: the reload, if that is its doing. It is forgotten either way.
     pub(crate) fn take_if_carried_out(&self, view: &View) -> Option<Reload> {
         let reload = self.patches().remove(&view.workload_ref)?;
-        (reload.new_hash == view.workload.template.config_hash).then_some(reload)
+        let is_recorded = |acted: &Acted| acted.observed == view.workload.observed;
+        let is_its_doing = reload.new_hash == view.workload.template.config_hash
+            && reload.acted.as_ref().is_none_or(is_recorded);
+        is_its_doing.then_some(reload)
     }
 
     fn patches(&self) -> MutexGuard<'_, HashMap<WorkloadRef, Reload>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, header};
 use http_body_util::BodyExt;
@@ -24,10 +24,16 @@ use pod_reloader_k8s::budget::{Budget, Reservation};
 use pod_reloader_k8s::connect::REQUEST_TIMEOUT;
 use pod_reloader_k8s::metrics::Metrics as ApiMetrics;
 use pod_reloader_k8s::objects::{Scope, WorkloadObject};
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::index::View;
 use crate::opt_ins::OptIns;
+
+mod acting;
+mod jobs;
+
+pub(crate) use acting::Acting;
 
 /// How long it is believed that a namespace is not being deleted, and selected.
 const NAMESPACE_MAX_AGE: Duration = Duration::from_secs(2);
@@ -52,6 +58,10 @@ pub(crate) enum Written {
     Gone,
     /// The API server or a policy refuses it. The text is for the owner.
     Refused(String),
+    /// So it does the Job that the change asks for.
+    JobRefused(String),
+    /// The Job that the change asks for is there; the workload itself is not written.
+    JobMade,
     /// Something passing.
     Failed(WriteError),
 }
@@ -84,6 +94,8 @@ pub(crate) enum Guarding {
 /// An answer's body, with its room in the budget.
 struct Text {
     json: String,
+    /// When the API server wrote it, by its own clock.
+    date: Option<SystemTime>,
     _room: Option<Reservation>,
 }
 
@@ -144,6 +156,13 @@ impl Writer {
         found.map(|text| parse(workload.kind, &text)).transpose()
     }
 
+    /// Everything that the API server has of it; `Ok(None)` if it is gone.
+    pub(crate) async fn read_json(&self, workload: &WorkloadRef) -> Result<Option<Value>, WriteError> {
+        // The text, and what it is parsed into.
+        let Some(text) = self.get_text(workload, Room::Times(5)).await? else { return Ok(None) };
+        serde_json::from_str(&text.json).map(Some).map_err(|_| WriteError::NoWorkload)
+    }
+
     async fn get_text(&self, workload: &WorkloadRef, room: Room) -> Result<Option<Text>, WriteError> {
         let WorkloadRef { kind, namespace, name } = workload;
         let request = Request::new(WorkloadObject::url_path(kind, Some(namespace)))
@@ -161,13 +180,8 @@ impl Writer {
         if target.is_met_by(&view.workload) {
             return Written::Nothing;
         }
-        match self.namespace_state(&view.workload_ref.namespace).await {
-            NamespaceState::Ours => {}
-            NamespaceState::NotOurs => return Written::Gone,
-            NamespaceState::Unknown if self.namespace_selector.is_empty() => {}
-            NamespaceState::Unknown => {
-                return Written::Failed(WriteError::UnknownNamespace);
-            }
+        if let Err(ended) = self.is_ours(&view.workload_ref.namespace).await {
+            return ended;
         }
         // A watch may be late with the label that has it followed.
         if self.opt_ins.follow_more(&view.workload, &view.workload_ref.namespace) {
@@ -176,6 +190,16 @@ impl Writer {
         match guarding {
             Guarding::Version => self.write_version(view, target).await,
             Guarding::Inputs => self.write_inputs(view, target).await,
+        }
+    }
+
+    /// Whether something may be written in that namespace; else, what came of it.
+    pub(crate) async fn is_ours(&self, namespace: &str) -> Result<(), Written> {
+        match self.namespace_state(namespace).await {
+            NamespaceState::Ours => Ok(()),
+            NamespaceState::NotOurs => Err(Written::Gone),
+            NamespaceState::Unknown if self.namespace_selector.is_empty() => Ok(()),
+            NamespaceState::Unknown => Err(Written::Failed(WriteError::UnknownNamespace)),
         }
     }
 
@@ -189,23 +213,30 @@ impl Writer {
         }
     }
 
-    /// Reads the workload once more, for the text that the tests hold it against.
-    async fn write_inputs(&self, view: &View, target: &Target) -> Written {
-        let text = match self.get_text(&view.workload_ref, Room::Times(2)).await {
+    /// Reads the workload once more: its text, and what decisions are made from, which has to be what this one was made
+    /// from. `times` is how many times its size it takes in memory.
+    async fn read_same(&self, view: &View, times: usize) -> Result<(Text, Workload), Written> {
+        let text = match self.get_text(&view.workload_ref, Room::Times(times)).await {
             Ok(Some(text)) if self.object_selector.matches_json(&text.json) => text,
-            Ok(_) => return Written::Conflict,
-            Err(error) => return Written::Failed(error),
+            Ok(_) => return Err(Written::Conflict),
+            Err(error) => return Err(Written::Failed(error)),
         };
-        let kind = view.workload_ref.kind;
-        let (Ok(object), Ok(mut guard)) = (parse(kind, &text), Guard::of(kind, &text.json)) else {
+        let object = parse(view.workload_ref.kind, &text).map_err(Written::Failed)?;
+        let workload = self.opt_ins.surround(object.workload, &view.workload_ref.namespace);
+        if has_same_inputs(&workload, &view.workload) { Ok((text, workload)) } else { Err(Written::Conflict) }
+    }
+
+    /// With tests on what the decision read, which hold the text against what is there then.
+    async fn write_inputs(&self, view: &View, target: &Target) -> Written {
+        let (text, workload) = match self.read_same(view, 2).await {
+            Ok(same) => same,
+            Err(ended) => return ended,
+        };
+        let Ok(mut guard) = Guard::of(view.workload_ref.kind, &text.json) else {
             return Written::Failed(WriteError::NoWorkload);
         };
         if !self.object_selector.is_empty() {
             guard = guard.with_all_labels();
-        }
-        let workload = self.opt_ins.surround(object.workload, &view.workload_ref.namespace);
-        if !has_same_inputs(&workload, &view.workload) {
-            return Written::Conflict;
         }
         let Some(patch) = target.guarded_patch(&workload, &guard) else { return Written::Nothing };
         match patch_request(&view.workload_ref, &Patch::Merge(())) {
@@ -274,7 +305,9 @@ impl Writer {
             return Err(kube::Error::Api(Box::new(status.with_code(head.status.as_u16()))));
         }
         let json = String::from_utf8(bytes).map_err(kube::Error::FromUtf8)?;
-        Ok(Text { json, _room: reserved })
+        let date = head.headers.get(header::DATE);
+        let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        Ok(Text { json, date, _room: reserved })
     }
 
     /// Whether the namespace lives and is selected, as of a moment ago.

@@ -59,7 +59,8 @@ pub fn classify<'a>(
         (false, true) if new.is_ignored => Admission::LeaveAlone,
         // Opting out restarts nothing.
         (true, false) => Admission::Restore(Baseline { observed: None, ..before }),
-        (_, true) if lists_differ(mode, old, new) || template_changed() => {
+        // Where changes are not rolled out, a list that was edited is not either.
+        (_, true) if (new.action.moves_hash() && lists_differ(mode, old, new)) || template_changed() => {
             Admission::Decide(before, Context::Rollout)
         }
         // The reconciler reloads, after the settle window.

@@ -8,6 +8,10 @@ pub const CONFIG_HASH: &str = "pod-reloader.cs.sap.com/config-hash";
 pub const OBSERVED_CONFIG: &str = "pod-reloader.cs.sap.com/observed-config";
 /// On the workload: a settle window of its own, as a Go duration of at most [`MAX_SETTLE_WINDOW`] (3.1).
 pub const SETTLE_WINDOW: &str = "pod-reloader.cs.sap.com/settle-window";
+/// On the workload: what is done about a change of configuration (9.4, 9.5).
+pub const ON_CHANGE: &str = "pod-reloader.cs.sap.com/on-change";
+/// On a Job that stands in for one that is made anew: what that is made of (9.4).
+pub const RECREATES: &str = "pod-reloader.cs.sap.com/recreates";
 /// The longest settle window that a workload can have.
 pub const MAX_SETTLE_WINDOW: Duration = Duration::from_hours(24);
 

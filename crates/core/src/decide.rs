@@ -48,6 +48,9 @@ pub struct Input<'a> {
     pub tolerates_unknown: bool,
     /// Why the question is asked.
     pub context: Context,
+    /// Whether a change moves the hash (9.5). Where it does not, [`Verdict::Act`] takes the place of [`Verdict::Reload`],
+    /// but along with the owner's own rollout.
+    pub moves_hash: bool,
 }
 
 /// A decision, or what it still lacks.
@@ -91,6 +94,13 @@ pub enum Verdict {
         /// Why.
         causes: Vec<Cause>,
     },
+    /// The hash stays, and something else is done about the change; observed-config becomes this along with it (9.5).
+    Act {
+        /// The new observed-config.
+        observed: Observed,
+        /// Why.
+        causes: Vec<Cause>,
+    },
     /// A reload is due, but a pod started now could not run: the template requires what is not there.
     Defer {
         /// What is missing.
@@ -107,16 +117,19 @@ impl Verdict {
         match self {
             Self::Undecided(_) | Self::Keep | Self::Defer { .. } => Target::of(baseline),
             Self::Observe(observed) => Target { observed: text(observed), ..Target::of(baseline) },
+            Self::Act { observed, .. } => {
+                Target { observed: Some(observed.to_annotation(namespace)), ..Target::of(baseline) }
+            }
             Self::Reload { hash, observed, .. } => {
                 Target { hash: Some(hash.as_str().to_owned()), observed: text(observed) }
             }
         }
     }
 
-    /// Why a reload happens; empty for all but [`Verdict::Reload`].
+    /// Why a reload happens, or what stands for one; empty for all other verdicts.
     pub fn reload_causes(&self) -> &[Cause] {
         match self {
-            Self::Reload { causes, .. } => causes,
+            Self::Reload { causes, .. } | Self::Act { causes, .. } => causes,
             _ => &[],
         }
     }
@@ -183,9 +196,7 @@ fn by_content(
     let Some(observed) = observed else {
         let verdict = match hash {
             Some(hash) => adopt_hash(input, facts, hash)?,
-            None if input.context == Context::Steady && input.references.list_nothing() => {
-                adopt_workload(facts)
-            }
+            None if input.context == Context::Steady && opts_in_quietly(input) => adopt_workload(facts),
             None => reload(input, facts, facts.records_now(), vec![Cause::NoHash])?,
         };
         return Ok((verdict, false));
@@ -220,6 +231,11 @@ fn by_content(
         observe(facts, hash, records)
     };
     Ok((verdict, key_was_replaced))
+}
+
+/// Whether opting in restarts nothing (section 3): by lists it does, as with SAP, since they ask for a hash.
+fn opts_in_quietly(input: &Input<'_>) -> bool {
+    !input.moves_hash || input.references.list_nothing()
 }
 
 fn observe(facts: &Facts<'_>, hash: Option<&str>, records: Records) -> Verdict {
@@ -268,7 +284,7 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
         return Ok(observe(facts, Some(hash), contents));
     }
     // A hash was there before anything was followed: opting in restarts nothing (section 3).
-    if input.context == Context::Steady && input.references.list_nothing() {
+    if input.context == Context::Steady && opts_in_quietly(input) {
         return Ok(observe(facts, Some(hash), records));
     }
     // What is not followed may be part of what the hash stands for: then that is unknown, and turning the following off
@@ -278,6 +294,16 @@ fn adopt_hash(input: &Input<'_>, facts: &Facts<'_>, hash: &str) -> OrLacking<Ver
         (Context::Rollout, true) => reload(input, facts, records, vec![Cause::Adopted]),
         (_, false) => reload(input, facts, records, vec![Cause::Unwatched]),
     }
+}
+
+/// What stands for a reload where the hash stays. A list that was edited is no change of configuration.
+fn act(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Cause>) -> OrLacking<Verdict> {
+    let hash = input.baseline.hash;
+    if causes.iter().all(Cause::is_the_owners) {
+        return Ok(observe(facts, hash, records));
+    }
+    let records = facts.as_new_pods_see(records)?;
+    Ok(Verdict::Act { observed: facts.observed(hash.map(str::to_owned), records), causes })
 }
 
 fn reload(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Cause>) -> OrLacking<Verdict> {
@@ -291,6 +317,9 @@ fn reload(input: &Input<'_>, facts: &Facts<'_>, records: Records, causes: Vec<Ca
             // It may be missing as well.
             return Ok(Verdict::Undecided(facts.unknown_required.iter().map(|it| (*it).clone()).collect()));
         }
+    }
+    if input.context == Context::Steady && !input.moves_hash {
+        return act(input, facts, records, causes);
     }
     let records = facts.as_new_pods_see(records)?;
     let hash = ConfigHash::other_than(input.baseline.hash, input.key, input.namespace, &records);

@@ -6,7 +6,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::annotation::{CONFIG_HASH, OBSERVED_CONFIG};
+use crate::annotation::{CONFIG_HASH, OBSERVED_CONFIG, ON_CHANGE};
 use crate::dialect::{self, Place};
 use crate::kind::{KindRef, Shape};
 use crate::object::{Part, Text, WorkloadParts};
@@ -89,7 +89,7 @@ impl<'a> Guard<'a> {
 }
 
 /// Our own annotations of the workload itself that a decision reads, beside those of dialects.
-const OWN_ON_WORKLOAD: [&str; 2] = [OBSERVED_CONFIG, CONFIG_HASH];
+const OWN_ON_WORKLOAD: [&str; 3] = [OBSERVED_CONFIG, CONFIG_HASH, ON_CHANGE];
 const OWN_ON_TEMPLATE: [&str; 1] = [CONFIG_HASH];
 
 /// One operation. The API server takes a missing member for `null`, but not one whose parent is missing.

@@ -13,6 +13,7 @@
 //!
 //! Numbers in comments and tests ("2.5", "section 3") are those of `docs/behaviour.md`.
 
+pub mod action;
 pub mod admission;
 pub mod annotation;
 mod by_version;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::kind::KindRef;
+
 /// So many characters of what was written are shown.
 const MAX_SHOWN: usize = 32;
 
@@ -10,6 +12,8 @@ const MAX_SHOWN: usize = 32;
 pub enum Mistake {
     /// `auto` has none of its values (7.1), and is as if it were absent.
     Auto(Shown),
+    /// `on-change` has none of the values that it can have on that kind (9.5).
+    OnChange(KindRef, Shown),
     /// An entry of an exclude list that no name can match (7.3), under that annotation.
     Exclusion(&'static str, Shown),
     /// The pod template names more objects or keys than are kept: what is beyond is not followed, or as a whole.
@@ -25,6 +29,13 @@ impl fmt::Display for Mistake {
                 f,
                 "auto is {value}: it can be \"true\", \"configmaps\", \"secrets\" or \"false\", and is ignored"
             ),
+            Self::OnChange(kind, value) => {
+                let can_be: Vec<_> =
+                    kind.actions.asked.iter().map(|action| format!("\"{}\"", action.name())).collect();
+                let can_be = can_be.join(" or ");
+                let else_is = kind.actions.unasked.map_or("taken for \"none\"", |_| "ignored");
+                write!(f, "on-change is {value}: on a {} it can be {can_be}, and is {else_is}", kind.kind)
+            }
             Self::Exclusion(key, entry) => {
                 let key = key.rsplit('/').next().unwrap_or(key);
                 write!(f, "{key}: no name matches {entry}, which is left out")

@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::action::recreate::ENDS;
+use crate::fold::{FoldItem, Folded};
 use crate::kind::{KindRef, Shape};
 
 /// The two parts of a workload that matter, read as whatever the reader needs of them. What is missing or `null` is
@@ -19,6 +21,34 @@ pub(crate) struct WorkloadParts<M, T> {
     pub(crate) steps: usize,
     /// Whether another object has the template.
     pub(crate) is_elsewhere: bool,
+    /// Whether it has come to its end, where its kind does.
+    pub(crate) has_ended: bool,
+}
+
+/// As much of a status as says whether that is the end.
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    conditions: Folded<HasEnded>,
+}
+
+#[derive(Default)]
+struct HasEnded(bool);
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    name: Option<String>,
+    status: Option<String>,
+}
+
+impl FoldItem for HasEnded {
+    type Item = Condition;
+
+    fn item(&mut self, condition: Condition) {
+        let is_end = condition.name.is_some_and(|name| ENDS.contains(&name.as_str()));
+        self.0 |= is_end && condition.status.as_deref() == Some("True");
+    }
 }
 
 impl<'de, M: Deserialize<'de>, T: Part<'de>> WorkloadParts<M, T> {
@@ -79,7 +109,7 @@ impl<'de, M: Deserialize<'de>, T: Part<'de>> Visitor<'de> for WorkloadPartsSeed<
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WorkloadParts<M, T>, A::Error> {
-        let (mut metadata, mut on_the_way) = (None, None);
+        let (mut metadata, mut on_the_way, mut status) = (None, None, None);
         let path = self.path.split_first();
         while let Some(key) = map.next_key::<Text<'de>>()? {
             match path {
@@ -87,13 +117,17 @@ impl<'de, M: Deserialize<'de>, T: Part<'de>> Visitor<'de> for WorkloadPartsSeed<
                 Some((first, rest)) if key.0 == *first => {
                     set_once(&mut on_the_way, first, map.next_value_seed(At::path(self.kind, rest))?)?;
                 }
+                _ if self.kind.ends && key.0 == "status" => {
+                    set_once(&mut status, "status", map.next_value::<Option<Status>>()?)?;
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
         let Found { template, steps, is_elsewhere } = on_the_way.unwrap_or_default();
-        Ok(WorkloadParts { metadata: metadata.flatten(), template, steps, is_elsewhere })
+        let has_ended = status.flatten().unwrap_or_default().conditions.0.0;
+        Ok(WorkloadParts { metadata: metadata.flatten(), template, steps, is_elsewhere, has_ended })
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::admission::Baseline;
 use crate::annotation;
 use crate::guard::Guard;
-use crate::kind::{KindRef, Reload, Shape};
+use crate::kind::{KindRef, Shape};
 use crate::observed::without_witnesses;
 use crate::workload::{AnnotationRoom, PodTemplate, Workload};
 
@@ -73,8 +73,6 @@ impl Target {
 
     /// The JSON Patch (RFC 6902) for an admission response; empty when all is right.
     pub fn admission_patch(&self, kind: KindRef, workload: &Workload) -> json_patch::Patch {
-        // Another way to reload has to be decided on here, and in `merge_patch`.
-        let Reload::PatchTemplate = kind.reload;
         let mut operations = vec![];
         let map = PointerBuf::from_tokens(["metadata", "annotations"]);
         let AnnotationRoom { is_present, .. } = workload.annotations;
@@ -112,7 +110,6 @@ impl Target {
     /// The merge patch (RFC 7386) for the reconciler, guarded by the resource version that the decision read;
     /// `None` when all is right.
     pub fn merge_patch(&self, kind: KindRef, workload: &Workload) -> Option<Value> {
-        let Reload::PatchTemplate = kind.reload;
         let mut on_workload = Map::new();
         if workload.observed != self.observed {
             on_workload.insert(annotation::OBSERVED_CONFIG.into(), json!(self.observed));

@@ -37,7 +37,11 @@ pub(crate) fn decide_rotating(input: &Input<'_>, known: &Lookups) -> OrLacking<D
 }
 
 fn is_unwatched(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Reload { causes, .. } | Verdict::Defer { causes, .. } if causes.contains(&Cause::Unwatched))
+    matches!(
+        verdict,
+        Verdict::Reload { causes, .. } | Verdict::Act { causes, .. } | Verdict::Defer { causes, .. }
+            if causes.contains(&Cause::Unwatched)
+    )
 }
 
 fn by_former(input: &Input<'_>, former: &DigestKey, known: &Lookups) -> OrLacking<Decision> {
@@ -67,6 +71,14 @@ fn by_former(input: &Input<'_>, former: &DigestKey, known: &Lookups) -> OrLackin
                 // What cannot be read would otherwise be reloaded for once it can be.
                 None => Verdict::Reload { hash, observed: Some(before), causes },
             }
+        }
+        Verdict::Act { observed: before, causes } => {
+            let records = translation.of_all(&before.records)?;
+            let observed = match records {
+                Some(records) => translation.observed(before.hash, records),
+                None => before,
+            };
+            Verdict::Act { observed, causes }
         }
         other => other,
     };

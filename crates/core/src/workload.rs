@@ -5,7 +5,9 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::action::ActionRef;
 use crate::annotation;
+use crate::config_hash::HashMode;
 use crate::duration;
 use crate::exclusion::Exclusions;
 use crate::kind::KindRef;
@@ -44,6 +46,10 @@ pub struct Workload {
     pub observed: Option<String>,
     /// The annotation settle-window (3.1).
     pub settle_window: SettleWindow,
+    /// What is done about a change of configuration (9.5).
+    pub action: ActionRef,
+    /// Why nothing is to be done about any change, whatever it follows, if so (9.4).
+    pub idle: Option<Idle>,
     /// SAP's trigger, a config hash on the workload itself (4.5).
     pub sap_trigger: Option<String>,
     /// The size of the workload's own annotations.
@@ -52,6 +58,19 @@ pub struct Workload {
     pub no_template: Option<NoTemplate>,
     /// The pod template.
     pub template: PodTemplate,
+}
+
+/// Why a workload of `batch/v1` is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// It does not ask for anything.
+    Unasked,
+    /// It has come to its end.
+    Finished,
+    /// Another object made it, and would make another.
+    Controlled,
+    /// It stands in for a Job that is made anew.
+    StandIn,
 }
 
 /// Why a workload has no pod template.
@@ -103,10 +122,16 @@ impl Workload {
         self.template.uses.key_bytes() + self.references.key_bytes() + exclusions + observed
     }
 
-    /// Whether this version is ours to manage: opted in, not ignored, not being deleted, with a place for the hash
-    /// (1.2, 1.3, 1.5, 9.1).
+    /// Whether this version is ours to manage: opted in, not ignored, not being deleted, with a place for the hash, and with
+    /// something to be done about a change (1.2, 1.3, 1.5, 9.1, 9.4).
     pub fn is_managed(&self) -> bool {
-        self.references.opted_in() && !self.is_ignored && !self.is_deleting && self.no_template.is_none()
+        let is_left_alone = self.is_ignored || self.is_deleting || self.idle.is_some();
+        self.references.opted_in() && !is_left_alone && self.no_template.is_none()
+    }
+
+    /// By what its changes are told. SAP's hash says what was rolled out: where changes are not, what is recorded has to.
+    pub fn hash_mode(&self, mode: HashMode) -> HashMode {
+        if self.action.moves_hash() { mode } else { HashMode::Content }
     }
 }
 

@@ -146,7 +146,9 @@ proptest! {
             Verdict::Observe(_)
                 if before.key != key()
                     && matches!(second, Verdict::Defer { .. } | Verdict::Undecided(_)) => {}
-            Verdict::Observe(_) | Verdict::Reload { .. } => prop_assert_eq!(&second, &Verdict::Keep, "{:?}", first),
+            Verdict::Observe(_) | Verdict::Act { .. } | Verdict::Reload { .. } => {
+                prop_assert_eq!(&second, &Verdict::Keep, "{:?}", first);
+            }
         }
     }
 
@@ -187,7 +189,12 @@ proptest! {
         let decision = state.decide();
         let recorded = state.recorded().map(|observed| observed.records).unwrap_or_default();
         match decision.verdict {
-            Verdict::Reload { causes, observed, .. } => {
+            Verdict::Act { .. } | Verdict::Reload { .. } => {
+                let (causes, observed) = match decision.verdict {
+                    Verdict::Reload { causes, observed, .. } => (causes, observed),
+                    Verdict::Act { causes, observed } => (causes, Some(observed)),
+                    _ => unreachable!(),
+                };
                 let of_unknown = |name: &&ConfigRef| decision.unknown.contains(name) && recorded.contains_key(*name);
                 prop_assert_eq!(causes.iter().filter_map(Cause::reference).find(of_unknown), None);
                 for name in &decision.unknown {
@@ -202,6 +209,29 @@ proptest! {
                 prop_assert!(may_wait && names == decision.unknown || state.mode == HashMode::Version);
             }
             Verdict::Keep | Verdict::Observe(_) | Verdict::Defer { .. } => {}
+        }
+    }
+
+    #[test]
+    fn c9_5_where_changes_are_not_rolled_out_the_same_is_done_about_them_but_the_hash_stays(mut state in states()) {
+        state.context = Context::Steady;
+        state.mode = HashMode::Content;
+        state.moves_hash = true;
+        let reload = state.ask();
+        state.moves_hash = false;
+        match (reload, state.ask()) {
+            (Verdict::Reload { causes, observed, .. }, Verdict::Act { causes: same, observed: recorded }) => {
+                prop_assert_eq!(causes, same);
+                prop_assert_eq!(observed.map(|it| it.records), Some(recorded.records));
+                prop_assert_eq!(recorded.hash, state.hash);
+            }
+            // Opting in and editing lists are no changes of configuration.
+            (Verdict::Reload { causes, .. } | Verdict::Defer { causes, .. }, Verdict::Observe(Some(recorded))) => {
+                prop_assert!(causes.iter().all(|it| matches!(it, Cause::NoHash | Cause::Unwatched | Cause::Listed(_) | Cause::Unlisted(_))), "{causes:?}");
+                prop_assert_eq!(recorded.hash, state.hash);
+            }
+            (Verdict::Undecided(_), Verdict::Observe(_)) if state.recorded().is_none() => {}
+            (same, act) => prop_assert_eq!(same, act),
         }
     }
 

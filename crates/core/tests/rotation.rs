@@ -64,6 +64,7 @@ fn ask(
         first_seen: &FirstSeen::new(),
         tolerates_unknown: false,
         context: Context::Steady,
+        moves_hash: true,
     };
     decided(&input, &lookups(key, contents))
 }
@@ -134,6 +135,7 @@ fn c2_2_what_cannot_be_read_stays_comparable_across_a_reload_during_a_rotation()
             first_seen: &FirstSeen::new(),
             tolerates_unknown: true,
             context: Context::Steady,
+            moves_hash: true,
         };
         let decision = decided(&input, &known);
         let Verdict::Reload { observed: Some(after), .. } = decision.verdict else { panic!("{decision:?}") };

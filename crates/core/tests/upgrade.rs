@@ -52,6 +52,7 @@ fn decide(fixture: &Value) -> (Workload, Decision) {
         first_seen: &FirstSeen::new(),
         tolerates_unknown: false,
         context: Context::Steady,
+        moves_hash: true,
     };
     let decision = decided(&input, &known);
     (workload, decision)

@@ -81,7 +81,7 @@ impl Admitter {
         if is_selected == Ok(false) {
             return (Response::default(), Outcome::LeftAlone);
         }
-        let answer = match classify(self.mode, new, old.as_ref(), || open.template_changed) {
+        let answer = match classify(new.hash_mode(self.mode), new, old.as_ref(), || open.template_changed) {
             Admission::LeaveAlone => return (Response::default(), Outcome::LeftAlone),
             Admission::Restore(baseline) => Answer::keep(baseline, Outcome::Restored, None),
             Admission::Decide(baseline, _) if is_selected.is_err() => {
@@ -97,7 +97,7 @@ impl Admitter {
         if new.is_managed() {
             warnings.extend(warning::bad_names(&new.references));
             warnings.extend(warning::mistakes(&new.mistakes));
-            warnings.extend(warning::versions(&new.references, self.mode));
+            warnings.extend(warning::versions(&new.references, new.hash_mode(self.mode)));
             warnings.extend(warning::left_out(&new.references));
             warnings.extend(warning::settle_window(new.settle_window));
             warnings.extend(warning::secrets(&new.references, self.scope.secrets));
@@ -128,7 +128,7 @@ impl Admitter {
             return undecided("too many requests at once from one address");
         };
         let input = Input {
-            mode: self.mode,
+            mode: new.hash_mode(self.mode),
             key: &key,
             namespace,
             references: &new.references,
@@ -137,6 +137,7 @@ impl Admitter {
             first_seen: &FirstSeen::new(),
             tolerates_unknown: false,
             context,
+            moves_hash: new.action.moves_hash(),
         };
         let source = Live { reader, deadline: caller.deadline };
         // The reconciler would decide without what stays unreadable, too, and make a second revision of it.

@@ -131,7 +131,7 @@ impl Admitter {
             }
             template_changed.get()
         };
-        if classify(self.mode, &new, old.as_ref(), differs) == Admission::LeaveAlone {
+        if classify(new.hash_mode(self.mode), &new, old.as_ref(), differs) == Admission::LeaveAlone {
             let mistake = new.mistakes.first().filter(|_| !new.is_ignored && !new.is_deleting);
             let warning = warning::no_template(kind, &new).or_else(|| mistake.map(ToString::to_string));
             return Err((Outcome::LeftAlone, warning));
@@ -150,7 +150,8 @@ impl Admitter {
 
     fn workload_kind(&self, request: &Request<'_>) -> Option<KindRef> {
         let named = &request.kind;
-        self.scope.kinds.by_kind(&named.group, &named.version, &named.kind)
+        let kind = self.scope.kinds.by_kind(&named.group, &named.version, &named.kind);
+        kind.filter(|kind| kind.is_reviewed())
     }
 
     /// Whether the workload has the labels (1.6), before or after the write: as the API server has it for the

@@ -1,7 +1,7 @@
 //! JSON of the objects that histories are made of.
 
 use pod_reloader_core::kind::apps::DEPLOYMENT;
-use pod_reloader_core::kind::{Health, Kind, KindRef, Reload, Shape};
+use pod_reloader_core::kind::{Actions, Health, Kind, KindRef, Shape};
 use serde_json::{Value, json};
 
 /// A kind that has no pod template, but a map of annotations that its controller gives to the pods.
@@ -14,7 +14,8 @@ pub const GADGET: KindRef = KindRef::of(&Kind {
     template: &["spec", "pods", "annotations"],
     shape: Shape::Annotations,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |_| Ok(Health::Healthy),
 });
 

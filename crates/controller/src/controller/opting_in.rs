@@ -10,7 +10,7 @@ use pod_reloader_core::dialect::own::Auto;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::reference::WorkloadRef;
-use pod_reloader_core::workload::Workload;
+use pod_reloader_core::workload::{Idle, Workload};
 use pod_reloader_k8s::objects::{NamespaceMeta, WorkloadObject};
 use tokio::time::{Instant, sleep};
 
@@ -148,8 +148,15 @@ impl Controller {
         workload: &Workload,
         received: Instant,
     ) {
-        let is_ours = workload.is_managed() || workload.is_ignored || workload.is_deleting;
-        if is_ours || workload.recorded_as_followed().is_empty() {
+        let is_over = matches!(workload.idle, Some(Idle::Finished | Idle::Controlled));
+        let is_ours = workload.is_managed() || workload.is_ignored || workload.is_deleting || is_over;
+        // Of a kind that the webhook does not see, nobody else takes off what lists had recorded.
+        let is_recorded = if workload_ref.kind.is_reviewed() {
+            !workload.recorded_as_followed().is_empty()
+        } else {
+            workload.observed.is_some()
+        };
+        if is_ours || !is_recorded {
             return;
         }
         let (workload_ref, workload) = (workload_ref.clone(), workload.clone());

@@ -31,6 +31,9 @@ impl Controller {
     /// Step 1: a workload is due. It is evaluated from memory, and if that does not suffice it waits at the gate.
     pub(super) fn start(&mut self, workload: &Arc<WorkloadRef>, failures: u32) {
         let now = Instant::now();
+        if self.start_stand_in(workload) {
+            return;
+        }
         let Some(snapshot) = self.index.snapshot(workload) else {
             self.queue.done(workload, None);
             return;

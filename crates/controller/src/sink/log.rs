@@ -9,6 +9,9 @@ pub(super) struct Log;
 impl Sink for Log {
     fn publish(&self, Subject { workload, .. }: &Subject, fact: &Fact) {
         match fact {
+            Fact::Reloaded(Reload { acted: Some(_), references, .. }) => {
+                tracing::info!(%workload, references = join(references), "{fact}");
+            }
             Fact::Reloaded(reload) => {
                 let Reload { changes, old_hash, new_hash, references, .. } = reload;
                 tracing::info!(

@@ -1,7 +1,7 @@
 //! Facts in the metrics.
 
 use super::Sink;
-use crate::fact::{Fact, PatchFailure, Subject};
+use crate::fact::{Acted, Fact, PatchFailure, Reload, Subject};
 use crate::metrics::Metrics;
 
 /// Counts facts.
@@ -24,6 +24,9 @@ impl Counts {
 impl Sink for Counts {
     fn publish(&self, subject: &Subject, fact: &Fact) {
         match fact {
+            Fact::Reloaded(Reload { acted: Some(Acted { restarts: false, .. }), .. }) => {
+                self.count_patch(subject, None, "success");
+            }
             Fact::Reloaded(reload) => {
                 self.count_patch(subject, Some(reload.cause()), "success");
                 if let Some(took) = reload.since_change {

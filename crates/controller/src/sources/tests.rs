@@ -88,6 +88,7 @@ impl Shop {
             first_seen: &first_seen,
             tolerates_unknown: false,
             context,
+            moves_hash: true,
         };
         evaluate(&input, source, Tolerance::None).await
     }

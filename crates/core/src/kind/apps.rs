@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Health, Kind, KindRef, Reload, Shape};
+use super::{Actions, Health, Kind, KindRef, Shape};
 
 const GROUP: &str = "apps";
 const VERSION: &str = "v1";
@@ -18,7 +18,8 @@ pub const DEPLOYMENT: KindRef = KindRef::of(&Kind {
     template: TEMPLATE,
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| read(object).map(|object| deployment(&object)),
 });
 
@@ -32,7 +33,8 @@ pub const STATEFUL_SET: KindRef = KindRef::of(&Kind {
     template: TEMPLATE,
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| read(object).map(|object| stateful_set(&object)),
 });
 
@@ -46,7 +48,8 @@ pub const DAEMON_SET: KindRef = KindRef::of(&Kind {
     template: TEMPLATE,
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| read(object).map(|object| daemon_set(&object)),
 });
 

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Health, Kind, KindRef, Reload, Shape};
+use super::{Actions, Health, Kind, KindRef, Shape};
+use crate::action;
 
 /// `argoproj.io/v1alpha1` `Rollout`.
 pub const ROLLOUT: KindRef = KindRef::of(&Kind {
@@ -14,7 +15,11 @@ pub const ROLLOUT: KindRef = KindRef::of(&Kind {
     template: &["spec", "template"],
     shape: Shape::PodTemplate,
     template_elsewhere: Some("workloadRef"),
-    reload: Reload::PatchTemplate,
+    actions: &Actions {
+        unasked: Some(action::ROLLOUT),
+        asked: &[action::ROLLOUT, action::RESTART_AT, action::NONE],
+    },
+    ends: false,
     health: |object| serde_json::from_str(object).map(|object| rollout(&object)),
 });
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{BUILT_IN, Kind, KindRef, Own, PRESETS, Reload, Wanted, conditions};
+use super::{Actions, BUILT_IN, JOBS, Kind, KindRef, Own, PRESETS, Wanted, conditions};
 
 /// All of them. Clones are the same: what one of them learns, all know.
 #[derive(Clone, Debug)]
@@ -39,6 +39,12 @@ impl PartialEq for Kinds {
 impl Eq for Kinds {}
 
 impl Kinds {
+    /// The same, with `CronJob`s and Jobs.
+    #[must_use]
+    pub fn and_jobs(self) -> Self {
+        Self(self.0.iter().cloned().chain(JOBS.into_iter().map(|kind| Arc::new(Entry::of(kind)))).collect())
+    }
+
     /// The built-in ones and these.
     ///
     /// # Errors
@@ -47,9 +53,12 @@ impl Kinds {
         let mut entries: Vec<_> = BUILT_IN.into_iter().map(Entry::of).collect();
         // By the names under which the API server knows them in any version.
         let mut known: BTreeMap<[String; 2], String> = BTreeMap::new();
-        for kind in BUILT_IN {
-            let why = "is built in, and always on: leave it out".to_owned();
-            known.insert([kind.group.to_owned(), kind.plural.to_owned()], why);
+        let built_in = BUILT_IN.map(|kind| (kind, "is built in, and always on: leave it out"));
+        let jobs = JOBS.map(|kind| {
+            (kind, "is built in, and not rolled out: its annotation on-change says what is done")
+        });
+        for (kind, why) in built_in.into_iter().chain(jobs) {
+            known.insert([kind.group.to_owned(), kind.plural.to_owned()], why.to_owned());
         }
         for wanted in wanted {
             let added = match wanted {
@@ -171,7 +180,8 @@ impl Entry {
             template: Box::leak(path.into_boxed_slice()),
             shape: shape.unwrap_or(super::Shape::PodTemplate),
             template_elsewhere: None,
-            reload: Reload::PatchTemplate,
+            actions: &Actions::ROLLED_OUT,
+            ends: false,
             health: conditions::health,
         })))
     }
@@ -250,6 +260,10 @@ mod tests {
         for (wanted, expected) in [
             (&["apps/v1/deployments:Deployment=spec.template"][..], "apps/deployments is built in"),
             (&["apps/v2/deployments=spec.template"], "apps/deployments is built in"),
+            (
+                &["batch/v1/cronjobs:CronJob=spec.jobTemplate.spec.template"],
+                "batch/cronjobs is built in, and not rolled out",
+            ),
             (&["argo-rollouts", "argo-rollouts"], "is there already, by argo-rollouts"),
             (&["openkruise", "apps.kruise.io/v1/clonesets=spec.template"], "is there already, by openkruise"),
             (

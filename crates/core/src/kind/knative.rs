@@ -1,7 +1,7 @@
 //! The kinds of `serving.knative.dev`.
 
 use super::conditions::{self, Object};
-use super::{Health, Kind, KindRef, Reload, Shape};
+use super::{Actions, Health, Kind, KindRef, Shape};
 
 /// `serving.knative.dev/v1` `Service`. Each of its templates is a revision; one with a fixed `metadata.name` cannot be
 /// changed without another name, which its webhook says.
@@ -14,7 +14,8 @@ pub const SERVICE: KindRef = KindRef::of(&Kind {
     template: &["spec", "template"],
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| serde_json::from_str(object).map(|object| service(&object)),
 });
 

@@ -8,8 +8,11 @@ use std::ops::Deref;
 
 use json_patch::jsonptr::PointerBuf;
 
+use crate::action::{self, ActionRef};
+
 pub mod apps;
 pub mod argo;
+pub mod batch;
 mod conditions;
 mod kinds;
 pub mod knative;
@@ -23,8 +26,11 @@ pub use kinds::{Entry, Kinds};
 pub use preset::{PRESETS, Preset};
 pub use wanted::{Own, Wanted};
 
-/// The kinds that every installation has.
+/// The kinds that every installation has, and the webhook is asked about.
 pub const BUILT_IN: [KindRef; 3] = [apps::DEPLOYMENT, apps::STATEFUL_SET, apps::DAEMON_SET];
+
+/// Those that every installation has besides, unless `--jobs=false` (9.4).
+pub const JOBS: [KindRef; 2] = [batch::CRON_JOB, batch::JOB];
 
 /// What is to be known of a kind of workload.
 #[derive(Debug)]
@@ -46,8 +52,10 @@ pub struct Kind {
     pub shape: Shape,
     /// The member beside the template that says that another object has it, which is then the one to be followed.
     pub template_elsewhere: Option<&'static str>,
-    /// What restarts its pods with the present configuration.
-    pub reload: Reload,
+    /// What can be done about a change of configuration.
+    pub actions: &'static Actions,
+    /// Whether it comes to an end, as its status says, and is left alone then.
+    pub ends: bool,
     /// How far its pods are with the latest version of the template, from the JSON text of the object.
     pub health: fn(&str) -> Result<Health, serde_json::Error>,
 }
@@ -61,11 +69,25 @@ pub enum Shape {
     Annotations,
 }
 
-/// How a kind is reloaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// Its controller rolls out whatever changes the pod template, so the config hash does.
-    PatchTemplate,
+/// What can be done about a change of configuration where workloads of a kind follow it (9.4, 9.5).
+#[derive(Debug)]
+pub struct Actions {
+    /// What is done where the workload says nothing; `None`: it is left alone. Such a kind has no hash to protect, and is
+    /// not sent to the webhook.
+    pub unasked: Option<ActionRef>,
+    /// What the workload can ask for.
+    pub asked: &'static [ActionRef],
+}
+
+impl Actions {
+    /// Those of a kind whose controller rolls out whatever changes the pod template.
+    pub const ROLLED_OUT: Self =
+        Self { unasked: Some(action::ROLLOUT), asked: &[action::ROLLOUT, action::NONE] };
+
+    /// The one of that name.
+    pub fn named(&self, name: &str) -> Option<ActionRef> {
+        self.asked.iter().copied().find(|action| action.name() == name)
+    }
 }
 
 /// How far a rollout is.
@@ -80,6 +102,11 @@ pub enum Health {
 }
 
 impl Kind {
+    /// Whether writes of it are sent to the webhook.
+    pub fn is_reviewed(&self) -> bool {
+        self.actions.unasked.is_some()
+    }
+
     /// Group and version as in `apiVersion`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -191,6 +218,7 @@ mod tests {
     fn c9_1_the_kinds_of_the_presets_have_names_of_their_own_and_labels_that_tell_them_from_all_others() {
         let all: Vec<_> = BUILT_IN
             .into_iter()
+            .chain(JOBS)
             .chain(PRESETS.iter().flat_map(|preset| preset.kinds.iter().copied()))
             .collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Health, Kind, KindRef, Reload, Shape};
+use super::{Actions, Health, Kind, KindRef, Shape};
 
 const GROUP: &str = "apps.kruise.io";
 const TEMPLATE: &[&str] = &["spec", "template"];
@@ -17,7 +17,8 @@ pub const CLONE_SET: KindRef = KindRef::of(&Kind {
     template: TEMPLATE,
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| read(object).map(|object| clone_set(&object)),
 });
 
@@ -31,7 +32,8 @@ pub const STATEFUL_SET: KindRef = KindRef::of(&Kind {
     template: TEMPLATE,
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| read(object).map(|object| stateful_set(&object)),
 });
 
@@ -45,7 +47,8 @@ pub const DAEMON_SET: KindRef = KindRef::of(&Kind {
     template: TEMPLATE,
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| read(object).map(|object| daemon_set(&object)),
 });
 

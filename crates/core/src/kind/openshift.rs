@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::conditions::{self, Condition};
-use super::{Health, Kind, KindRef, Reload, Shape};
+use super::{Actions, Health, Kind, KindRef, Shape};
 
 /// `apps.openshift.io/v1` `DeploymentConfig`. It rolls out another template only where it has a `ConfigChange` trigger,
 /// which it has where none is given.
@@ -16,7 +16,8 @@ pub const DEPLOYMENT_CONFIG: KindRef = KindRef::of(&Kind {
     template: &["spec", "template"],
     shape: Shape::PodTemplate,
     template_elsewhere: None,
-    reload: Reload::PatchTemplate,
+    actions: &Actions::ROLLED_OUT,
+    ends: false,
     health: |object| serde_json::from_str(object).map(|object| deployment_config(&object)),
 });
 

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{AnnotationRoom, NoTemplate, PodTemplate, SettleWindow, Workload};
+use super::{AnnotationRoom, Idle, NoTemplate, PodTemplate, SettleWindow, Workload};
+use crate::action::{self, ActionRef};
 use crate::annotation;
 use crate::dialect::{self, Entries, Place, Selection};
+use crate::fold::{FoldItem, Folded};
 use crate::kind::{BUILT_IN, KindRef, Shape};
+use crate::mistake::Mistake;
 use crate::object::{Part, Text, WorkloadParts, WorkloadPartsSeed};
 use crate::template::{PodSpec, TemplateUses};
 
@@ -23,7 +26,8 @@ impl<'de> DeserializeSeed<'de> for WorkloadSeed {
     type Value = Workload;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Workload, D::Error> {
-        let parts = WorkloadPartsSeed::of(self.0).deserialize(deserializer)?;
+        let mut parts = WorkloadPartsSeed::of(self.0).deserialize(deserializer)?;
+        let asked = asked(self.0, &mut parts);
         let no_template = match (self.0.shape, &parts.template) {
             _ if parts.is_elsewhere => Some(NoTemplate::Elsewhere),
             // What is built in always has one.
@@ -31,8 +35,47 @@ impl<'de> DeserializeSeed<'de> for WorkloadSeed {
             // A map of annotations can be made.
             _ => None,
         };
-        Ok(Workload { no_template, ..Workload::from(parts) })
+        let mut workload = Workload { no_template, ..Workload::from(parts) };
+        workload.action = asked.action;
+        workload.idle = asked.idle;
+        workload.mistakes.extend(asked.mistake);
+        if workload.idle.is_some() {
+            workload.open_to = None;
+        }
+        Ok(workload)
     }
+}
+
+/// What the workload has done about changes.
+struct Asked {
+    action: ActionRef,
+    idle: Option<Idle>,
+    mistake: Option<Mistake>,
+}
+
+fn asked(kind: KindRef, parts: &mut WorkloadParts<WireMetadata, WireTemplate>) -> Asked {
+    let metadata = parts.metadata.as_mut();
+    let is_controlled = metadata.as_ref().is_some_and(|it| it.owner_references.0.0);
+    let annotations = metadata.and_then(|it| it.annotations.0.as_mut());
+    let (wanted, is_stand_in) =
+        annotations.map_or_else(Default::default, |it| (it.on_change.take(), it.is_stand_in));
+    let actions = kind.actions;
+    let named = wanted.as_deref().map(|name| actions.named(name.trim()).ok_or(name));
+    let mistake = match named {
+        Some(Err(name)) => Some(Mistake::OnChange(kind, name.into())),
+        _ => None,
+    };
+    let idle = match named {
+        _ if actions.unasked.is_some() => None,
+        _ if is_stand_in => Some(Idle::StandIn),
+        None => Some(Idle::Unasked),
+        _ if parts.has_ended => Some(Idle::Finished),
+        _ if kind.ends && is_controlled => Some(Idle::Controlled),
+        Some(_) => None,
+    };
+    // What cannot be understood starts nothing that would not start without it.
+    let action = named.and_then(Result::ok).or(actions.unasked).unwrap_or(action::NONE);
+    Asked { action, idle, mistake }
 }
 
 #[derive(Default, Deserialize)]
@@ -44,10 +87,30 @@ struct WireMetadata {
     resource_version: Option<String>,
     #[serde(rename = "deletionTimestamp")]
     deletion_timestamp: Option<IgnoredAny>,
+    #[serde(default, rename = "ownerReferences")]
+    owner_references: Folded<HasController>,
     #[serde(default)]
     labels: OptionalMap<Labels>,
     #[serde(default)]
     annotations: OptionalMap<Annotations<OnWorkload>>,
+}
+
+/// Whether one of the owners is the controller.
+#[derive(Default)]
+struct HasController(bool);
+
+#[derive(Deserialize)]
+struct WireOwner {
+    #[serde(default)]
+    controller: Option<bool>,
+}
+
+impl FoldItem for HasController {
+    type Item = WireOwner;
+
+    fn item(&mut self, owner: WireOwner) {
+        self.0 |= owner.controller == Some(true);
+    }
 }
 
 #[derive(Deserialize)]
@@ -100,6 +163,8 @@ impl From<WorkloadParts<WireMetadata, WireTemplate>> for Workload {
             mistakes,
             observed: annotations.observed,
             settle_window: annotations.settle_window,
+            action: ActionRef::default(),
+            idle: None,
             sap_trigger: annotations.config_hash,
             annotations: annotations.room,
             no_template: None,
@@ -175,6 +240,8 @@ struct Annotations<O> {
     config_hash: Option<String>,
     observed: Option<String>,
     settle_window: SettleWindow,
+    on_change: Option<String>,
+    is_stand_in: bool,
     /// What dialects read.
     entries: Entries,
     on: PhantomData<O>,
@@ -186,6 +253,8 @@ impl<O: On> FoldEntry for Annotations<O> {
         match key {
             annotation::CONFIG_HASH => self.config_hash = Some(value.into_owned()),
             annotation::OBSERVED_CONFIG => self.observed = Some(value.into_owned()),
+            annotation::ON_CHANGE => self.on_change = Some(value.into_owned()),
+            annotation::RECREATES => self.is_stand_in = true,
             annotation::SETTLE_WINDOW => self.settle_window = SettleWindow::parse(&value),
             // Others, last-applied among them, may hold whole Secrets: only their size is of interest.
             _ => {

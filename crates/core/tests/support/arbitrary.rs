@@ -16,6 +16,7 @@ use pod_reloader_core::patch::Target;
 use pod_reloader_core::reference::References;
 use pod_reloader_core::template::{Need, TemplateUses};
 use pod_reloader_core::witness::{Witness, Witnesses};
+use proptest::bool::weighted;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -84,6 +85,7 @@ pub struct State {
     pub context: Context,
     pub superseded: BTreeSet<ConfigRef>,
     pub tolerates_unknown: bool,
+    pub moves_hash: bool,
 }
 
 impl State {
@@ -118,6 +120,7 @@ impl State {
             first_seen: &first_seen(&self.superseded),
             tolerates_unknown: self.tolerates_unknown,
             context: self.context,
+            moves_hash: self.moves_hash,
         })
     }
 
@@ -125,6 +128,8 @@ impl State {
         if let Verdict::Reload { hash, observed, .. } = verdict {
             self.hash = Some(hash.to_string());
             self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
+        } else if let Verdict::Act { observed, .. } = verdict {
+            self.observed = Some(observed.to_annotation(NAMESPACE));
         } else if let Verdict::Observe(observed) = verdict {
             self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
         }
@@ -191,8 +196,8 @@ prop_compose! {
         beside in prop_oneof![4 => Just(Hash::Ours), 1 => Just(Hash::Saps), 1 => Just(Hash::None), 1 => Just(Hash::Other)],
         named in prop_oneof![5 => Just(true), 1 => Just(false)],
         has_observed in prop_oneof![5 => Just(true), 1 => Just(false)],
-        (context, tolerates_unknown) in
-            (prop_oneof![Just(Context::Rollout), Just(Context::Steady)], any::<bool>()),
+        (context, tolerates_unknown, moves_hash) in
+            (prop_oneof![Just(Context::Rollout), Just(Context::Steady)], any::<bool>(), weighted(0.7)),
     ) -> State {
         let references = lists(&listed);
         let mut template = TemplateUses::default();
@@ -231,10 +236,12 @@ prop_compose! {
         let names_hash = if named { hash.clone() } else { Some("yet another".to_owned()) };
         let observed = Observed { key_id: "k1".into(), hash: names_hash, records, witnesses };
         let observed = observed.to_annotation(NAMESPACE);
+        // As [`Workload::hash_mode`] has it.
+        let mode = if moves_hash { mode } else { HashMode::Content };
         State {
             mode, references, uses: template, hash, superseded, tolerates_unknown,
             observed: has_observed.then_some(observed),
-            known, context, key,
+            known, context, key, moves_hash,
         }
     }
 }

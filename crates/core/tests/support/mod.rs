@@ -286,6 +286,7 @@ impl World {
             first_seen: &first_seen(&self.superseded),
             tolerates_unknown: self.tolerates_unknown,
             context,
+            moves_hash: true,
         })
     }
 
@@ -296,6 +297,7 @@ impl World {
             Verdict::Observe(observed) => {
                 self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));
             }
+            Verdict::Act { observed, .. } => self.observed = Some(observed.to_annotation(NAMESPACE)),
             Verdict::Reload { hash, observed, .. } => {
                 self.hash = Some(hash.as_str().to_owned());
                 self.observed = observed.as_ref().map(|it| it.to_annotation(NAMESPACE));

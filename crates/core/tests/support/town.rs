@@ -47,8 +47,8 @@ pub struct Town {
     pub label: Auto,
     pub first_seen: FirstSeen,
     pub tolerates_unknown: bool,
-    /// A reload may come to the hash that is there, as that one was kept while something else was adopted.
-    pub may_keep_hash: bool,
+    /// Whether a reload is another hash, or something else is done (9.5).
+    pub moves_hash: bool,
     key: DigestKey,
     objects: BTreeMap<ConfigRef, Object>,
     unreachable: BTreeSet<ConfigRef>,
@@ -76,7 +76,7 @@ impl Town {
             label: Auto::Off,
             first_seen: FirstSeen::new(),
             tolerates_unknown: false,
-            may_keep_hash: false,
+            moves_hash: true,
             key: key(),
             objects: BTreeMap::new(),
             unreachable: BTreeSet::new(),
@@ -170,6 +170,7 @@ impl Town {
             first_seen: &self.first_seen,
             tolerates_unknown: self.tolerates_unknown,
             context,
+            moves_hash: self.moves_hash,
         };
         let mut known = Lookups::new();
         let mut asked = BTreeSet::new();
@@ -245,13 +246,13 @@ impl Town {
             Verdict::Defer { missing, .. } => return Outcome::Waits(missing.clone()),
             Verdict::Keep => return Outcome::Nothing,
             Verdict::Observe(_) => Outcome::Recorded,
-            Verdict::Reload { causes, .. } => Outcome::Reloaded(causes.clone()),
+            Verdict::Act { causes, .. } | Verdict::Reload { causes, .. } => Outcome::Reloaded(causes.clone()),
         };
         let workload = self.manifest.read();
         self.become_target(&verdict.target(NAMESPACE, Baseline::of(&workload)));
         let is_reload = matches!(outcome, Outcome::Reloaded(_));
-        let is_other = self.hash() != before || (is_reload && self.may_keep_hash);
-        assert_eq!(is_other, is_reload, "a reload, and nothing else, is another pod template");
+        let is_rollout = is_reload && self.moves_hash;
+        assert_eq!(self.hash() != before, is_rollout, "a reload, and nothing else, is another pod template");
         let again = self.verdict();
         assert!(matches!(again, None | Some(Verdict::Keep | Verdict::Defer { .. })), "{verdict:?} {again:?}");
         outcome

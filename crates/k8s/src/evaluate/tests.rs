@@ -146,6 +146,7 @@ impl World {
             first_seen: &first_seen,
             tolerates_unknown: false,
             context,
+            moves_hash: true,
         };
         evaluate(&input, &self.stub, tolerance).now_or_never().expect("the stub waits for nothing")
     }

@@ -46,6 +46,13 @@ pub struct ScopeArgs {
           require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_OBJECT_MARKS",
           value_parser = parse_bool)]
     pub object_marks: bool,
+
+    /// Whether CronJobs and Jobs are looked at, of which those with the annotation pod-reloader.cs.sap.com/on-change have
+    /// something done about a change. It takes the rights to list, watch, get and patch both, and to create and delete Jobs
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, env = "POD_RELOADER_JOBS",
+          value_parser = parse_bool)]
+    pub jobs: bool,
 }
 
 impl ScopeArgs {
@@ -54,6 +61,7 @@ impl ScopeArgs {
     /// # Errors
     /// If one is there twice, with what is wrong.
     pub(crate) fn kinds(&self) -> Result<Kinds, String> {
-        Kinds::with(&self.workload).map_err(|why| format!("--workload: {why}"))
+        let kinds = Kinds::with(&self.workload).map_err(|why| format!("--workload: {why}"))?;
+        Ok(if self.jobs { kinds.and_jobs() } else { kinds })
     }
 }

@@ -1,5 +1,5 @@
 use clap::CommandFactory;
-use pod_reloader_core::kind::KindRef;
+use pod_reloader_core::kind::{BUILT_IN, KindRef};
 use pod_reloader_serving::tls::MinVersion;
 
 use super::*;
@@ -225,10 +225,16 @@ fn c9_1_kinds_are_given_one_by_one_or_with_commas() {
         let names: Vec<_> = kinds.iter().map(KindRef::label).collect();
         assert_eq!(
             names,
-            ["Deployment", "StatefulSet", "DaemonSet", "Rollout", "Server.example.com"],
+            ["Deployment", "StatefulSet", "DaemonSet", "Rollout", "Server.example.com", "CronJob", "Job"],
             "{args:?}"
         );
     }
     let unnamed = parse(&["--workload=example.com/v1/servers=annotations:spec.pods"]).unwrap();
-    assert_eq!(unnamed.scope("ops").unwrap().kinds.entries().count(), 4);
+    assert_eq!(unnamed.scope("ops").unwrap().kinds.entries().count(), 6);
+}
+
+#[test]
+fn c9_4_jobs_can_be_left_out_altogether() {
+    let kinds = parse(&["--jobs=false"]).unwrap().scope("ops").unwrap().kinds;
+    assert!(kinds.iter().eq(BUILT_IN));
 }

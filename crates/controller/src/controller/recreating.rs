@@ -1,0 +1,56 @@
+//! The turns of the stand-ins of Jobs that are made anew (9.4): they are in the queue beside the workloads, and what they do
+//! is in [`crate::recreation`].
+
+use std::sync::Arc;
+
+use pod_reloader_core::reference::WorkloadRef;
+use tokio::time::Instant;
+
+use super::{Controller, Done};
+use crate::jitter;
+use crate::recreation::Progress;
+
+impl Controller {
+    /// A watch or a list has a stand-in.
+    pub(super) fn stand_in_is(&mut self, stand_in: &Arc<WorkloadRef>, is_deleting: bool) {
+        if is_deleting {
+            self.stand_ins.remove(stand_in);
+        } else {
+            self.stand_ins.add(stand_in);
+            self.queue.schedule(stand_in, Instant::now());
+        }
+    }
+
+    /// A workload is gone: a Job for which its stand-in waits, perhaps, or a stand-in.
+    pub(super) fn wake_stand_ins(&mut self, workload: &WorkloadRef) {
+        self.stand_ins.remove(workload);
+        for stand_in in self.stand_ins.beside(workload) {
+            self.queue.schedule(&stand_in, Instant::now());
+        }
+    }
+
+    /// Has the stand-in go on, if that is one. Returns whether it is.
+    pub(super) fn start_stand_in(&mut self, stand_in: &Arc<WorkloadRef>) -> bool {
+        if !self.stand_ins.contains(stand_in) {
+            return false;
+        }
+        let (reconciler, stand_in) = (self.reconciler.clone(), stand_in.clone());
+        self.running.spawn(async move {
+            let progress = reconciler.recreate(&stand_in).await;
+            Done::Recreated(stand_in, progress)
+        });
+        true
+    }
+
+    pub(super) fn recreated(&mut self, stand_in: &Arc<WorkloadRef>, progress: Progress) {
+        match progress {
+            Progress::Over => {
+                self.stand_ins.remove(stand_in);
+                self.queue.done(stand_in, None);
+            }
+            // The watch says when the Job is gone; in case it does not, it is looked at less and less often.
+            Progress::Waits => self.queue.failed(stand_in, Instant::now(), jitter::fraction(), true),
+            Progress::Failed => self.queue.failed(stand_in, Instant::now(), jitter::fraction(), false),
+        }
+    }
+}
