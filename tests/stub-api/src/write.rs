@@ -90,7 +90,13 @@ pub(crate) async fn write(
         ("PATCH", false) => patch(shared, request, resource, author, body).await,
         ("DELETE", false) => {
             let key = key_of(request, resource);
-            let deleted = shared.change(|store| store.delete(&key, &author));
+            // Of the options, only what has to be the same.
+            let options = if body.is_empty() { Value::Null } else { parse(body)? };
+            let expected = json!({"metadata": options["preconditions"]});
+            let deleted = shared.change(|store| {
+                store.get(&key).map_or(Ok(()), |old| refuse_other_version(request, old, &expected))?;
+                Ok(store.delete(&key, &author))
+            })?;
             deleted
                 .map(|object| Answer::ok(view(&object, request.is_metadata)))
                 .ok_or_else(|| Answer::not_found(request))
