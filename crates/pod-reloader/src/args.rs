@@ -12,11 +12,13 @@ use pod_reloader_k8s::scope::{SYSTEM_NAMESPACE, Scope};
 use crate::go_flags::parse_bool;
 
 mod connection;
+mod kinds;
 mod logging;
 mod scope;
 mod tls;
 
 pub use connection::ConnectionArgs;
+pub use kinds::KindArgs;
 pub use logging::{LogFormat, LoggingArgs, ZapEncoder, ZapStacktraceLevel, ZapTimeEncoding};
 pub use scope::ScopeArgs;
 pub use tls::TlsArgs;
@@ -144,7 +146,7 @@ impl Args {
     /// If a kind of workload cannot be understood; the text says what would be right.
     pub fn scope(&self, own_namespace: &str) -> Result<Scope, String> {
         let namespaces = self.namespaces();
-        let kinds = self.scope.kinds()?;
+        let kinds = self.scope.kinds.all()?;
         Ok(Scope {
             kinds,
             namespaces: (!namespaces.is_empty()).then_some(namespaces),
@@ -163,7 +165,7 @@ impl Args {
     /// With what would be right.
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.tls.validate(self.webhook_tls_directory.is_none())?;
-        self.scope.kinds()?;
+        self.scope.kinds.all()?;
         if !self.scope.secrets && self.hash == HashArg::Version {
             return Err(
                 "--secrets=false needs --hash=content: SAP's hash covers the versions of Secrets".into()

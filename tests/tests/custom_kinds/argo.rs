@@ -1,5 +1,7 @@
 //! docs/examples/argo-rollout.md: Argo Rollouts' own controller, and what it makes of a hash.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, ensure};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -15,6 +17,8 @@ use crate::setup::{Installed, definitions, hash, is_served, named};
 const CONFIG: &str = include_str!("../../../docs/examples/argo-rollout/1-config.yaml");
 const ROLLOUT: &str = include_str!("../../../docs/examples/argo-rollout/2-rollout.yaml");
 const WORKLOAD_REF: &str = include_str!("../../../docs/examples/argo-rollout/3-workload-ref.yaml");
+
+const ON_CHANGE: &str = "pod-reloader.cs.sap.com/on-change";
 
 /// The label by which its `ReplicaSets` are told apart.
 const POD_HASH: &str = "rollouts-pod-template-hash";
@@ -252,5 +256,50 @@ async fn c9_1_argo_rollouts_makes_its_canary_from_the_hash_on_the_deployment_tha
     argo.space.settle().await?;
     ensure!(argo.see("shop").await?.sets.len() == 2, "a second canary");
     ensure!(argo.writes(start, "shop").await? == 0, "the Rollout itself was written");
+    Ok(())
+}
+
+#[tokio::test]
+async fn c9_5_argo_rollouts_restarts_pods_without_a_revision_where_the_rollout_says_so() -> anyhow::Result<()>
+{
+    let Some(argo) = Argo::start().await? else { return Ok(()) };
+    let mut rollout: DynamicObject = serde_saphyr::from_str(ROLLOUT)?;
+    rollout.metadata.annotations.get_or_insert_default().insert(ON_CHANGE.into(), "restart-at".into());
+    argo.space.create(&rollout).await?;
+    let before = argo.phase("app", "Healthy", 1).await?;
+    let stable = before.stable()?;
+    let pods = Api::<Pod>::namespaced(argo.space.client.clone(), &argo.space.name);
+    let uids = async || {
+        let pods = pods.list(&ListParams::default()).await?.items;
+        let living = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        anyhow::Ok(living.filter_map(|pod| pod.uid()).collect::<BTreeSet<_>>())
+    };
+    let old = uids().await?;
+    let start = argo.installed.world.audit().mark().await?;
+
+    argo.configure("COLOR", "green").await?;
+    eventually("every pod to be another", TIMEOUT, || async {
+        argo.pods_are_ready().await?;
+        let now = uids().await?;
+        ensure!(now.len() == old.len() && now.is_disjoint(&old), "{old:?} {now:?}");
+        Ok(())
+    })
+    .await
+    .with_context(|| argo.controller.log_tail())?;
+    let after = argo.phase("app", "Healthy", 1).await?;
+    is_untouched(stable, &after)?;
+    ensure!(
+        after.rollout.data["spec"]["template"] == before.rollout.data["spec"]["template"],
+        "another template"
+    );
+    ensure!(
+        after.rollout.data["status"]["restartedAt"] == after.rollout.data["spec"]["restartAt"],
+        "not done yet"
+    );
+    ensure!(argo.writes(start, "app").await? == 1, "one patch for one change");
+    let again = uids().await?;
+    argo.configure("NOTE", "of no container").await?;
+    argo.phase("app", "Healthy", 1).await?;
+    ensure!(uids().await? == again, "pods were restarted for a key that none reads");
     Ok(())
 }

@@ -392,10 +392,10 @@ fn c9_4_what_its_owner_does_to_a_job_meanwhile_counts() {
                     job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
                 }),
                 "opted out" => edit(&|job| {
-                    job["metadata"]["labels"] = json!({"pod-reloader.cs.sap.com/ignored": "true"})
+                    job["metadata"]["labels"] = json!({"pod-reloader.cs.sap.com/ignored": "true"});
                 }),
                 _ => edit(&|job| {
-                    drop(job["metadata"]["annotations"].as_object_mut().unwrap().remove(ON_CHANGE))
+                    drop(job["metadata"]["annotations"].as_object_mut().unwrap().remove(ON_CHANGE));
                 }),
             }
             let left = import(&stub).map(|job| uid(&job).to_owned());
@@ -405,7 +405,7 @@ fn c9_4_what_its_owner_does_to_a_job_meanwhile_counts() {
             let now = import(&stub);
             if what == "deleted" {
                 // This process tried to delete it before: it cannot tell whose deletion it was.
-                assert!(now.is_none() || now.is_some_and(|job| uid(&job) != first), "{what}");
+                assert!(now.is_none_or(|job| uid(&job) != first), "{what}");
             } else {
                 let now = now.unwrap();
                 assert!(now["metadata"]["deletionTimestamp"].is_null(), "{what}\n{}", stub.transcript());
