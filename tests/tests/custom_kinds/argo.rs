@@ -217,9 +217,14 @@ fn is_untouched(stable: &ReplicaSet, seen: &Seen) -> anyhow::Result<()> {
 async fn goes_back(argo: &Argo, before: &Seen, green: &str) -> anyhow::Result<()> {
     let stable = before.stable()?;
     argo.patch_status("app", json!({"abort": true})).await?;
-    let aborted = argo.phase("app", "Degraded", 2).await?;
-    is_untouched(stable, &aborted)?;
-    ensure!(replicas(aborted.stable()?) == Some(4), "the stable one has all replicas again");
+    // The phase comes before the replicas.
+    eventually("the stable one to have all replicas again", TIMEOUT, || async {
+        let aborted = argo.phase("app", "Degraded", 2).await?;
+        is_untouched(stable, &aborted)?;
+        ensure!(replicas(aborted.stable()?) == Some(4), "{:?}", replicas(aborted.stable()?));
+        Ok(())
+    })
+    .await?;
     argo.configure("NOTE", "after the abort").await?;
     is_untouched(stable, &argo.phase("app", "Degraded", 2).await?)?;
 
@@ -265,7 +270,7 @@ async fn c9_5_argo_rollouts_restarts_pods_without_a_revision_where_the_rollout_s
     let Some(argo) = Argo::start().await? else { return Ok(()) };
     let mut rollout: DynamicObject = serde_saphyr::from_str(ROLLOUT)?;
     rollout.metadata.annotations.get_or_insert_default().insert(ON_CHANGE.into(), "restart-at".into());
-    argo.space.create(&rollout).await?;
+    argo.space.with_input(&["apply", "-f", "-"], &serde_json::to_string(&rollout)?).await?;
     let before = argo.phase("app", "Healthy", 1).await?;
     let stable = before.stable()?;
     let pods = Api::<Pod>::namespaced(argo.space.client.clone(), &argo.space.name);
