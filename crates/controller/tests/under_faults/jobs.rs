@@ -442,6 +442,29 @@ fn c9_4_a_job_that_was_deleted_by_its_owner_does_not_come_back() {
 }
 
 #[test]
+fn c9_4_a_job_that_changes_under_its_deletion_is_looked_at_again() {
+    in_paused_time(async {
+        let stub = server(215);
+        job(&stub, "recreate");
+        let _replica = start(&stub);
+        sleep(SOON).await;
+        let late = FaultRule::new(Fault::Delayed(Duration::from_secs(5))).resource("jobs").name("import");
+        let late = stub.fail(late.matching(|request| request.method == Method::DELETE));
+        paint(&stub, "shop", "blue");
+        while stub.hits(late) == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        stub.edit("jobs", "shop", "import", |job| {
+            job["metadata"]["labels"] = json!({"pod-reloader.cs.sap.com/ignored": "true"});
+        });
+        sleep(LATER).await;
+        let now = import(&stub).unwrap();
+        assert!(now["metadata"]["deletionTimestamp"].is_null(), "{}", stub.transcript());
+        assert!(stand_ins(&stub).is_empty());
+    });
+}
+
+#[test]
 fn c9_4_finished_jobs_those_of_others_and_those_that_do_not_ask_are_left_alone() {
     in_paused_time(async {
         let stub = server(211);

@@ -137,6 +137,26 @@ fn c9_5_a_restart_whose_answer_was_lost_happens_once_and_is_told_of() {
 }
 
 #[test]
+fn c9_5_what_was_not_done_in_the_end_is_not_told_of() {
+    in_paused_time(async {
+        let stub = server(225);
+        put(&stub, argo::ROLLOUT, &[(AUTO, "true"), (ON_CHANGE, "restart-at")]);
+        let _replica = start(&stub);
+        sleep(SOON).await;
+        let unreadable = FaultRule::new(Fault::Status(500)).resource("rollouts").name("web");
+        let unreadable = stub.fail(unreadable.matching(|request| request.method == http::Method::GET));
+        paint(&stub, "shop", "blue");
+        sleep(SOON).await;
+        paint(&stub, "shop", "red");
+        sleep(SOON).await;
+        stub.heal(unreadable);
+        sleep(LATER).await;
+        assert!(web(&stub, argo::ROLLOUT)["spec"]["restartAt"].is_null(), "{}", stub.transcript());
+        assert_eq!(notes(&stub), [""; 0]);
+    });
+}
+
+#[test]
 fn c9_5_another_word_changes_nothing_that_runs() {
     in_paused_time(async {
         let stub = server(224);

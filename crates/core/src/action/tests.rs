@@ -126,9 +126,12 @@ fn c9_4_a_job_is_started_as_kubectl_would_and_once_for_a_change() {
     assert_eq!(plan(START_JOB, &cron_job(), "before", "after"), Some(first.clone()), "the same change");
     let mut other = cron_job();
     other["metadata"]["uid"] = json!("u-9");
-    for (workload, before, after) in
-        [(cron_job(), "after", "before"), (cron_job(), "befor", "eafter"), (other, "before", "after")]
-    {
+    for (workload, before, after) in [
+        (cron_job(), "after", "before"),
+        (cron_job(), "other", "after"),
+        (cron_job(), "befor", "eafter"),
+        (other, "before", "after"),
+    ] {
         let other = plan(START_JOB, &workload, before, after).unwrap().job.unwrap();
         assert_ne!(other["metadata"]["name"], job["metadata"]["name"]);
     }
