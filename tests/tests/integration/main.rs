@@ -7,3 +7,4 @@ mod lists;
 mod opting_in;
 mod shared;
 mod table;
+mod third_party;
