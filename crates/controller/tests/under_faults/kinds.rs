@@ -196,7 +196,7 @@ fn c9_2_a_kind_is_looked_for_once_for_all_namespaces() {
 }
 
 #[test]
-fn c9_2_a_rollout_whose_template_is_in_a_deployment_is_left_alone_and_the_deployment_reloaded() {
+fn c9_1_a_rollout_whose_template_is_in_a_deployment_is_left_alone_and_the_deployment_reloaded() {
     in_paused_time(async {
         let stub = server(106);
         shop(&stub, "shop", 1);
