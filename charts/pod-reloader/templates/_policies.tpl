@@ -6,6 +6,60 @@ annotations and of fields alone, and stays below what the API server allows up t
 annotations have in common is looked up once; that none is gone follows from their number.
 */}}
 
+{{/* What the metadata of an object is looked up by that is updated. */}}
+{{- define "pod-reloader.metadataVariables" -}}
+- name: annotations
+  expression: dyn(object).metadata.?annotations.orValue({})
+- name: oldAnnotations
+  expression: dyn(oldObject).metadata.?annotations.orValue({})
+- name: labels
+  expression: dyn(object).metadata.?labels.orValue({})
+- name: oldLabels
+  expression: dyn(oldObject).metadata.?labels.orValue({})
+# Who applied which fields, on the server's side. An entry that has one of our annotations changes when we write that.
+- name: appliers
+  expression: dyn(object).metadata.?managedFields.orValue([]).filter(entry, entry.?operation.orValue('') == 'Apply')
+- name: oldAppliers
+  expression: dyn(oldObject).metadata.?managedFields.orValue([]).filter(entry, entry.?operation.orValue('') == 'Apply')
+{{- end }}
+
+{{/* Of its metadata our annotations alone change: those in the variable `exempt`. The argument says of an applier `old`
+whether other fields that the operator writes were theirs; none if empty. */}}
+{{- define "pod-reloader.metadataValidations" -}}
+- reason: Forbidden
+  message: pod-reloader may not change who applied which fields of a workload (managedFields)
+  expression: |-
+    size(variables.appliers) == size(variables.oldAppliers) &&
+    variables.oldAppliers.all(old, variables.appliers.exists(entry,
+      entry.?manager == old.?manager && entry.?subresource == old.?subresource &&
+      (entry.?fieldsV1 == old.?fieldsV1 ||
+        old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/observed-config'].hasValue() ||
+        old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue()
+        {{- with . }} ||
+        {{ . }}
+        {{- end }})))
+- reason: Forbidden
+  message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
+  expression: |-
+    variables.annotations.all(key,
+      variables.oldAnnotations[?key] == variables.annotations[?key] || key in variables.exempt) &&
+    size(variables.annotations) - variables.exempt.filter(key, key in variables.annotations).size() ==
+      size(variables.oldAnnotations) - variables.exempt.filter(key, key in variables.oldAnnotations).size()
+- reason: Forbidden
+  message: pod-reloader may only remove the annotation pod-reloader.cs.sap.com/config-hash of a workload itself
+  expression: |-
+    !('pod-reloader.cs.sap.com/config-hash' in variables.annotations) ||
+    variables.annotations[?'pod-reloader.cs.sap.com/config-hash'] ==
+      variables.oldAnnotations[?'pod-reloader.cs.sap.com/config-hash']
+- reason: Forbidden
+  message: pod-reloader may not change labels, owners or finalizers of a workload
+  expression: |-
+    variables.labels == variables.oldLabels &&
+    dyn(object).metadata.?ownerReferences.orValue([]) == dyn(oldObject).metadata.?ownerReferences.orValue([]) &&
+    dyn(object).metadata.?finalizers.orValue([]) == dyn(oldObject).metadata.?finalizers.orValue([]) &&
+    dyn(object).metadata.?generateName == dyn(oldObject).metadata.?generateName
+{{- end }}
+
 {{/* Updates of workloads with a pod template, or a map of annotations, at a place: the annotations that make a reload, on
 those that have opted in. The arguments are the chart's root and the place. `level0` and what follows are the objects around
 it, `level0` within the workload itself; custom resources need not have them all. */}}
@@ -14,7 +68,11 @@ it, `level0` within the workload itself; custom resources need not have them all
 {{- $place := index . 1 }}
 {{- $isMap := hasPrefix "annotations:" $place }}
 {{- $path := trimPrefix "annotations:" $place | splitList "." }}
-{{- $toAnnotations := ternary $path (concat $path (list "metadata" "annotations")) $isMap -}}
+{{- $toAnnotations := ternary $path (concat $path (list "metadata" "annotations")) $isMap }}
+{{- $settable := false }}
+{{- range include "pod-reloader.kinds" $root | fromJsonArray }}
+{{- if and .onChange (eq .place $place) }}{{ $settable = . }}{{ end }}
+{{- end -}}
 matchConstraints:
   resourceRules:
   {{- range include "pod-reloader.kindGroups" (list $root $place) | fromJsonArray }}
@@ -25,14 +83,7 @@ matchConstraints:
     scope: Namespaced
   {{- end }}
 variables:
-- name: annotations
-  expression: dyn(object).metadata.?annotations.orValue({})
-- name: oldAnnotations
-  expression: dyn(oldObject).metadata.?annotations.orValue({})
-- name: labels
-  expression: dyn(object).metadata.?labels.orValue({})
-- name: oldLabels
-  expression: dyn(oldObject).metadata.?labels.orValue({})
+{{ include "pod-reloader.metadataVariables" "" }}
 {{- range $i, $_ := initial $path }}
 - name: level{{ $i }}
   expression: dyn(object).?{{ slice $path 0 (add1 $i) | join ".?" }}.orValue({})
@@ -89,48 +140,25 @@ variables:
     !variables.saysNo &&
     {{- include "pod-reloader.isNotLeftAloneInCel" $root | nindent 4 }}
 {{- end }}
+{{- with $settable }}
+# What on-change of a {{ .kind }} can have set in its spec, instead of the hash.
+- name: mayBeSet
+  expression: |-
+    variables.isManaged && request.resource.group == '{{ .group }}' && request.resource.resource == '{{ .resource }}' &&
+      variables.oldAnnotations[?'pod-reloader.cs.sap.com/on-change'].orValue('').trim() == '{{ .onChange }}' ? ['{{ .member }}'] : []
+{{- end }}
 - name: keepsHash
   expression: |-
     variables.podAnnotations[?'pod-reloader.cs.sap.com/config-hash'] ==
       variables.oldPodAnnotations[?'pod-reloader.cs.sap.com/config-hash']
-# Who applied which fields, on the server's side. An entry that has one of our annotations changes when we write that.
-- name: appliers
-  expression: dyn(object).metadata.?managedFields.orValue([]).filter(entry, entry.?operation.orValue('') == 'Apply')
-- name: oldAppliers
-  expression: dyn(oldObject).metadata.?managedFields.orValue([]).filter(entry, entry.?operation.orValue('') == 'Apply')
 validations:
+{{- $applied := printf "old.?fieldsV1[?'f:%s']%s.hasValue()" (join "'][?'f:" $toAnnotations) (ternary "" "[?'f:pod-reloader.cs.sap.com/config-hash']" $isMap) }}
+{{- with $settable }}
+{{- $applied = printf "%s ||\n        old.?fieldsV1[?'f:%s'][?'f:%s'].hasValue()" $applied (first $path) .member }}
+{{- end }}
+{{ include "pod-reloader.metadataValidations" $applied }}
 - reason: Forbidden
-  message: pod-reloader may not change who applied which fields of a workload (managedFields)
-  expression: |-
-    size(variables.appliers) == size(variables.oldAppliers) &&
-    variables.oldAppliers.all(old, variables.appliers.exists(entry,
-      entry.?manager == old.?manager && entry.?subresource == old.?subresource &&
-      (entry.?fieldsV1 == old.?fieldsV1 ||
-        old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/observed-config'].hasValue() ||
-        old.?fieldsV1[?'f:metadata'][?'f:annotations'][?'f:pod-reloader.cs.sap.com/config-hash'].hasValue() ||
-        old.?fieldsV1{{ range $toAnnotations }}[?'f:{{ . }}']{{ end }}{{ if not $isMap }}[?'f:pod-reloader.cs.sap.com/config-hash']{{ end }}.hasValue())))
-- reason: Forbidden
-  message: pod-reloader may change no annotation of a workload but pod-reloader.cs.sap.com/observed-config
-  expression: |-
-    variables.annotations.all(key,
-      variables.oldAnnotations[?key] == variables.annotations[?key] || key in variables.exempt) &&
-    size(variables.annotations) - variables.exempt.filter(key, key in variables.annotations).size() ==
-      size(variables.oldAnnotations) - variables.exempt.filter(key, key in variables.oldAnnotations).size()
-- reason: Forbidden
-  message: pod-reloader may only remove the annotation pod-reloader.cs.sap.com/config-hash of a workload itself
-  expression: |-
-    !('pod-reloader.cs.sap.com/config-hash' in variables.annotations) ||
-    variables.annotations[?'pod-reloader.cs.sap.com/config-hash'] ==
-      variables.oldAnnotations[?'pod-reloader.cs.sap.com/config-hash']
-- reason: Forbidden
-  message: pod-reloader may not change labels, owners or finalizers of a workload
-  expression: |-
-    variables.labels == variables.oldLabels &&
-    dyn(object).metadata.?ownerReferences.orValue([]) == dyn(oldObject).metadata.?ownerReferences.orValue([]) &&
-    dyn(object).metadata.?finalizers.orValue([]) == dyn(oldObject).metadata.?finalizers.orValue([]) &&
-    dyn(object).metadata.?generateName == dyn(oldObject).metadata.?generateName
-- reason: Forbidden
-  message: pod-reloader may change nothing of a workload's spec but an annotation of the pod template
+  message: pod-reloader may change nothing of a workload's spec but an annotation of the pod template{{ with $settable }}, or {{ .member }} of {{ .kind }}s that ask for it (on-change){{ end }}
   expression: |-
     dyn(object).all(key,
       key in ['metadata', '{{ first $path }}'] ||
@@ -139,6 +167,7 @@ validations:
 {{- range $i, $next := rest $path }}
     && variables.level{{ $i }}.all(key,
       key == '{{ $next }}' ||
+      {{- if and $settable (eq $i 0) }} key in variables.mayBeSet ||{{ end }}
       (key in variables.oldLevel{{ $i }} && variables.oldLevel{{ $i }}[key] == variables.level{{ $i }}[key])) &&
     variables.oldLevel{{ $i }}.all(key, key in variables.level{{ $i }})
 {{- end }}
@@ -182,15 +211,18 @@ validations:
 
 {{/* The rest of what can be written to the same resources. RBAC grants nothing of it; this holds if somebody does. */}}
 {{- define "pod-reloader.nothingElsePolicy" -}}
+{{- $hasJobs := include "pod-reloader.hasJobs" . }}
+{{- /* Jobs without jobs.enabled, too: nothing of them is written then. */}}
+{{- $kinds := concat (include "pod-reloader.kinds" . | fromJsonArray) (include "pod-reloader.jobKinds" "" | fromYamlArray) -}}
 matchConstraints:
   resourceRules:
-  {{- range include "pod-reloader.kindGroups" (list . "") | fromJsonArray }}
+  {{- range include "pod-reloader.groups" $kinds | fromJsonArray }}
   - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: [CREATE, DELETE]
     resources: [{{ join ", " .resources }}]
     scope: Namespaced
-  # Of these the API server takes `deployments/*` for the Deployments, too, whose updates have a policy of their own.
+  # The API server takes `{{ first .resources }}/*` for the {{ first .kinds }}s themselves, too, whose updates have a policy of their own.
   - apiGroups: [{{ quote .group }}]
     apiVersions: [{{ .version }}]
     operations: ["*"]
@@ -215,10 +247,21 @@ matchConstraints:
 validations:
 - reason: Forbidden
   message: >-
+    {{- if $hasJobs }}
+    pod-reloader may update workloads, and make and delete Jobs: it neither makes nor deletes any other, leaves their
+    subresources alone, and deletes no Secret, Lease or Event
+    {{- else }}
     pod-reloader may update workloads only: it neither makes nor deletes any, leaves their subresources alone, and
     deletes no Secret, Lease or Event
+    {{- end }}
   expression: |-
-    request.resource.group in {{ include "pod-reloader.kindGroupsInCel" . }} && request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')
+    (!has(request.subResource) || request.subResource == '') &&
+      {{- if $hasJobs }}
+      ((request.resource.group == 'batch' && request.resource.resource == 'jobs') ||
+        (request.operation == 'UPDATE' && request.resource.group in {{ include "pod-reloader.watchedGroupsInCel" . }}))
+      {{- else }}
+      request.operation == 'UPDATE' && request.resource.group in {{ include "pod-reloader.watchedGroupsInCel" . }}
+      {{- end }}
 {{- end }}
 
 {{/* Its Secrets and its Lease. RBAC cannot say what an object that is created may be called. */}}
@@ -283,7 +326,7 @@ validations:
   message: pod-reloader may write Events in its own name only, about {{ include "pod-reloader.kindsInWords" . }} of the same namespace
   expression: |-
     dyn(object).?reportingController.orValue('') == 'pod-reloader' &&
-    ({{ range $i, $group := include "pod-reloader.kindGroups" (list . "") | fromJsonArray }}{{ if $i }} ||
+    ({{ range $i, $group := include "pod-reloader.watchedGroups" . | fromJsonArray }}{{ if $i }} ||
       {{ end }}(dyn(object).?regarding.?apiVersion.orValue('') == '{{ .apiVersion }}' &&
         dyn(object).?regarding.?kind.orValue('') in ['{{ join "', '" .kinds }}']){{ end }}) &&
     dyn(object).?regarding.?namespace.orValue('') == request.namespace

@@ -8,6 +8,11 @@
 {{- if ne (toString .Values.secrets.enabled) "false" }}true{{ end }}
 {{- end }}
 
+{{/* Whether CronJobs and Jobs are looked at. */}}
+{{- define "pod-reloader.hasJobs" -}}
+{{- if ne (toString .Values.jobs.enabled) "false" }}true{{ end }}
+{{- end }}
+
 {{/* Whether the label of a namespace has its workloads opt in. */}}
 {{- define "pod-reloader.heedsNamespaceLabels" -}}
 {{- if ne (toString .Values.optIn.namespaces) "false" }}true{{ end }}

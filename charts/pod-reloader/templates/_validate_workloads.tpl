@@ -5,6 +5,9 @@
 {{- range include "pod-reloader.builtInKinds" "" | fromYamlArray }}
 {{- $_ := set $seen (printf "%s.%s" .resource .group) "is built in, and always on: leave it out" }}
 {{- end }}
+{{- range include "pod-reloader.jobKinds" "" | fromYamlArray }}
+{{- $_ := set $seen (printf "%s.%s" .resource .group) "is built in, and not rolled out: its annotation on-change says what is done" }}
+{{- end }}
 {{- range .Values.workloads }}
 {{- $kinds := list . }}
 {{- $name := printf "%v" . }}

@@ -255,7 +255,8 @@ fn policies_know_the_account_the_secrets_and_the_lease() {
         let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
         // One more for each place where kinds of workload have their pod template.
         let templates: BTreeSet<_> = case.kinds().into_iter().map(|kind| kind.template).collect();
-        let expected = if case.has_webhook() { 3 + templates.len() } else { 0 };
+        let on_jobs = if case.has_jobs() { 2 } else { 0 };
+        let expected = if case.has_webhook() { 3 + on_jobs + templates.len() } else { 0 };
         assert_eq!(policies.len(), expected, "{case:?}");
         let user = format!("'system:serviceaccount:{NAMESPACE}:{}'", text(&spec["serviceAccountName"]));
         for policy in &policies {

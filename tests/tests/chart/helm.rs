@@ -1,5 +1,6 @@
 //! Running the pinned tools, and reading what they print.
 
+use pod_reloader_core::kind::JOBS;
 use pod_reloader_e2e::objects::{KindRef, Kinds, PRESETS};
 use pod_reloader_e2e::{Helm, chart, paths};
 use serde_json::Value;
@@ -34,7 +35,17 @@ impl Case {
         self.values != Some("namespaced")
     }
 
-    /// The kinds of workload that it is for.
+    /// Whether `CronJob`s and Jobs are looked at.
+    pub fn has_jobs(self) -> bool {
+        self.values != Some("hardened")
+    }
+
+    /// The kinds that are not rolled out, as far as it is for them.
+    pub fn jobs(self) -> Vec<KindRef> {
+        if self.has_jobs() { JOBS.to_vec() } else { vec![] }
+    }
+
+    /// The kinds of workload that are rolled out, and that it is for.
     pub fn kinds(self) -> Vec<KindRef> {
         let own = [
             "example.com/v1/servers:Server=spec.pods.template",

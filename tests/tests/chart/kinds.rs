@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use pod_reloader_core::action::RESTART_AT;
+use pod_reloader_core::kind::JOBS;
+use pod_reloader_core::kind::batch::JOB;
 use pod_reloader_e2e::objects::{KindRef, PRESETS, Shape};
 use serde_json::{Value, json};
 
@@ -42,24 +45,30 @@ fn c1_1_the_webhook_is_registered_for_every_kind_and_nothing_else() {
 }
 
 #[test]
-fn c1_1_every_kind_may_be_read_and_patched_wherever_one_may() {
+fn c1_1_every_kind_may_be_read_and_patched_wherever_one_may_and_jobs_be_made_and_deleted() {
+    let read_and_patched = json!(["get", "list", "watch", "patch"]);
+    let made_and_deleted = json!(["get", "list", "watch", "patch", "create", "delete"]);
     for case in CASES {
-        let expected: BTreeSet<_> = case.kinds().iter().map(|kind| (kind.group, kind.plural)).collect();
+        let (kinds, jobs) = (case.kinds(), case.jobs());
+        let (made, patched): (Vec<_>, Vec<_>) =
+            kinds.iter().chain(&jobs).map(|kind| (kind.group, kind.plural)).partition(|it| it.1 == "jobs");
         let objects = render(case);
         let mut count = 0;
         for role in of_kind(&objects, "Role").into_iter().chain(of_kind(&objects, "ClusterRole")) {
-            let rules: Vec<_> = list(&role["rules"])
-                .iter()
-                .filter(|rule| rule["verbs"] == json!(["get", "list", "watch", "patch"]))
-                .collect();
-            let granted: BTreeSet<_> = rules
-                .iter()
-                .flat_map(|rule| {
-                    list(&rule["resources"]).iter().map(|it| (text(&rule["apiGroups"][0]), text(it)))
-                })
-                .collect();
-            if !granted.is_empty() {
-                assert_eq!(granted, expected, "{case:?}: {role}");
+            let granted = |verbs: &Value| -> BTreeSet<_> {
+                list(&role["rules"])
+                    .iter()
+                    .filter(|rule| rule["verbs"] == *verbs)
+                    .flat_map(|rule| {
+                        list(&rule["resources"]).iter().map(|it| (text(&rule["apiGroups"][0]), text(it)))
+                    })
+                    .collect()
+            };
+            if !granted(&read_and_patched).is_empty() {
+                let expected: BTreeSet<_> = patched.iter().copied().collect();
+                assert_eq!(granted(&read_and_patched), expected, "{case:?}: {role}");
+                let expected: BTreeSet<_> = made.iter().copied().collect();
+                assert_eq!(granted(&made_and_deleted), expected, "{case:?}: {role}");
                 count += 1;
             }
         }
@@ -96,23 +105,61 @@ fn c1_1_policies_hold_the_operator_to_the_template_of_every_kind() {
                 Some(expected.as_str()),
                 "{case:?}: {kind:?}"
             );
+            let may_be_set = list(&policy["spec"]["variables"]).iter().any(|variable| {
+                let expression = text(&variable["expression"]);
+                expression.contains(&format!("== '{}'", RESTART_AT.name()))
+                    && expression.contains(&format!("== '{}'", kind.group))
+                    && expression.contains(&format!("== '{}'", kind.plural))
+            });
+            assert_eq!(may_be_set, kind.actions.asked.contains(&RESTART_AT), "{case:?}: {kind:?}");
             assert!(
                 policies.iter().any(|policy| covers(policy, json!(["CREATE", "DELETE"]), of_kind)
                     && covers(policy, json!(["*"]), &names(&[kind], "/*"))),
                 "{case:?}: nothing forbids the operator to create a {kind:?}"
             );
-            let is_about = |policy: &&&Value| {
-                let text = policy["spec"]["validations"].to_string();
-                text.contains(&format!("'{}'", kind.api_version()))
-                    && text.contains(&format!("'{}'", kind.kind))
-            };
-            assert!(policies.iter().any(|policy| is_about(&policy)), "{case:?}: Events about a {kind:?}");
+            assert!(
+                policies.iter().any(|policy| is_about(policy, kind)),
+                "{case:?}: Events about a {kind:?}"
+            );
         }
         let rules = policies
             .iter()
             .map(|it| covered(&it["spec"]["matchConstraints"]["resourceRules"], &json!(["UPDATE"])));
         let workloads: BTreeSet<_> = rules.flatten().collect();
-        assert_eq!(workloads, names(&case.kinds(), ""), "{case:?}");
+        assert_eq!(workloads, names(&[case.kinds(), case.jobs()].concat(), ""), "{case:?}");
+    }
+}
+
+fn is_about(policy: &Value, kind: KindRef) -> bool {
+    let text = policy["spec"]["validations"].to_string();
+    text.contains(&format!("'{}'", kind.api_version())) && text.contains(&format!("'{}'", kind.kind))
+}
+
+#[test]
+fn c9_4_policies_know_the_kinds_that_are_not_rolled_out() {
+    for case in CASES {
+        let objects = render(case);
+        let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
+        if policies.is_empty() {
+            continue;
+        }
+        let covering = |operations: Value, kinds: &BTreeSet<_>| {
+            let covers = |policy: &&&Value| {
+                covered(&policy["spec"]["matchConstraints"]["resourceRules"], &operations).is_superset(kinds)
+            };
+            policies.iter().filter(covers).count()
+        };
+        let jobs = names(&JOBS, "");
+        let nothing_else = covering(json!(["CREATE", "DELETE"]), &jobs);
+        assert_eq!((nothing_else, covering(json!(["*"]), &names(&JOBS, "/*"))), (1, 1), "{case:?}");
+        let made = covering(json!(["CREATE", "DELETE"]), &names(&[JOB], ""));
+        let updates = covering(json!(["UPDATE"]), &jobs);
+        let expected = if case.has_jobs() { (2, 1) } else { (1, 0) };
+        assert_eq!((made, updates), expected, "{case:?}");
+        for kind in JOBS {
+            let has_events = policies.iter().any(|policy| is_about(policy, kind));
+            assert_eq!(has_events, case.has_jobs(), "{case:?}: Events about a {kind:?}");
+        }
     }
 }
 
@@ -172,6 +219,12 @@ fn c9_1_wrong_kinds_are_refused_with_what_would_be_right() {
         (
             own(r#""group":"example.com","version":"v1","kind":"Server","template":"spec.a""#),
             "has no resource",
+        ),
+        (
+            own(
+                r#""group":"batch","version":"v1","resource":"jobs","kind":"Job","template":"spec.template""#,
+            ),
+            "is built in, and not rolled out",
         ),
         (
             own(

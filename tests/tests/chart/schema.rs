@@ -84,6 +84,7 @@ const BAD: &[(&str, &str)] = &[
         "at '/tls/cipherSuites/0': 'ECDHE-RSA-AES128' does not match pattern",
     ),
     ("secrets=false", "at '/secrets': got boolean, want object"),
+    ("jobs=false", "at '/jobs': got boolean, want object"),
     (
         "admissionPolicy.validationActions={Refuse}",
         "at '/admissionPolicy/validationActions/0': value must be one",
@@ -111,6 +112,7 @@ const ODD: &[(&str, &str)] = &[
     ("tls.minVersion=null", "--log-format=json"),
     ("webhook.enabled=null", "--webhook-bind-address=:9443"),
     ("secrets.enabled=null", "resources: [configmaps, secrets]"),
+    ("jobs.enabled=null", "resources: [jobs]"),
     ("admissionPolicy.enabled=null", "kind: ValidatingAdmissionPolicy"),
     ("admissionPolicy.validationActions=null", "- Deny"),
     ("otherReleases.refuse=null", "replicas: 2"),

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIGMAPS, SECRETS};
+use pod_reloader_core::annotation::ON_CHANGE;
+use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIGMAPS, OBSERVED_CONFIG, SECRETS};
 use pod_reloader_e2e::world::release;
 use pod_reloader_e2e::{Entry, Mark, Operator, Release, Space, TIMEOUT, World, eventually};
 use serde_json::json;
@@ -112,6 +114,8 @@ async fn exercise(world: &World, release: &mut Release, space: &Space) -> anyhow
     // A workload that changes under the reconciler's hands is read again.
     contend(world, space).await?;
 
+    exercise_jobs(space).await?;
+
     // The key: deleted, and damaged.
     let secrets = Api::<Secret>::namespaced(world.admin().await?, NAMESPACE);
     let uid = secrets.get(KEY).await?.uid();
@@ -145,6 +149,37 @@ async fn exercise(world: &World, release: &mut Release, space: &Space) -> anyhow
     })
     .await?;
     Ok([first, second])
+}
+
+/// Has a `CronJob` start a Job, and a Job made anew (9.4).
+async fn exercise_jobs(space: &Space) -> anyhow::Result<()> {
+    let jobs = Api::<Job>::namespaced(space.client.clone(), &space.name);
+    let cron_jobs = Api::<CronJob>::namespaced(space.client.clone(), &space.name);
+    let metadata = |name: &str, on_change: &str| json!({"name": name, "annotations": {CONFIGMAPS: "settings", ON_CHANGE: on_change}});
+    let spec = json!({"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "main", "image": "example.invalid/app:1"}]}}});
+    let cron_job = json!({"metadata": metadata("nightly", "start-job"), "spec": {
+        "schedule": "0 0 29 2 *", "jobTemplate": {"spec": spec}}});
+    cron_jobs.create(&PostParams::default(), &serde_json::from_value(cron_job)?).await?;
+    let job = json!({"metadata": metadata("import", "recreate"), "spec": spec});
+    let first = jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
+    eventually("both to be recorded", TIMEOUT, || async {
+        ensure!(jobs.get("import").await?.annotations().contains_key(OBSERVED_CONFIG), "the Job");
+        ensure!(cron_jobs.get("nightly").await?.annotations().contains_key(OBSERVED_CONFIG), "the CronJob");
+        Ok(())
+    })
+    .await?;
+    space.configmap("settings", "for Jobs").await?;
+    eventually("a Job to be started and one to be made anew", TIMEOUT, || async {
+        let all = jobs.list(&ListParams::default()).await?;
+        let [anew, started] = &all.items[..] else {
+            bail!("{:?}", all.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
+        };
+        ensure!(anew.name_any() == "import" && anew.uid() != first.uid(), "{:?}", anew.metadata);
+        ensure!(started.name_any().starts_with("nightly-"), "{:?}", started.metadata);
+        Ok(())
+    })
+    .await
 }
 
 /// Writes every kind of workload again and again, until the reconciler has met a conflict with each.

@@ -3,19 +3,22 @@
 
 mod attempts;
 mod changes;
+mod jobs;
+mod rollouts;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use http::{Method, StatusCode};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use pod_reloader_core::dialect::own::AUTO;
+use pod_reloader_core::kind::JOBS;
 use pod_reloader_e2e::objects::{self, BUILT_IN, CONFIG_HASH, CONFIGMAPS, IGNORED, OBSERVED_CONFIG, apps};
 use pod_reloader_e2e::{Space, TIMEOUT, User, World, eventually, policy};
 use serde_json::json;
 
 use attempts::{
-    JSON, MERGE, OTHER_HASH, allowed, allowed_of_own, attempts_on_bystanders, attempts_on_others,
+    Attempt, JSON, MERGE, OTHER_HASH, allowed, allowed_of_own, attempts_on_bystanders, attempts_on_others,
     attempts_on_workloads, path, secret, with_dry_run, workload,
 };
 
@@ -53,6 +56,7 @@ async fn furnish(world: &World, space: &Space) -> anyhow::Result<()> {
         // Nothing that may be absent is there.
         items.push(serde_json::to_value(objects::workload(kind, "bare", listed))?);
     }
+    items.extend(jobs::objects());
     for item in &mut items {
         item["metadata"]["namespace"] = json!(space.name);
     }
@@ -71,6 +75,20 @@ async fn furnish(world: &World, space: &Space) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits for the policies that `policy::apply` does not wait for: the API server takes them up one by one.
+async fn is_in_force(attempts: &[Attempt], operator: &Client) -> anyhow::Result<()> {
+    for what in ["CronJob labels", "Job: any"] {
+        let attempt = attempts.iter().find(|attempt| attempt.what == what).context("no such attempt")?;
+        eventually(format!("{what} to be refused"), TIMEOUT, || async {
+            let (status, said) = attempt.send(operator).await?;
+            ensure!(said.contains(policy::SENTENCE), "{status}: {said:.300}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_else() -> anyhow::Result<()> {
     let (world, operator) = world().await?;
@@ -84,7 +102,11 @@ async fn c5_5_the_operators_account_can_change_its_own_annotations_and_nothing_e
         attempts.extend(attempts_on_workloads(kind, &space.name));
         good.extend(allowed(kind, &space.name));
     }
-    assert!(attempts.len() > 150, "{} attempts", attempts.len());
+    let on_jobs = jobs::attempts(&space.name);
+    is_in_force(&on_jobs, &operator).await?;
+    attempts.extend(on_jobs);
+    good.extend(jobs::allowed(&space.name));
+    assert!(attempts.len() > 200, "{} attempts", attempts.len());
     let mut missed = vec![];
     let mut refusals = String::new();
     for attempt in &attempts {
@@ -142,6 +164,30 @@ async fn c5_5_where_no_object_opts_in_for_others_workloads_have_to_say_so_themse
 }
 
 #[tokio::test]
+async fn c5_5_where_jobs_are_not_looked_at_nothing_of_them_is_written() -> anyhow::Result<()> {
+    let (world, operator) = world().await?;
+    let space = world.space().await?;
+    furnish(&world, &space).await?;
+    for kind in ["validatingadmissionpolicy", "validatingadmissionpolicybinding"] {
+        world.kubectl().run(["delete", kind, "pod-reloader-jobs", "pod-reloader-made-jobs"]).await?;
+    }
+    let without = policy::render(&["--set=jobs.enabled=false"]).await?;
+    world.kubectl().run_with_input(["apply", "-f", "-"], &without).await?;
+    for attempt in jobs::allowed(&space.name) {
+        eventually(format!("{} to be refused", attempt.what), TIMEOUT, || async {
+            let (status, said) = attempt.send(&operator).await?;
+            ensure!(
+                status == StatusCode::FORBIDDEN && said.contains(policy::SENTENCE),
+                "{status}: {said:.300}"
+            );
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget() -> anyhow::Result<()> {
     let (world, operator) = world().await?;
     let space = world.space().await?;
@@ -152,7 +198,7 @@ async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget
         large["spec"]["template"]["metadata"]["annotations"][format!("a{number:x}")] = json!("");
     }
     let env: Vec<_> = (0..5_000).map(|number| json!({"name": format!("A{number}"), "value": "b"})).collect();
-    large["spec"]["template"]["spec"]["containers"][0]["env"] = json!(env);
+    large["spec"]["template"]["spec"]["containers"][0]["env"] = json!(env.clone());
     let create = path(apps::DEPLOYMENT, &space.name, "");
     let (status, said) = policy::send(&world.admin().await?, Method::POST, &create, JSON, &large).await?;
     ensure!(status.is_success(), "{status}: {said:.500}");
@@ -160,6 +206,16 @@ async fn c5_5_odd_workloads_are_evaluated_without_an_error_and_within_the_budget
     let large = with_dry_run(&path(apps::DEPLOYMENT, &space.name, "/large"));
     let (status, said) = policy::send(&operator, Method::PATCH, &large, MERGE, &hash).await?;
     ensure!(status.is_success(), "{status}: {said:.500}");
+    for kind in JOBS {
+        let large = jobs::large(kind, &env);
+        let create = path(kind, &space.name, "");
+        let (status, said) = policy::send(&world.admin().await?, Method::POST, &create, JSON, &large).await?;
+        ensure!(status.is_success(), "{kind:?}: {status}: {said:.500}");
+        let observed = json!({"metadata": {"annotations": {OBSERVED_CONFIG: "{}"}}});
+        let at = with_dry_run(&path(kind, &space.name, "/large"));
+        let (status, said) = policy::send(&operator, Method::PATCH, &at, MERGE, &observed).await?;
+        ensure!(status.is_success(), "{kind:?}: {status}: {said:.500}");
+    }
     Ok(())
 }
 
@@ -172,7 +228,7 @@ async fn c5_5_the_policies_are_sound_to_the_api_server() -> anyhow::Result<()> {
     let api = Api::<ValidatingAdmissionPolicy>::all(world.admin().await?);
     eventually("the policies to be checked", TIMEOUT, || async {
         let found = api.list(&ListParams::default()).await?;
-        ensure!(found.items.len() == 4, "{} policies", found.items.len());
+        ensure!(found.items.len() == 6, "{} policies", found.items.len());
         for policy in found {
             let status = policy.status.clone().unwrap_or_default();
             ensure!(status.observed_generation.is_some(), "{} is not checked yet", policy.name_any());
