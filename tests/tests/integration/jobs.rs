@@ -139,9 +139,12 @@ async fn c9_4_a_change_starts_the_job_that_kubectl_would_start_and_another_chang
     batch.are(3).await?;
     let after = batch.cron_jobs.get("nightly").await?;
     assert_eq!(json!(after.spec), json!(before.spec), "the CronJob's own template is never touched");
-    let notes = batch.space.events("nightly", "ConfigurationChanged").await?;
-    ensure!(notes.len() == 3 && notes[0].contains("is started"), "{notes:?}");
-    Ok(())
+    eventually("an Event for each Job", TIMEOUT, || async {
+        let notes = batch.space.events("nightly", "ConfigurationChanged").await?;
+        ensure!(notes.len() == 3 && notes.iter().all(|note| note.contains("is started")), "{notes:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
