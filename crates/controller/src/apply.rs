@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_reloader_core::action::{Plan, RECREATE};
+use pod_reloader_core::action::Plan;
 use pod_reloader_core::admission::Baseline;
 use pod_reloader_core::cause::Cause;
 use pod_reloader_core::decide::{Decision, Verdict};
@@ -49,8 +49,9 @@ impl Reconciler {
         };
         let (target, left_out) = target.fitted_to(&view.workload);
         let (written, plan) = match &decision.verdict {
-            Verdict::Act { .. } => match self.act(view, &target).await {
+            Verdict::Act { .. } => match self.act(view, snapshot, &target, causes).await {
                 Acting::Waits => {
+                    self.publish(view, &Fact::JobWaits);
                     return Attempt::Over(Outcome::SettleUntil(Instant::now() + LOOK_AGAIN), None);
                 }
                 Acting::Over(written, plan) => (written, plan),
@@ -96,10 +97,8 @@ impl Reconciler {
                 self.publish(view, &Fact::JobRefused { why });
                 Attempt::Over(Outcome::Failed, None)
             }
-            Written::JobMade => {
-                self.succeeded(view, decision, reload());
-                Attempt::Over(Outcome::Done, None)
-            }
+            // The rest is the stand-in's.
+            Written::JobMade => Attempt::Over(Outcome::Done, None),
             Written::Done(object) if object.workload.template.config_hash != target.hash => {
                 failed(PatchFailure::Undone);
                 self.publish(view, &Fact::PatchUndone);
@@ -113,14 +112,9 @@ impl Reconciler {
     }
 
     /// Does what the workload has done about a change, with the key that the decision was made with.
-    async fn act(&self, view: &View, target: &Target) -> Acting {
+    async fn act(&self, view: &View, snapshot: &Snapshot, target: &Target, causes: &[Cause]) -> Acting {
         let Some(key) = self.key.get() else { return Acting::Over(Written::Conflict, None) };
-        if view.workload.action == RECREATE
-            && let Some(uid) = &view.workload.uid
-        {
-            self.deletions.expect(uid);
-        }
-        self.writer.act(view, target, &key).await
+        self.writer.act(view, target, &key, &changes(causes, snapshot)).await
     }
 
     /// What to write; an outcome if nothing is to be written now.

@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::opt_ins::OptIns;
 use crate::queue::Queue;
 use crate::reconciler::{Reconciler, Report};
-use crate::recreation::{Deletions, Progress, StandIns};
+use crate::recreation::{Progress, StandIns};
 use crate::rivals::Rivals;
 use crate::selection::Selection;
 use crate::sink::Publisher;
@@ -47,8 +47,6 @@ use opting_in::Relists;
 
 /// Workloads that follow nothing any more whose record is taken off at once.
 const CONCURRENT_DROPS: usize = 4;
-/// Jobs that are made anew at once.
-const CONCURRENT_RECREATIONS: usize = 4;
 /// Bytes of the budget for each config object that workloads refer to: it takes about this much in the index, and the
 /// budget is three sixteenths of the memory limit.
 const BUDGET_BYTES_PER_OBJECT: usize = 400;
@@ -174,8 +172,6 @@ impl Controller {
             ),
             opt_ins: opt_ins.clone(),
             drops: Semaphore::new(CONCURRENT_DROPS),
-            recreations: Semaphore::new(CONCURRENT_RECREATIONS),
-            deletions: Deletions::default(),
             facts: Publisher::new(settings),
             unconfirmed: UnconfirmedPatches::default(),
             rivals: Rivals::default(),

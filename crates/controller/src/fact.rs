@@ -39,6 +39,8 @@ pub(crate) enum Fact {
     Recorded,
     /// A reload waits for what the pod template requires.
     Deferred { missing: Vec<Missing>, causes: Vec<Cause> },
+    /// A Job of it runs, and there must be no other beside that.
+    JobWaits,
     /// An attempt to patch it came to nothing. `cause` is that of the reload, if it was to be one.
     PatchFailed { cause: Option<&'static str>, failure: PatchFailure },
     /// The API server or a policy refuses the patch.
@@ -137,7 +139,7 @@ impl Fact {
     /// The condition that begins with this; `None` if it is over as soon as it has happened.
     pub(crate) fn condition(&self) -> Option<Condition> {
         match self {
-            Self::Deferred { .. } => Some(Condition::ReloadDeferred),
+            Self::Deferred { .. } | Self::JobWaits => Some(Condition::ReloadDeferred),
             Self::PatchRefused { .. } | Self::JobRefused { .. } | Self::PatchUndone => {
                 Some(Condition::PatchRefused)
             }
@@ -160,6 +162,8 @@ impl Fact {
     pub(crate) fn identity(&self) -> String {
         match self {
             Self::ReferencesUnreadable(references) => join(references.iter().map(|it| &it.name)),
+            // The API server's words may name what is made up anew each time.
+            Self::JobRefused { .. } => "job".to_owned(),
             Self::SecretsNotFollowed { .. } => String::new(),
             _ => self.to_string(),
         }
@@ -169,7 +173,8 @@ impl Fact {
 impl Reload {
     /// The cause that it is counted under.
     pub(crate) fn cause(&self) -> &'static str {
-        self.causes.first().map_or("", Cause::label)
+        // Of a Job that was made anew the cause is not known any more; it is always a change.
+        self.causes.first().map_or("changed", Cause::label)
     }
 }
 
@@ -189,6 +194,9 @@ impl fmt::Display for Fact {
                 let (missing, causes) = (join(missing), join(causes));
                 write!(f, "reload put off until {missing} is there, which the pod template requires ({causes})")
             }
+            Self::JobWaits => f.write_str(
+                "a Job is put off until the one that runs has ended: concurrencyPolicy allows none beside it",
+            ),
             Self::PatchFailed { .. } => f.write_str("cannot patch a workload"),
             Self::PatchRefused { why } => write!(f, "the patch of the config annotations is refused: {why}"),
             Self::JobRefused { why } => {

@@ -23,7 +23,6 @@ use crate::index::{Presence, View};
 use crate::live::LiveReads;
 use crate::metrics::Metrics;
 use crate::opt_ins::OptIns;
-use crate::recreation::Deletions;
 use crate::rivals::Rivals;
 use crate::sink::Publisher;
 use crate::unconfirmed::UnconfirmedPatches;
@@ -38,9 +37,6 @@ pub(crate) struct Reconciler {
     pub(crate) writer: Writer,
     /// Bounds the writes of [`Self::drop_record`].
     pub(crate) drops: Semaphore,
-    /// Bounds the Jobs that are made anew at once.
-    pub(crate) recreations: Semaphore,
-    pub(crate) deletions: Deletions,
     pub(crate) opt_ins: OptIns,
     pub(crate) facts: Publisher,
     pub(crate) unconfirmed: UnconfirmedPatches,

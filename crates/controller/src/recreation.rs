@@ -1,24 +1,33 @@
 //! Has Jobs made anew by their stand-ins (9.4, [`pod_reloader_core::action::recreate`]). A stand-in is all that there is to
-//! remember: whoever leads goes on wherever the last one stopped.
+//! remember: whoever leads goes on wherever the last one stopped, and two that overlap for a moment do no harm.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pod_reloader_core::action::RECREATE;
-use pod_reloader_core::action::recreate::Recreation;
+use pod_reloader_core::action::recreate::{Phase, Recreation, said_by};
 use pod_reloader_core::kind::batch::JOB;
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::workload::Workload;
 use serde_json::Value;
 
-use crate::fact::{Fact, Subject};
+use crate::conditions::Condition;
+use crate::fact::{Acted, Fact, Reload, Subject};
 use crate::reconciler::Reconciler;
 use crate::write::{WriteError, Written};
+
+/// Stand-ins that go on at once, ...
+const CONCURRENT: usize = 16;
+/// ... of which a namespace has one: the webhooks of another may take long.
+const OF_A_NAMESPACE: usize = 1;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// The stand-in has done its part, or is none of ours.
+    /// The stand-in has done its part.
     Over,
+    /// It is none of ours.
+    Foreign,
     /// The Job is being deleted.
     Waits,
     /// Another attempt is needed.
@@ -27,60 +36,84 @@ pub(crate) enum Progress {
 
 /// The stand-ins that the watches have seen.
 #[derive(Debug, Default)]
-pub(crate) struct StandIns(HashSet<Arc<WorkloadRef>>);
+pub(crate) struct StandIns {
+    known: HashSet<Arc<WorkloadRef>>,
+    /// Those that somebody else wrote, or this installation with a key that is lost.
+    foreign: HashSet<Arc<WorkloadRef>>,
+    /// How many go on, by namespace.
+    running: HashMap<String, usize>,
+}
 
 impl StandIns {
-    pub(crate) fn add(&mut self, stand_in: &Arc<WorkloadRef>) {
-        self.0.insert(stand_in.clone());
+    /// Whether it is to go on.
+    pub(crate) fn add(&mut self, stand_in: &Arc<WorkloadRef>) -> bool {
+        let is_ours = !self.foreign.contains(stand_in);
+        if is_ours {
+            self.known.insert(stand_in.clone());
+        }
+        is_ours
     }
 
-    pub(crate) fn remove(&mut self, stand_in: &WorkloadRef) {
-        self.0.remove(stand_in);
+    pub(crate) fn remove(&mut self, stand_in: &WorkloadRef) -> bool {
+        self.foreign.remove(stand_in) | self.known.remove(stand_in)
+    }
+
+    pub(crate) fn is_foreign(&mut self, stand_in: &Arc<WorkloadRef>) {
+        self.known.remove(stand_in);
+        self.foreign.insert(stand_in.clone());
     }
 
     pub(crate) fn contains(&self, workload: &WorkloadRef) -> bool {
-        self.0.contains(workload)
+        self.known.contains(workload)
     }
 
     /// Those that may have waited for that workload to go.
     pub(crate) fn beside(&self, workload: &WorkloadRef) -> Vec<Arc<WorkloadRef>> {
         let may_wait = |it: &&Arc<WorkloadRef>| it.namespace == workload.namespace && workload.kind == JOB;
-        self.0.iter().filter(may_wait).cloned().collect()
+        self.known.iter().filter(may_wait).cloned().collect()
+    }
+
+    /// Whether it may go on now; if so, until [`Self::pauses`].
+    pub(crate) fn goes_on(&mut self, stand_in: &WorkloadRef) -> bool {
+        let all: usize = self.running.values().sum();
+        let of_namespace = self.running.entry(stand_in.namespace.clone()).or_default();
+        let may = all < CONCURRENT && *of_namespace < OF_A_NAMESPACE;
+        *of_namespace += usize::from(may);
+        may
+    }
+
+    pub(crate) fn pauses(&mut self, stand_in: &WorkloadRef) {
+        if let Some(running) = self.running.get_mut(&stand_in.namespace) {
+            *running = running.saturating_sub(1);
+            if *running == 0 {
+                self.running.remove(&stand_in.namespace);
+            }
+        }
     }
 }
 
-/// The Jobs, by uid, that this process has made stand-ins for, and whether it has deleted them. One that goes before that was
-/// deleted by somebody who wants it gone.
-#[derive(Debug, Default)]
-pub(crate) struct Deletions(Mutex<HashMap<String, bool>>);
+/// A stand-in as it is.
+struct StandIn<'a> {
+    workload: &'a WorkloadRef,
+    object: &'a Value,
+    recreation: Recreation,
+    phase: Phase,
+}
 
-impl Deletions {
-    /// A stand-in is about to be made.
-    pub(crate) fn expect(&self, uid: &str) {
-        self.known().entry(uid.to_owned()).or_insert(false);
+impl StandIn<'_> {
+    fn text(&self, pointer: &str) -> &str {
+        self.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn begin(&self, uid: &str) {
-        self.known().insert(uid.to_owned(), true);
-    }
-
-    fn are_others(&self, uid: &str) -> bool {
-        self.known().get(uid) == Some(&false)
-    }
-
-    fn forget(&self, uid: &str) {
-        self.known().remove(uid);
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<String, bool>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn job(&self) -> WorkloadRef {
+        WorkloadRef { name: self.recreation.name.clone(), ..self.workload.clone() }
     }
 }
 
 /// What is to be done next.
 enum Next {
     Delete {
-        resource_version: Option<String>,
+        resource_version: String,
     },
     Wait,
     MakeAnew,
@@ -88,87 +121,170 @@ enum Next {
     CleanUp,
 }
 
+/// What came in between.
+enum Obstacle {
+    Read(WriteError),
+    Write(Written),
+}
+
+impl From<WriteError> for Obstacle {
+    fn from(error: WriteError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Written> for Obstacle {
+    fn from(written: Written) -> Self {
+        Self::Write(written)
+    }
+}
+
 impl Reconciler {
     /// Goes on with what a stand-in stands for.
-    pub(crate) async fn recreate(&self, stand_in: &WorkloadRef) -> Progress {
-        let Ok(_turn) = self.recreations.acquire().await else { return Progress::Over };
-        match self.try_recreate(stand_in).await {
-            Ok(progress) => progress,
-            Err(error) => {
-                tracing::warn!(job = %stand_in, %error, "cannot make a Job anew; trying again later");
-                Progress::Failed
-            }
-        }
-    }
-
-    async fn try_recreate(&self, stand_in: &WorkloadRef) -> Result<Progress, WriteError> {
-        let Some(object) = self.writer.read_json(stand_in).await? else { return Ok(Progress::Over) };
-        match self.writer.is_ours(&stand_in.namespace).await {
-            Ok(()) => {}
-            // It goes with its namespace.
-            Err(Written::Gone) => return Ok(Progress::Over),
-            Err(_) => return Ok(Progress::Failed),
-        }
-        let Some(key) = self.key.get() else { return Ok(Progress::Failed) };
+    pub(crate) async fn recreate(&self, workload: &WorkloadRef) -> Progress {
+        let object = match self.writer.read_json(workload).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Progress::Over,
+            Err(error) => return self.failed(workload, &Obstacle::Read(error), ""),
+        };
+        let Some(key) = self.key.get() else { return Progress::Failed };
         let Some(recreation) = Recreation::of(&object, &key) else {
-            tracing::warn!(job = %stand_in, "a Job says that it stands in for another, but nobody with our key said so");
-            return Ok(Progress::Over);
+            tracing::warn!(job = %workload, "a Job says that it stands in for another, but nobody with our key said so");
+            return Progress::Foreign;
         };
-        let job = WorkloadRef { name: recreation.name.clone(), ..stand_in.clone() };
-        match self.next(&job, &recreation).await? {
-            Next::Wait => return Ok(Progress::Waits),
-            Next::Delete { resource_version } => {
-                self.deletions.begin(&recreation.uid);
-                let deleted =
-                    self.writer.delete_job(&job, &recreation.uid, resource_version.as_deref()).await;
-                return Ok(self.progress(stand_in, &object, deleted));
-            }
-            Next::MakeAnew => {
-                let successor = recreation.clone().successor(&object);
-                if let Err(ended) = self.writer.make_job(&job.namespace, &successor).await {
-                    return Ok(self.progress(stand_in, &object, ended));
-                }
-                tracing::info!(%job, "made anew");
-            }
-            Next::CleanUp => {}
-        }
-        self.deletions.forget(&recreation.uid);
-        let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-        match self.writer.delete_job(stand_in, uid, None).await {
-            Written::Nothing | Written::Gone | Written::Conflict => Ok(Progress::Over),
-            other => Ok(self.progress(stand_in, &object, other)),
+        let stand_in = StandIn { workload, object: &object, recreation, phase: Phase::of(&object) };
+        match self.go_on(&stand_in).await {
+            Ok(progress) => progress,
+            Err(Obstacle::Write(Written::Gone)) => Progress::Over,
+            Err(obstacle) => self.failed(workload, &obstacle, stand_in.text("/metadata/uid")),
         }
     }
 
-    async fn next(&self, job: &WorkloadRef, recreation: &Recreation) -> Result<Next, WriteError> {
-        let Some(object) = self.writer.get(job).await? else {
-            let is_unwanted = self.deletions.are_others(&recreation.uid);
-            return Ok(if is_unwanted { Next::CleanUp } else { Next::MakeAnew });
+    async fn go_on(&self, stand_in: &StandIn<'_>) -> Result<Progress, Obstacle> {
+        let job = stand_in.job();
+        // It goes with its namespace.
+        self.writer.is_ours(&job.namespace).await?;
+        match self.next(stand_in, &job).await? {
+            Next::Wait => Ok(Progress::Waits),
+            Next::Delete { resource_version } => self.delete(stand_in, &job, &resource_version).await,
+            Next::MakeAnew => self.make_anew(stand_in, &job).await,
+            Next::CleanUp => self.clean_up(stand_in).await,
+        }
+    }
+
+    async fn next(&self, stand_in: &StandIn<'_>, job: &WorkloadRef) -> Result<Next, Obstacle> {
+        let recreation = &stand_in.recreation;
+        // Whatever its labels say: what is not selected any more is there all the same.
+        let Some(object) = self.writer.read_json(job).await? else {
+            // Without a word on the stand-in it was its owner who deleted it.
+            return Ok(if stand_in.phase == Phase::Deleting { Next::MakeAnew } else { Next::CleanUp });
         };
-        let workload = self.opt_ins.surround(object.workload, &job.namespace);
-        if workload.uid.as_deref() != Some(&recreation.uid) {
+        let text = object.to_string();
+        let workload = Workload::read(JOB, &text).map_err(|_| WriteError::NoWorkload)?;
+        if workload.uid.as_deref() != Some(&recreation.uid) || stand_in.phase == Phase::Made {
             return Ok(Next::CleanUp);
         }
         if workload.is_deleting {
-            return Ok(Next::Wait);
+            let is_ours = stand_in.phase == Phase::Deleting;
+            return Ok(if is_ours { Next::Wait } else { Next::CleanUp });
         }
-        // It may have ended meanwhile, or been opted out.
-        if !workload.is_managed() || workload.action != RECREATE {
-            return Ok(Next::CleanUp);
+        // It may have ended meanwhile, been opted out or changed.
+        let is_selected = self.writer.selects(&text);
+        let workload = self.opt_ins.surround(workload, &job.namespace);
+        let is_to_be = workload.is_managed() && workload.action == RECREATE && is_selected;
+        match workload.resource_version {
+            Some(resource_version) if is_to_be && said_by(&object) == recreation.said => {
+                Ok(Next::Delete { resource_version })
+            }
+            _ => Ok(Next::CleanUp),
         }
-        Ok(Next::Delete { resource_version: workload.resource_version })
     }
 
-    fn progress(&self, stand_in: &WorkloadRef, object: &Value, written: Written) -> Progress {
-        match written {
-            Written::Nothing => Progress::Waits,
-            Written::JobRefused(why) => {
-                let uid = object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
-                let subject = Subject { workload: stand_in.clone(), uid, resource_version: None };
-                self.facts.publish(&subject, &Fact::JobRefused { why });
-                Progress::Failed
-            }
-            _ => Progress::Failed,
+    async fn delete(
+        &self,
+        stand_in: &StandIn<'_>,
+        job: &WorkloadRef,
+        resource_version: &str,
+    ) -> Result<Progress, Obstacle> {
+        // What could not be made again is not deleted.
+        let successor = stand_in.recreation.successor(stand_in.object);
+        self.writer.would_take_job(&job.namespace, &successor).await?;
+        if stand_in.phase == Phase::Begun {
+            let version = stand_in.text("/metadata/resourceVersion");
+            self.writer.mark(stand_in.workload, version, Phase::Deleting).await?;
         }
+        let deleted = self.writer.delete_job(job, &stand_in.recreation.uid, Some(resource_version)).await;
+        if matches!(deleted, Written::JobRefused(_) | Written::Conflict) {
+            // From here on it would be its owner's deletion again.
+            if let Some(marked) = self.writer.read_json(stand_in.workload).await?
+                && let Some(version) = marked.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+            {
+                self.writer.mark(stand_in.workload, version, Phase::Begun).await?;
+            }
+        }
+        match deleted {
+            Written::Nothing => Ok(Progress::Waits),
+            // The next attempt sees what is there by then.
+            Written::Gone => Ok(Progress::Failed),
+            obstacle => Err(obstacle.into()),
+        }
+    }
+
+    async fn make_anew(&self, stand_in: &StandIn<'_>, job: &WorkloadRef) -> Result<Progress, Obstacle> {
+        let recreation = &stand_in.recreation;
+        self.writer.make_job(&job.namespace, &recreation.successor(stand_in.object)).await?;
+        let Some(made) = self.writer.read_json(job).await? else { return Ok(Progress::Failed) };
+        let uid = made.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+        if uid == recreation.uid {
+            return Ok(Progress::Failed);
+        }
+        let version = stand_in.text("/metadata/resourceVersion");
+        self.writer.mark(stand_in.workload, version, Phase::Made).await?;
+        // Whoever made it, it is the one to be followed. If this fails, what is there now is recorded.
+        if let Some(observed) = recreation.observed_of(&job.namespace, uid)
+            && let Err(Written::Failed(error)) = self.writer.record_on(job, uid, &observed).await
+        {
+            tracing::debug!(%job, %error, "cannot record what a Job was made for");
+        }
+        let subject = Subject { workload: job.clone(), uid: Some(uid.to_owned()), resource_version: None };
+        let done = "The Job was deleted and made anew".to_owned();
+        let reload = Reload {
+            acted: Some(Acted { done, restarts: true, observed: None }),
+            causes: vec![],
+            changes: recreation.why.clone(),
+            old_hash: None,
+            new_hash: None,
+            references: vec![],
+            since_change: None,
+        };
+        self.facts.publish(&subject, &Fact::Reloaded(reload));
+        self.clean_up(stand_in).await
+    }
+
+    async fn clean_up(&self, stand_in: &StandIn<'_>) -> Result<Progress, Obstacle> {
+        let uid = stand_in.text("/metadata/uid");
+        match self.writer.delete_job(stand_in.workload, uid, None).await {
+            Written::Nothing | Written::Gone | Written::Conflict => {
+                self.facts.resolve(stand_in.workload, &[Condition::PatchRefused]);
+                Ok(Progress::Over)
+            }
+            obstacle => Err(obstacle.into()),
+        }
+    }
+
+    fn failed(&self, stand_in: &WorkloadRef, obstacle: &Obstacle, uid: &str) -> Progress {
+        match obstacle {
+            Obstacle::Write(Written::JobRefused(why)) => {
+                let uid = Some(uid.to_owned());
+                let subject = Subject { workload: stand_in.clone(), uid, resource_version: None };
+                self.facts.publish(&subject, &Fact::JobRefused { why: why.clone() });
+            }
+            Obstacle::Read(error) | Obstacle::Write(Written::Failed(error)) => {
+                tracing::warn!(job = %stand_in, %error, "cannot make a Job anew; trying again later");
+            }
+            // Somebody else was quicker.
+            Obstacle::Write(_) => {}
+        }
+        Progress::Failed
     }
 }

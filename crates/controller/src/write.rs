@@ -156,6 +156,11 @@ impl Writer {
         found.map(|text| parse(workload.kind, &text)).transpose()
     }
 
+    /// Whether a workload with that JSON text is selected (1.6).
+    pub(crate) fn selects(&self, json: &str) -> bool {
+        self.object_selector.matches_json(json)
+    }
+
     /// Everything that the API server has of it; `Ok(None)` if it is gone.
     pub(crate) async fn read_json(&self, workload: &WorkloadRef) -> Result<Option<Value>, WriteError> {
         // The text, and what it is parsed into.
@@ -207,7 +212,7 @@ impl Writer {
         let Some(patch) = target.merge_patch(view.workload_ref.kind, &view.workload) else {
             return Written::Nothing;
         };
-        match patch_request(&view.workload_ref, &Patch::Merge(&patch)) {
+        match patch_request(&view.workload_ref, &Patch::Merge(&patch), false) {
             Ok(request) => self.send_patch(view, request, Room::Times(1)).await,
             Err(error) => Written::Failed(WriteError::Request(error)),
         }
@@ -239,11 +244,17 @@ impl Writer {
             guard = guard.with_all_labels();
         }
         let Some(patch) = target.guarded_patch(&workload, &guard) else { return Written::Nothing };
-        match patch_request(&view.workload_ref, &Patch::Merge(())) {
+        match patch_request(&view.workload_ref, &Patch::Merge(()), false) {
             Ok(mut request) => {
                 // The patch is text already: it carries values as the API server wrote them.
                 request.headers_mut().insert(header::CONTENT_TYPE, JSON_PATCH);
-                self.send_patch(view, request.map(|_| patch.into_bytes()), Room::Covered).await
+                let written = self.send_patch(view, request.map(|_| patch.into_bytes()), Room::Covered).await;
+                // The API server does not always say that it was a test that failed: what has changed would tell.
+                let is_refused = matches!(written, Written::Refused(_));
+                if is_refused && matches!(self.read_same(view, 1).await, Err(Written::Conflict)) {
+                    return Written::Conflict;
+                }
+                written
             }
             Err(error) => Written::Failed(WriteError::Request(error)),
         }
@@ -361,9 +372,10 @@ impl Writer {
 fn patch_request<P: serde::Serialize + std::fmt::Debug>(
     workload: &WorkloadRef,
     patch: &Patch<P>,
+    dry_run: bool,
 ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
     let WorkloadRef { kind, namespace, name } = workload;
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     Request::new(WorkloadObject::url_path(kind, Some(namespace))).patch(name, &params, patch)
 }
 

@@ -12,6 +12,8 @@ pub const SETTLE_WINDOW: &str = "pod-reloader.cs.sap.com/settle-window";
 pub const ON_CHANGE: &str = "pod-reloader.cs.sap.com/on-change";
 /// On a Job that stands in for one that is made anew: what that is made of (9.4).
 pub const RECREATES: &str = "pod-reloader.cs.sap.com/recreates";
+/// On the same: how far that is.
+pub const RECREATES_PHASE: &str = "pod-reloader.cs.sap.com/recreates-phase";
 /// The longest settle window that a workload can have.
 pub const MAX_SETTLE_WINDOW: Duration = Duration::from_hours(24);
 

@@ -153,7 +153,8 @@ impl RequestInfo {
         self.is_set("watch")
     }
 
-    pub(crate) fn is_dry_run(&self) -> bool {
+    /// Whether nothing is to be stored.
+    pub fn is_dry_run(&self) -> bool {
         self.query.contains_key("dryRun")
     }
 }

@@ -1,42 +1,129 @@
 //! Jobs that are made and deleted (9.4).
 
 use kube::Resource;
-use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Request;
+use pod_reloader_core::action::recreate::Phase;
+use pod_reloader_core::annotation::{OBSERVED_CONFIG, RECREATES_PHASE};
 use pod_reloader_core::kind::batch::JOB;
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::workload::Workload;
 use pod_reloader_k8s::FIELD_MANAGER;
 use pod_reloader_k8s::objects::WorkloadObject;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::{Room, WriteError, Writer, Written};
+use super::{Room, WriteError, Writer, Written, patch_request};
 
+/// What the API server says where an admission webhook cannot be asked whether it would let something pass.
+pub(super) const NO_DRY_RUN: &str = "does not support dry run";
+/// So many Jobs are looked at at once.
+const PAGE: u32 = 100;
 /// The reason of a status that says that there is such a name already.
 const ALREADY_EXISTS: &str = "AlreadyExists";
 
 impl Writer {
     /// Makes a Job in that namespace. One of the same name is the same: an attempt before this one made it.
     pub(crate) async fn make_job(&self, namespace: &str, job: &Value) -> Result<(), Written> {
-        let failed = |error| Written::Failed(WriteError::Request(error));
-        let body = serde_json::to_vec(job)
-            .map_err(|error| failed(kube::core::request::Error::SerializeBody(error)))?;
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        let request = Request::new(WorkloadObject::url_path(&JOB, Some(namespace))).create(&params, body);
-        let request = self.request(namespace, request.map_err(failed)?, Room::Times(1));
-        match self.call("create_job", request).await {
-            Ok(_) => Ok(()),
-            Err(WriteError::Api(kube::Error::Api(status))) if status.reason == ALREADY_EXISTS => Ok(()),
-            Err(WriteError::Api(kube::Error::Api(status)))
-                if (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429) =>
-            {
-                Err(Written::JobRefused(status.message.clone()))
-            }
-            Err(error) => Err(Written::Failed(error)),
+        self.post_job(namespace, job, false).await
+    }
+
+    /// Whether the API server and all policies would take that Job, if there were none of its name: that is looked at last.
+    pub(crate) async fn would_take_job(&self, namespace: &str, job: &Value) -> Result<(), Written> {
+        match self.post_job(namespace, job, true).await {
+            // Nobody can ask a webhook with side effects.
+            Err(Written::JobRefused(why)) if why.contains(NO_DRY_RUN) => Ok(()),
+            result => result,
         }
     }
 
-    /// Deletes a Job, if it still is that one in that version (any, if that is `None`). It stays there until its pods are
-    /// gone. [`Written::Conflict`] if it is another one now, [`Written::Gone`] if it is not there.
+    async fn post_job(&self, namespace: &str, job: &Value, dry_run: bool) -> Result<(), Written> {
+        let failed = |error| Written::Failed(WriteError::Request(error));
+        let body = serde_json::to_vec(job)
+            .map_err(|error| failed(kube::core::request::Error::SerializeBody(error)))?;
+        let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
+        let request = Request::new(WorkloadObject::url_path(&JOB, Some(namespace))).create(&params, body);
+        let request = self.request(namespace, request.map_err(failed)?, Room::Times(1));
+        let operation = if dry_run { "try_job" } else { "create_job" };
+        match self.call(operation, request).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Api(kube::Error::Api(status))) if status.reason == ALREADY_EXISTS => Ok(()),
+            Err(error) => Err(refused_or_failed(error)),
+        }
+    }
+
+    /// Whether a Job runs that the workload controls: of those that it did not start itself its status says nothing.
+    pub(super) async fn has_running_job(
+        &self,
+        namespace: &str,
+        workload: &Workload,
+    ) -> Result<bool, WriteError> {
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let request = Request::new(WorkloadObject::url_path(&JOB, Some(namespace))).list(&params);
+            let request = request.map_err(WriteError::Request)?;
+            let page = self.call("list_jobs", self.request(namespace, request, Room::Times(2))).await?;
+            let page: Page = serde_json::from_str(&page.json).map_err(|_| WriteError::NoWorkload)?;
+            let is_its = |job: &PageItem| {
+                let mut owners = job.metadata.owner_references.iter().flatten();
+                owners
+                    .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == workload.uid.as_ref())
+            };
+            let is_over = |job: &PageItem| {
+                let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+                conditions.any(|it| it.status == "True" && matches!(&*it.name, "Complete" | "Failed"))
+            };
+            if page.items.iter().any(|job| is_its(job) && !is_over(job)) {
+                return Ok(true);
+            }
+            match page.metadata.next {
+                Some(next) if !next.is_empty() => params = params.continue_token(&next),
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Says on a stand-in how far it is, if it still is in that version.
+    pub(crate) async fn mark(
+        &self,
+        stand_in: &WorkloadRef,
+        resource_version: &str,
+        phase: Phase,
+    ) -> Result<(), Written> {
+        let patch = json!({"metadata": {
+            "resourceVersion": resource_version,
+            "annotations": {RECREATES_PHASE: phase.as_str()},
+        }});
+        self.patch_job(stand_in, &patch).await
+    }
+
+    /// Records on a Job that has just been made anew what it was made for.
+    pub(crate) async fn record_on(
+        &self,
+        job: &WorkloadRef,
+        uid: &str,
+        observed: &str,
+    ) -> Result<(), Written> {
+        let patch = json!({"metadata": {"uid": uid, "annotations": {OBSERVED_CONFIG: observed}}});
+        self.patch_job(job, &patch).await
+    }
+
+    async fn patch_job(&self, job: &WorkloadRef, patch: &Value) -> Result<(), Written> {
+        let request = patch_request(job, &Patch::Merge(patch), false)
+            .map_err(|error| Written::Failed(WriteError::Request(error)))?;
+        match self.call("patch_job", self.request(&job.namespace, request, Room::Times(1))).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Api(kube::Error::Api(status)))
+                if status.is_conflict() || status.is_not_found() =>
+            {
+                Err(Written::Conflict)
+            }
+            Err(error) => Err(refused_or_failed(error)),
+        }
+    }
+
+    /// Deletes a Job, if it still is that one in that version; it stays there until its pods are gone. Without a version, one
+    /// that has none, whatever its version. [`Written::Conflict`] if it is another one now, [`Written::Gone`] if it is not there.
     pub(crate) async fn delete_job(
         &self,
         job: &WorkloadRef,
@@ -48,7 +135,10 @@ impl Writer {
             resource_version: resource_version.map(str::to_owned),
         };
         let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Foreground),
+            propagation_policy: Some(match resource_version {
+                Some(_) => PropagationPolicy::Foreground,
+                None => PropagationPolicy::Background,
+            }),
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
@@ -61,10 +151,63 @@ impl Writer {
             Ok(_) => Written::Nothing,
             Err(WriteError::Api(kube::Error::Api(status))) if status.is_not_found() => Written::Gone,
             Err(WriteError::Api(kube::Error::Api(status))) if status.is_conflict() => Written::Conflict,
-            Err(WriteError::Api(kube::Error::Api(status))) if status.is_forbidden() => {
-                Written::JobRefused(status.message.clone())
-            }
-            Err(error) => Written::Failed(error),
+            Err(error) => refused_or_failed(error),
         }
     }
+}
+
+/// What a user has to act on, or something passing.
+fn refused_or_failed(error: WriteError) -> Written {
+    match error {
+        WriteError::Api(kube::Error::Api(status))
+            if (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429) =>
+        {
+            Written::JobRefused(status.message)
+        }
+        error => Written::Failed(error),
+    }
+}
+
+/// As much of a list of Jobs as says whether one runs.
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<PageItem>,
+}
+
+#[derive(Deserialize)]
+struct PageMetadata {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PageItem {
+    metadata: PageItemMetadata,
+    status: Option<PageItemStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageItemMetadata {
+    owner_references: Option<Vec<Owner>>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    uid: String,
+    controller: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct PageItemStatus {
+    conditions: Option<Vec<PageCondition>>,
+}
+
+#[derive(Deserialize)]
+struct PageCondition {
+    #[serde(rename = "type")]
+    name: String,
+    status: String,
 }

@@ -251,7 +251,10 @@ fn c9_4_a_job_that_runs_is_made_anew_once_its_pods_are_gone() {
         assert_eq!(asked(&second), asked(&first));
         sleep(LATER).await;
         assert_eq!(uid(&import(&stub).unwrap()), uid(&second), "once for a change");
-        assert!(notes(&stub)[0].contains("The Job is deleted and made anew"), "{:?}", notes(&stub));
+        assert_eq!(
+            notes(&stub),
+            ["ConfigurationChanged: The Job was deleted and made anew: configmap/settings changed"]
+        );
         paint(&stub, "shop", "green");
         sleep(SOON).await;
         end_deletion(&stub);
@@ -461,6 +464,26 @@ fn c9_4_a_job_that_changes_under_its_deletion_is_looked_at_again() {
         let now = import(&stub).unwrap();
         assert!(now["metadata"]["deletionTimestamp"].is_null(), "{}", stub.transcript());
         assert!(stand_ins(&stub).is_empty());
+    });
+}
+
+#[test]
+fn c9_4_a_job_that_could_not_be_made_again_is_not_deleted() {
+    in_paused_time(async {
+        let stub = server(216);
+        job(&stub, "recreate");
+        let _replica = start(&stub);
+        sleep(SOON).await;
+        // As a policy that came after the Job refuses it.
+        let refused = FaultRule::new(Fault::Status(403)).resource("jobs").matching(|it| it.is_dry_run());
+        let refused = stub.fail(refused);
+        paint(&stub, "shop", "blue");
+        sleep(LATER).await;
+        assert!(import(&stub).unwrap()["metadata"]["deletionTimestamp"].is_null(), "{}", stub.transcript());
+        let told = notes(&stub).iter().filter(|note| note.starts_with("PatchRefused")).count();
+        assert_eq!(told, 1, "{:?}", notes(&stub));
+        stub.heal(refused);
+        until_made_anew(&stub, "once it may").await;
     });
 }
 

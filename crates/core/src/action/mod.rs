@@ -36,9 +36,9 @@ pub trait Action: Sync {
         false
     }
 
-    /// What has to be done about a change, of the workload as it is now, as the API server has it; `None` while it has to
-    /// wait for the workload itself. Of an action that moves the hash nothing is asked.
-    fn plan(&self, workload: &Value, change: &Change<'_>) -> Option<Plan>;
+    /// What has to be done about a change, of the workload as it is now, as the API server has it. Of an action that moves the
+    /// hash nothing is asked.
+    fn plan(&self, workload: &Value, change: &Change<'_>) -> Step;
 }
 
 /// A change of configuration, as a workload has it recorded.
@@ -52,17 +52,30 @@ pub struct Change<'a> {
     pub before: Option<&'a str>,
     /// ... and after it.
     pub after: Option<&'a str>,
+    /// What changed, for the workload's owner.
+    pub why: &'a str,
     /// Whether what is made has to have the workload's labels, since workloads are selected by them (1.6).
     pub keeps_labels: bool,
 }
 
-/// What has to be done, in this order.
+/// What comes next.
 #[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// This is to be done.
+    Do(Plan),
+    /// A Job of the workload runs, beside which there must be no other.
+    Wait,
+}
+
+/// What has to be done, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// A Job that is made; one of that name that is there is the same. Its name is the same for the same change.
     pub job: Option<Value>,
+    /// Whether that has to wait while a Job runs that the workload controls.
+    pub is_alone: bool,
     /// What the merge patch (RFC 7386) that records the change carries beside the annotations, if anything; `None` if
-    /// nothing is to be recorded, since the workload is about to go.
+    /// nothing is to be recorded, since the workload is about to go: what is done then is told of by whoever does it.
     pub patch: Option<Value>,
     /// Whether pods start because of it.
     pub restarts: bool,

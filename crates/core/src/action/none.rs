@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Plan};
+use super::{Action, Change, Plan, Step};
 
 pub(super) struct Nothing;
 
@@ -11,8 +11,8 @@ impl Action for Nothing {
         "none"
     }
 
-    fn plan(&self, _: &Value, _: &Change<'_>) -> Option<Plan> {
+    fn plan(&self, _: &Value, _: &Change<'_>) -> Step {
         let done = "Nothing is restarted (on-change is none)".into();
-        Some(Plan { job: None, patch: Some(json!({})), restarts: false, done })
+        Step::Do(Plan { patch: Some(json!({})), done, ..Plan::default() })
     }
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Plan};
+use super::{Action, Change, Plan, Step};
 
 pub(super) struct RestartAt;
 
@@ -13,9 +13,9 @@ impl Action for RestartAt {
         "restart-at"
     }
 
-    fn plan(&self, _: &Value, change: &Change<'_>) -> Option<Plan> {
+    fn plan(&self, _: &Value, change: &Change<'_>) -> Step {
         let patch = json!({"spec": {"restartAt": change.now}});
         let done = format!("Pods are restarted (spec.restartAt is {})", change.now);
-        Some(Plan { job: None, patch: Some(patch), restarts: true, done })
+        Step::Do(Plan { patch: Some(patch), restarts: true, done, ..Plan::default() })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::job::{name_for, some_of, text};
-use super::{Action, Change, Plan};
+use super::{Action, Change, Plan, Step};
 
 /// What kubectl marks such a Job with.
 const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
@@ -15,21 +15,21 @@ impl Action for StartJob {
         "start-job"
     }
 
-    /// One that is suspended starts nothing. One whose Jobs must not run beside each other waits until none does; its
-    /// status names those that it started itself.
-    fn plan(&self, cron_job: &Value, change: &Change<'_>) -> Option<Plan> {
+    /// One that is suspended starts nothing. One whose Jobs must not run beside each other waits until none does: its status
+    /// names those that it started itself, and whoever carries the plan out looks for others.
+    fn plan(&self, cron_job: &Value, change: &Change<'_>) -> Step {
         if cron_job.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
             let done = "No Job is started, since this CronJob is suspended".into();
-            return Some(Plan { job: None, patch: Some(json!({})), restarts: false, done });
+            return Step::Do(Plan { patch: Some(json!({})), done, ..Plan::default() });
         }
-        let is_running =
-            cron_job.pointer("/status/active").and_then(Value::as_array).is_some_and(|it| !it.is_empty());
-        if is_running && matches!(text(cron_job, "/spec/concurrencyPolicy"), "Forbid" | "Replace") {
-            return None;
+        let is_alone = matches!(text(cron_job, "/spec/concurrencyPolicy"), "Forbid" | "Replace");
+        let active = cron_job.pointer("/status/active").and_then(Value::as_array);
+        if is_alone && active.is_some_and(|active| !active.is_empty()) {
+            return Step::Wait;
         }
         let job = job(cron_job, change);
         let done = format!("Job {} is started", text(&job, "/metadata/name"));
-        Some(Plan { job: Some(job), patch: Some(json!({})), restarts: true, done })
+        Step::Do(Plan { job: Some(job), is_alone, patch: Some(json!({})), restarts: true, done })
     }
 }
 
@@ -43,7 +43,8 @@ fn job(cron_job: &Value, change: &Change<'_>) -> Value {
         *annotations = Value::Object(Map::new());
     }
     annotations[INSTANTIATE] = json!("manual");
-    metadata.insert("name".into(), json!(name_for(name, uid, change)));
+    let [before, after] = change.parts();
+    metadata.insert("name".into(), json!(name_for(name, 0, &[uid, &before, &after])));
     metadata.insert("namespace".into(), json!(text(cron_job, "/metadata/namespace")));
     // It does not block the CronJob's deletion: the right to have it so is another one.
     let owner =

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
-use super::recreate::Recreation;
+use super::recreate::{Phase, Recreation, said_by};
 use super::*;
-use crate::annotation::{OBSERVED_CONFIG, ON_CHANGE, RECREATES};
+use crate::annotation::{OBSERVED_CONFIG, ON_CHANGE, RECREATES, RECREATES_PHASE};
 use crate::kind::{BUILT_IN, JOBS, PRESETS, batch};
 use crate::workload::{Idle, Workload};
 
@@ -16,9 +16,13 @@ fn plan(action: ActionRef, workload: &Value, before: &str, after: &str) -> Optio
         now: "2026-11-27T20:00:01Z",
         before: Some(before),
         after: Some(after),
+        why: "configmap/settings changed",
         keeps_labels: false,
     };
-    action.plan(workload, &change)
+    match action.plan(workload, &change) {
+        Step::Do(plan) => Some(plan),
+        Step::Wait => None,
+    }
 }
 
 fn cron_job() -> Value {
@@ -157,6 +161,12 @@ fn c9_4_a_cron_job_that_is_suspended_starts_nothing_and_one_that_runs_alone_wait
     let nothing = plan_of(&suspended).unwrap();
     assert_eq!((nothing.job, nothing.restarts, nothing.patch), (None, false, Some(json!({}))));
     assert!(nothing.done.contains("suspended"), "{}", nothing.done);
+    let alone = |policy: &str| {
+        let mut cron_job = cron_job();
+        cron_job["spec"]["concurrencyPolicy"] = json!(policy);
+        plan_of(&cron_job).unwrap().is_alone
+    };
+    assert_eq!(["Allow", "Forbid", "Replace"].map(alone), [false, true, true]);
     for (policy, active, starts) in [
         ("Allow", json!([{"name": "nightly-1"}]), true),
         ("Forbid", json!([{"name": "nightly-1"}]), false),
@@ -185,13 +195,16 @@ fn c9_4_a_stand_in_has_all_that_a_job_is_made_of_again() {
 
     let recreation = Recreation::of(&stand_in, &key("a", 1)).unwrap();
     assert_eq!((recreation.name.as_str(), recreation.uid.as_str()), ("import", "u-2"));
+    assert_eq!((recreation.said.clone(), &*recreation.why), (said_by(&job()), "configmap/settings changed"));
+    assert_eq!(Phase::of(&stand_in), Phase::Begun);
     let successor = recreation.successor(&stand_in);
     let mut expected = job();
     let metadata = expected["metadata"].as_object_mut().unwrap();
     for member in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
         metadata.remove(member);
     }
-    metadata["annotations"][OBSERVED_CONFIG] = json!("after");
+    // What is recorded names the object that it is on.
+    metadata["annotations"].as_object_mut().unwrap().remove(OBSERVED_CONFIG);
     metadata["finalizers"] = json!(["example.com/wait"]);
     expected["spec"]["template"]["metadata"]["labels"] = json!({"app": "import"});
     expected["spec"].as_object_mut().unwrap().remove("selector");
@@ -208,12 +221,66 @@ fn c9_4_a_selector_of_the_users_own_stays() {
     job["spec"]["template"]["metadata"]["labels"] = json!({"job-name": "mine"});
     job["spec"].as_object_mut().unwrap().remove("suspend");
     let stand_in = plan(RECREATE, &job, "before", "after").unwrap().job.unwrap();
+    created(stand_in.clone(), "u-4");
     assert!(stand_in["spec"].get("selector").is_none(), "it would be the pods' of the Job");
     let mut stand_in = stand_in;
     stand_in["metadata"]["uid"] = json!("u-4");
     stand_in["spec"]["template"]["metadata"]["labels"]["controller-uid"] = json!("u-4");
     let successor = Recreation::of(&stand_in, &key("a", 1)).unwrap().successor(&stand_in);
     assert_eq!(successor["spec"], job["spec"]);
+}
+
+#[test]
+fn c9_4_what_users_say_about_a_job_is_told_from_what_is_recorded_and_what_happens_to_it() {
+    let said = said_by(&job());
+    for (what, edit, is_same) in [
+        ("recorded", json!({"metadata": {"annotations": {OBSERVED_CONFIG: "after"}}}), true),
+        ("written", json!({"metadata": {"resourceVersion": "8", "managedFields": []}}), true),
+        ("it runs", json!({"status": {"active": 2}}), true),
+        (
+            "being deleted",
+            json!({"metadata": {"finalizers": ["foregroundDeletion", "example.com/wait", "orphan"]}}),
+            true,
+        ),
+        ("parallelism", json!({"spec": {"parallelism": 3}}), false),
+        ("suspended", json!({"spec": {"suspend": true}}), false),
+        ("a label", json!({"metadata": {"labels": {"mine": "1"}}}), false),
+        ("a word", json!({"metadata": {"annotations": {ON_CHANGE: "none"}}}), false),
+    ] {
+        let mut edited = job();
+        json_patch::merge(&mut edited, &edit);
+        assert_eq!(said_by(&edited) == said, is_same, "{what}");
+        let name = |job: &Value| {
+            let stand_in = plan(RECREATE, job, "before", "after").unwrap().job.unwrap();
+            stand_in["metadata"]["name"].clone()
+        };
+        assert_eq!(name(&edited) == name(&job()), is_same, "{what}: a stand-in of its own");
+    }
+}
+
+#[test]
+fn c9_4_phases_are_read_as_they_are_written() {
+    for phase in [Phase::Begun, Phase::Deleting, Phase::Made] {
+        let stand_in = json!({"metadata": {"annotations": {RECREATES_PHASE: phase.as_str()}}});
+        assert_eq!(Phase::of(&stand_in), phase);
+    }
+    assert_eq!(Phase::of(&json!({"metadata": {}})), Phase::Begun);
+}
+
+#[test]
+fn c9_4_the_version_in_which_objects_are_seen_gives_no_other_name() {
+    let observed = |witness: &str| {
+        let digest = format!("AAAAAAAAAAAAAAAAAAAAAA{witness}");
+        json!({"version": 2, "key": "k", "hash": "u-1", "followed": {"configmaps": {"settings": digest}}})
+            .to_string()
+    };
+    let name = |before: &str, after: &str| {
+        let job = plan(START_JOB, &cron_job(), before, after).unwrap().job.unwrap();
+        job["metadata"]["name"].clone()
+    };
+    let (one, other) = (observed("@AAAAAAAAAAA"), observed("@BAAAAAAAAAA"));
+    assert_eq!(name("before", &one), name("before", &other));
+    assert_ne!(name(&one, "after"), name(&other, "after"), "it was another change");
 }
 
 #[test]
@@ -226,6 +293,7 @@ fn c9_4_nobody_without_the_key_can_have_a_job_made_anew() {
         ("another Job", annotation.replace("\"import\"", "\"export\"")),
         ("another uid", annotation.replace("u-2", "u-7")),
         ("another owner", annotation.replace("u-3", "u-7")),
+        ("another change", annotation.replace("settings changed", "settings is gone")),
         ("no signature", "{\"name\":\"import\",\"uid\":\"u-2\",\"metadata\":{},\"spec\":{}}".to_owned()),
         ("no JSON", "import".to_owned()),
     ] {
@@ -243,9 +311,17 @@ fn c9_4_nobody_without_the_key_can_have_a_job_made_anew() {
 
 #[test]
 fn c1_6_a_stand_in_has_the_labels_where_workloads_are_selected_by_them() {
-    let change =
-        Change { key: &key("a", 1), now: "", before: None, after: Some("after"), keeps_labels: true };
-    let stand_in = RECREATE.plan(&job(), &change).unwrap().job.unwrap();
+    let change = Change {
+        key: &key("a", 1),
+        now: "",
+        before: None,
+        after: Some("after"),
+        why: "",
+        keeps_labels: true,
+    };
+    let Step::Do(Plan { job: Some(stand_in), .. }) = RECREATE.plan(&job(), &change) else {
+        panic!("no stand-in")
+    };
     assert_eq!(stand_in["metadata"]["labels"], json!({"app": "import"}));
 }
 

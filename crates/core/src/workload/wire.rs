@@ -39,6 +39,11 @@ impl<'de> DeserializeSeed<'de> for WorkloadSeed {
         workload.action = asked.action;
         workload.idle = asked.idle;
         workload.mistakes.extend(asked.mistake);
+        if !self.0.is_reviewed() {
+            // There is no hash, and nobody takes off what was recorded of another object and copied: what is recorded is
+            // of this one or counts as not there.
+            workload.template.config_hash.clone_from(&workload.uid);
+        }
         if workload.idle.is_some() {
             workload.open_to = None;
         }
