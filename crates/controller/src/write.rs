@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderValue, header};
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, GetParams, Patch, PatchParams};
+use kube::api::{GetParams, Patch, PatchParams};
 use kube::client::Body;
 use kube::core::{Request, Status};
 use kube::{Client, Resource};
-use pod_reloader_core::dialect::own::AUTO;
 use pod_reloader_core::guard::Guard;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::patch::Target;
@@ -32,11 +30,10 @@ use crate::opt_ins::OptIns;
 
 mod acting;
 mod jobs;
+mod namespaces;
 
 pub(crate) use acting::Acting;
 
-/// How long it is believed that a namespace is not being deleted, and selected.
-const NAMESPACE_MAX_AGE: Duration = Duration::from_secs(2);
 /// Answers up to this size are taken as they come; for larger ones there has to be room in the budget.
 const SMALL_ANSWER: usize = 64 * 1024;
 /// The largest workload: 1.5 MiB are stored, JSON can be some more, and managed fields come on top.
@@ -119,17 +116,6 @@ pub(crate) struct Writer {
     living_namespaces: Mutex<HashMap<String, Instant>>,
 }
 
-/// What is to be known of a namespace before something is written there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NamespaceState {
-    /// It is there and selected (1.6).
-    Ours,
-    /// It is being deleted (1.5), or not selected.
-    NotOurs,
-    /// It could not be asked for.
-    Unknown,
-}
-
 impl Writer {
     pub(crate) fn new(
         client: Client,
@@ -195,16 +181,6 @@ impl Writer {
         match guarding {
             Guarding::Version => self.write_version(view, target).await,
             Guarding::Inputs => self.write_inputs(view, target).await,
-        }
-    }
-
-    /// Whether something may be written in that namespace; else, what came of it.
-    pub(crate) async fn is_ours(&self, namespace: &str) -> Result<(), Written> {
-        match self.namespace_state(namespace).await {
-            NamespaceState::Ours => Ok(()),
-            NamespaceState::NotOurs => Err(Written::Gone),
-            NamespaceState::Unknown if self.namespace_selector.is_empty() => Ok(()),
-            NamespaceState::Unknown => Err(Written::Failed(WriteError::UnknownNamespace)),
         }
     }
 
@@ -319,34 +295,6 @@ impl Writer {
         let date = head.headers.get(header::DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         Ok(Text { json, date, _room: reserved })
-    }
-
-    /// Whether the namespace lives and is selected, as of a moment ago.
-    async fn namespace_state(&self, namespace: &str) -> NamespaceState {
-        let is_living = |at: &Instant| at.elapsed() < NAMESPACE_MAX_AGE;
-        if self.living().get(namespace).is_some_and(is_living) {
-            return NamespaceState::Ours;
-        }
-        let api = Api::<Namespace>::all(self.client.clone());
-        let asked_at = Instant::now();
-        let meta = match self.call("get_namespace", api.get_metadata_opt(namespace)).await {
-            Ok(Some(meta)) => meta.metadata,
-            Ok(None) => return NamespaceState::NotOurs,
-            Err(_) => return NamespaceState::Unknown,
-        };
-        let labels = meta.labels.unwrap_or_default();
-        self.opt_ins.lock().asked(namespace, labels.get(AUTO).map(String::as_str));
-        if meta.deletion_timestamp.is_some() || !self.namespace_selector.matches(&labels) {
-            return NamespaceState::NotOurs;
-        }
-        let mut living = self.living();
-        living.retain(|_, at| is_living(at));
-        living.insert(namespace.to_owned(), asked_at);
-        NamespaceState::Ours
-    }
-
-    fn living(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        self.living_namespaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn call<T>(

@@ -17,6 +17,8 @@ mod opting_in;
 mod opting_in_late;
 mod races;
 mod reads;
+mod recreations;
+mod recreations_apart;
 mod replicas;
 mod reviews;
 mod rivals;
