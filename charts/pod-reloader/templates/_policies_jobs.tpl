@@ -18,7 +18,9 @@ matchConstraints:
 variables:
 {{ include "pod-reloader.metadataVariables" "" }}
 - name: exempt
-  expression: "['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash']"
+  expression: |-
+    ['pod-reloader.cs.sap.com/observed-config', 'pod-reloader.cs.sap.com/config-hash'] +
+      ('pod-reloader.cs.sap.com/recreates' in variables.oldAnnotations ? ['pod-reloader.cs.sap.com/recreates-phase'] : [])
 - name: mayBeRecorded
   expression: |-
     'pod-reloader.cs.sap.com/on-change' in variables.oldAnnotations &&
@@ -26,7 +28,9 @@ variables:
 validations:
 {{ include "pod-reloader.metadataValidations" "" }}
 - reason: Forbidden
-  message: pod-reloader may change nothing of a CronJob or Job but the annotation pod-reloader.cs.sap.com/observed-config
+  message: >-
+    pod-reloader may change nothing of a CronJob or Job but the annotation pod-reloader.cs.sap.com/observed-config, and on
+    what stands in for a Job pod-reloader.cs.sap.com/recreates-phase
   expression: |-
     dyn(object).all(key,
       key == 'metadata' || (key in dyn(oldObject) && dyn(oldObject)[key] == dyn(object)[key])) &&

@@ -72,7 +72,8 @@ impl Reconciler {
             self.publish(view, &Fact::PatchFailed { cause, failure });
         };
         match written {
-            Written::Nothing => Attempt::Over(Outcome::Done, None),
+            // Of a Job that was made the rest is a stand-in's.
+            Written::Nothing | Written::JobMade => Attempt::Over(Outcome::Done, None),
             Written::Gone => Attempt::Over(Outcome::Gone, None),
             Written::Conflict => {
                 failed(PatchFailure::Conflict);
@@ -97,8 +98,6 @@ impl Reconciler {
                 self.publish(view, &Fact::JobRefused { why });
                 Attempt::Over(Outcome::Failed, None)
             }
-            // The rest is the stand-in's.
-            Written::JobMade => Attempt::Over(Outcome::Done, None),
             Written::Done(object) if object.workload.template.config_hash != target.hash => {
                 failed(PatchFailure::Undone);
                 self.publish(view, &Fact::PatchUndone);

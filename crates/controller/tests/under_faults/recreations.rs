@@ -8,7 +8,7 @@ use http::Method;
 use pod_reloader_core::annotation::{ON_CHANGE, RECREATES};
 use pod_reloader_core::dialect::sap::CONFIGMAPS;
 use pod_reloader_core::kind::batch;
-use pod_reloader_stub_api::{Fault, FaultRule, LogEntry, RequestKind, StubApi, objects};
+use pod_reloader_stub_api::{Fault, FaultRule, LogEntry, RequestInfo, RequestKind, StubApi, objects};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -314,7 +314,7 @@ fn c9_4_a_job_that_could_not_be_made_again_is_not_deleted() {
         let _replica = start(&stub);
         sleep(SOON).await;
         // As a policy that came after the Job refuses it.
-        let refused = FaultRule::new(Fault::Status(403)).resource("jobs").matching(|it| it.is_dry_run());
+        let refused = FaultRule::new(Fault::Status(403)).resource("jobs").matching(RequestInfo::is_dry_run);
         let refused = stub.fail(refused);
         paint(&stub, "shop", "blue");
         sleep(LATER).await;

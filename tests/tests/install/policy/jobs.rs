@@ -2,7 +2,7 @@
 
 use http::Method;
 use pod_reloader_core::action::RECREATE;
-use pod_reloader_core::annotation::{ON_CHANGE, RECREATES};
+use pod_reloader_core::annotation::{ON_CHANGE, RECREATES, RECREATES_PHASE};
 use pod_reloader_core::kind::JOBS;
 use pod_reloader_core::kind::batch::{CRON_JOB, JOB};
 use pod_reloader_e2e::objects::{CONFIG_HASH, CONFIGMAPS, IGNORED, KindRef, OBSERVED_CONFIG};
@@ -218,7 +218,13 @@ pub(super) fn attempts(namespace: &str) -> Vec<Attempt> {
     let forged = json!({"metadata": {"annotations": {RECREATES: "{\"name\":\"theirs\"}"}}});
     let stand_in = path(JOB, namespace, "/stand-in");
     all.push(Attempt::new("what a stand-in says", Method::PATCH, stand_in, MERGE, forged));
+    let asks = path(JOB, namespace, "/asks");
+    all.push(Attempt::new("a phase of a Job", Method::PATCH, asks, MERGE, phase()));
     all
+}
+
+fn phase() -> Value {
+    json!({"metadata": {"annotations": {RECREATES_PHASE: "deleting"}}})
 }
 
 /// What the operator does, which must be allowed.
@@ -239,6 +245,8 @@ pub(super) fn allowed(namespace: &str) -> Vec<Attempt> {
         let body = event("pod-reloader", &kind.api_version(), kind.kind, namespace);
         all.push(Attempt::new(&format!("an Event about a {}", kind.kind), Method::POST, events, JSON, body));
     }
+    let stand_in = path(JOB, namespace, "/stand-in");
+    all.push(Attempt::new("a phase of a stand-in", Method::PATCH, stand_in, MERGE, phase()));
     let long = format!("{LONG}-0123456789");
     let mut bare = made_anew(RECREATE.name());
     bare["metadata"] = json!({"name": "anew", "annotations": {ON_CHANGE: RECREATE.name()}});
