@@ -14,12 +14,12 @@ use serde_json::Value;
 use crate::conditions::Condition;
 use crate::fact::{Acted, Fact, Reload, Subject};
 use crate::reconciler::Reconciler;
-use crate::write::{WriteError, Written};
+use crate::write::{Propagation, WriteError, Written};
 
 /// Stand-ins that go on at once, ...
 const CONCURRENT: usize = 16;
-/// ... of which a namespace has one: the webhooks of another may take long.
-const OF_A_NAMESPACE: usize = 1;
+/// ... of which a namespace has so many: the webhooks of another may take long.
+const OF_A_NAMESPACE: usize = 4;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,10 @@ impl StandIn<'_> {
         self.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
+    fn version(&self) -> &str {
+        self.text("/metadata/resourceVersion")
+    }
+
     fn job(&self) -> WorkloadRef {
         WorkloadRef { name: self.recreation.name.clone(), ..self.workload.clone() }
     }
@@ -155,20 +159,25 @@ impl Reconciler {
         let stand_in = StandIn { workload, object: &object, recreation, phase: Phase::of(&object) };
         match self.go_on(&stand_in).await {
             Ok(progress) => progress,
-            Err(Obstacle::Write(Written::Gone)) => Progress::Over,
+            // Of the Job or the stand-in: the next attempt sees what is there by then.
+            Err(Obstacle::Write(Written::Gone | Written::Conflict)) => Progress::Failed,
             Err(obstacle) => self.failed(workload, &obstacle, stand_in.text("/metadata/uid")),
         }
     }
 
     async fn go_on(&self, stand_in: &StandIn<'_>) -> Result<Progress, Obstacle> {
         let job = stand_in.job();
-        // It goes with its namespace.
-        self.writer.is_ours(&job.namespace).await?;
+        match self.writer.is_ours(&job.namespace).await {
+            Ok(()) => {}
+            // It goes with its namespace.
+            Err(Written::Gone) => return Ok(Progress::Over),
+            Err(obstacle) => return Err(obstacle.into()),
+        }
         match self.next(stand_in, &job).await? {
             Next::Wait => Ok(Progress::Waits),
             Next::Delete { resource_version } => self.delete(stand_in, &job, &resource_version).await,
             Next::MakeAnew => self.make_anew(stand_in, &job).await,
-            Next::CleanUp => self.clean_up(stand_in).await,
+            Next::CleanUp => self.clean_up(stand_in, stand_in.version()).await,
         }
     }
 
@@ -206,28 +215,17 @@ impl Reconciler {
         job: &WorkloadRef,
         resource_version: &str,
     ) -> Result<Progress, Obstacle> {
-        // What could not be made again is not deleted.
+        // What could not be made again is not deleted, and nothing is promised about what cannot be deleted.
+        let (uid, version) = (&stand_in.recreation.uid, resource_version);
         let successor = stand_in.recreation.successor(stand_in.object);
         self.writer.would_take_job(&job.namespace, &successor).await?;
+        self.writer.would_delete_job(job, uid, version).await?;
+        // Never taken back: another leader may be about to delete the Job because of it.
         if stand_in.phase == Phase::Begun {
-            let version = stand_in.text("/metadata/resourceVersion");
-            self.writer.mark(stand_in.workload, version, Phase::Deleting).await?;
+            self.writer.mark(stand_in.workload, stand_in.version(), Phase::Deleting).await?;
         }
-        let deleted = self.writer.delete_job(job, &stand_in.recreation.uid, Some(resource_version)).await;
-        if matches!(deleted, Written::JobRefused(_) | Written::Conflict) {
-            // From here on it would be its owner's deletion again.
-            if let Some(marked) = self.writer.read_json(stand_in.workload).await?
-                && let Some(version) = marked.pointer("/metadata/resourceVersion").and_then(Value::as_str)
-            {
-                self.writer.mark(stand_in.workload, version, Phase::Begun).await?;
-            }
-        }
-        match deleted {
-            Written::Nothing => Ok(Progress::Waits),
-            // The next attempt sees what is there by then.
-            Written::Gone => Ok(Progress::Failed),
-            obstacle => Err(obstacle.into()),
-        }
+        self.writer.delete_job(job, uid, version, Propagation::Foreground).await?;
+        Ok(Progress::Waits)
     }
 
     async fn make_anew(&self, stand_in: &StandIn<'_>, job: &WorkloadRef) -> Result<Progress, Obstacle> {
@@ -238,8 +236,8 @@ impl Reconciler {
         if uid == recreation.uid {
             return Ok(Progress::Failed);
         }
-        let version = stand_in.text("/metadata/resourceVersion");
-        self.writer.mark(stand_in.workload, version, Phase::Made).await?;
+        // Whoever is second here has nothing to tell.
+        let version = self.writer.mark(stand_in.workload, stand_in.version(), Phase::Made).await?;
         // Whoever made it, it is the one to be followed. If this fails, what is there now is recorded.
         if let Some(observed) = recreation.observed_of(&job.namespace, uid)
             && let Err(Written::Failed(error)) = self.writer.record_on(job, uid, &observed).await
@@ -258,18 +256,15 @@ impl Reconciler {
             since_change: None,
         };
         self.facts.publish(&subject, &Fact::Reloaded(reload));
-        self.clean_up(stand_in).await
+        self.clean_up(stand_in, &version).await
     }
 
-    async fn clean_up(&self, stand_in: &StandIn<'_>) -> Result<Progress, Obstacle> {
+    /// Deletes the stand-in, if it still says what this was decided on.
+    async fn clean_up(&self, stand_in: &StandIn<'_>, version: &str) -> Result<Progress, Obstacle> {
         let uid = stand_in.text("/metadata/uid");
-        match self.writer.delete_job(stand_in.workload, uid, None).await {
-            Written::Nothing | Written::Gone | Written::Conflict => {
-                self.facts.resolve(stand_in.workload, &[Condition::PatchRefused]);
-                Ok(Progress::Over)
-            }
-            obstacle => Err(obstacle.into()),
-        }
+        self.writer.delete_job(stand_in.workload, uid, version, Propagation::Background).await?;
+        self.facts.resolve(stand_in.workload, &[Condition::PatchRefused]);
+        Ok(Progress::Over)
     }
 
     fn failed(&self, stand_in: &WorkloadRef, obstacle: &Obstacle, uid: &str) -> Progress {

@@ -33,6 +33,7 @@ mod jobs;
 mod namespaces;
 
 pub(crate) use acting::Acting;
+pub(crate) use jobs::Propagation;
 
 /// Answers up to this size are taken as they come; for larger ones there has to be room in the budget.
 const SMALL_ANSWER: usize = 64 * 1024;

@@ -90,11 +90,14 @@ pub(crate) async fn write(
         ("PATCH", false) => patch(shared, request, resource, author, body).await,
         ("DELETE", false) => {
             let key = key_of(request, resource);
-            // Of the options, only what has to be the same.
+            // Of the options, only what has to be the same, and whether it is meant.
             let options = if body.is_empty() { Value::Null } else { parse(body)? };
             let expected = json!({"metadata": options["preconditions"]});
             let deleted = shared.change(|store| {
                 store.get(&key).map_or(Ok(()), |old| refuse_other_version(request, old, &expected))?;
+                if request.is_dry_run() || options["dryRun"] == json!(["All"]) {
+                    return Ok(store.get(&key).cloned());
+                }
                 Ok(store.delete(&key, &author))
             })?;
             deleted

@@ -229,10 +229,10 @@ async fn c9_4_a_job_that_has_ended_and_one_that_another_object_made_are_left_alo
     })
     .await?;
     let mut owned = serde_json::to_value(&ended)?;
-    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "controller": true,
+    let by_settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "controller": true,
         "uid": batch.space.configmaps().get("settings").await?.uid()});
     owned["metadata"] = metadata("owned", "recreate");
-    owned["metadata"]["ownerReferences"] = json!([owner]);
+    owned["metadata"]["ownerReferences"] = json!([by_settings]);
     owned["spec"] = json!({"template": template()});
     let owned = batch.jobs.create(&PostParams::default(), &serde_json::from_value(owned)?).await?;
     batch.space.configmap("settings", "two").await?;

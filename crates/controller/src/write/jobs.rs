@@ -22,6 +22,15 @@ const PAGE: u32 = 100;
 /// The reason of a status that says that there is such a name already.
 const ALREADY_EXISTS: &str = "AlreadyExists";
 
+/// When a Job is gone that is deleted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Propagation {
+    /// Once its pods are.
+    Foreground,
+    /// At once.
+    Background,
+}
+
 impl Writer {
     /// Makes a Job in that namespace. One of the same name is the same: an attempt before this one made it.
     pub(crate) async fn make_job(&self, namespace: &str, job: &Value) -> Result<(), Written> {
@@ -83,13 +92,13 @@ impl Writer {
         }
     }
 
-    /// Says on a stand-in how far it is, if it still is in that version.
+    /// Says on a stand-in how far it is, if it still is in that version. Returns the version that it has then.
     pub(crate) async fn mark(
         &self,
         stand_in: &WorkloadRef,
         resource_version: &str,
         phase: Phase,
-    ) -> Result<(), Written> {
+    ) -> Result<String, Written> {
         let patch = json!({"metadata": {
             "resourceVersion": resource_version,
             "annotations": {RECREATES_PHASE: phase.as_str()},
@@ -105,14 +114,18 @@ impl Writer {
         observed: &str,
     ) -> Result<(), Written> {
         let patch = json!({"metadata": {"uid": uid, "annotations": {OBSERVED_CONFIG: observed}}});
-        self.patch_job(job, &patch).await
+        self.patch_job(job, &patch).await.map(drop)
     }
 
-    async fn patch_job(&self, job: &WorkloadRef, patch: &Value) -> Result<(), Written> {
+    async fn patch_job(&self, job: &WorkloadRef, patch: &Value) -> Result<String, Written> {
         let request = patch_request(job, &Patch::Merge(patch), false)
             .map_err(|error| Written::Failed(WriteError::Request(error)))?;
         match self.call("patch_job", self.request(&job.namespace, request, Room::Times(1))).await {
-            Ok(_) => Ok(()),
+            Ok(text) => {
+                let version =
+                    WorkloadObject::read(JOB, &text.json).ok().and_then(|it| it.workload.resource_version);
+                version.ok_or(Written::Failed(WriteError::NoWorkload))
+            }
             Err(WriteError::Api(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_not_found() =>
             {
@@ -122,36 +135,60 @@ impl Writer {
         }
     }
 
-    /// Deletes a Job, if it still is that one in that version; it stays there until its pods are gone. Without a version, one
-    /// that has none, whatever its version. [`Written::Conflict`] if it is another one now, [`Written::Gone`] if it is not there.
+    /// Deletes a Job, if it still is that one in that version. [`Written::Conflict`] if it is another one now,
+    /// [`Written::Gone`] if it is not there.
     pub(crate) async fn delete_job(
         &self,
         job: &WorkloadRef,
         uid: &str,
-        resource_version: Option<&str>,
-    ) -> Written {
-        let preconditions = Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: resource_version.map(str::to_owned),
-        };
+        resource_version: &str,
+        propagation: Propagation,
+    ) -> Result<(), Written> {
+        self.ask_to_delete(job, uid, resource_version, propagation, false).await
+    }
+
+    /// Whether the API server and all policies would let it be deleted.
+    pub(crate) async fn would_delete_job(
+        &self,
+        job: &WorkloadRef,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), Written> {
+        match self.ask_to_delete(job, uid, resource_version, Propagation::Foreground, true).await {
+            Err(Written::JobRefused(why)) if why.contains(NO_DRY_RUN) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn ask_to_delete(
+        &self,
+        job: &WorkloadRef,
+        uid: &str,
+        resource_version: &str,
+        propagation: Propagation,
+        dry_run: bool,
+    ) -> Result<(), Written> {
+        let preconditions =
+            Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
         let params = DeleteParams {
-            propagation_policy: Some(match resource_version {
-                Some(_) => PropagationPolicy::Foreground,
-                None => PropagationPolicy::Background,
+            dry_run,
+            propagation_policy: Some(match propagation {
+                Propagation::Foreground => PropagationPolicy::Foreground,
+                Propagation::Background => PropagationPolicy::Background,
             }),
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
         let url = WorkloadObject::url_path(&JOB, Some(&job.namespace));
-        let request = match Request::new(url).delete(&job.name, &params) {
-            Ok(request) => request,
-            Err(error) => return Written::Failed(WriteError::Request(error)),
-        };
-        match self.call("delete_job", self.request(&job.namespace, request, Room::Times(1))).await {
-            Ok(_) => Written::Nothing,
-            Err(WriteError::Api(kube::Error::Api(status))) if status.is_not_found() => Written::Gone,
-            Err(WriteError::Api(kube::Error::Api(status))) if status.is_conflict() => Written::Conflict,
-            Err(error) => refused_or_failed(error),
+        let request = Request::new(url)
+            .delete(&job.name, &params)
+            .map_err(|error| Written::Failed(WriteError::Request(error)))?;
+        let operation = if dry_run { "try_delete_job" } else { "delete_job" };
+        match self.call(operation, self.request(&job.namespace, request, Room::Times(1))).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Api(kube::Error::Api(status))) if status.is_not_found() => Err(Written::Gone),
+            Err(WriteError::Api(kube::Error::Api(status))) if status.is_conflict() => Err(Written::Conflict),
+            Err(error) => Err(refused_or_failed(error)),
         }
     }
 }
