@@ -10,7 +10,7 @@ pub use crate::lookup::{ConfigVersion, Depth, FirstSeen, Found, KnownDigest, Loo
 use crate::name::ConfigRef;
 use crate::observed::{Observed, Record, Records, Seen};
 use crate::patch::Target;
-use crate::reference::References;
+use crate::reference::{Origin, References};
 use crate::rotation::decide_rotating;
 use crate::template::TemplateUses;
 
@@ -195,8 +195,12 @@ fn by_content(
     let hash = input.baseline.hash;
     let Some(observed) = observed else {
         let verdict = match hash {
+            // Whatever it stands for: nothing follows from that where changes are not rolled out.
+            Some(_) if input.context == Context::Steady && !input.moves_hash && !facts.unknown.is_empty() => {
+                adopt_workload(facts, hash)
+            }
             Some(hash) => adopt_hash(input, facts, hash)?,
-            None if input.context == Context::Steady && opts_in_quietly(input) => adopt_workload(facts),
+            None if input.context == Context::Steady && opts_in_quietly(input) => adopt_workload(facts, None),
             None => reload(input, facts, facts.records_now(), vec![Cause::NoHash])?,
         };
         return Ok((verdict, false));
@@ -257,13 +261,17 @@ fn with_causes_open(mut records: Records, observed: &Observed, causes: &[Cause])
     records
 }
 
-/// At first sight of a workload that lists nothing and has no hash: what its pods run with is recorded, and nothing is
-/// restarted (section 3).
-fn adopt_workload(facts: &Facts<'_>) -> Verdict {
+/// At first sight of a workload that opts in quietly: what its pods run with is recorded, beside the hash that is there if
+/// any, and nothing is restarted (section 3).
+fn adopt_workload(facts: &Facts<'_>, hash: Option<&str>) -> Verdict {
     let mut records = facts.records_now();
-    // What cannot be read is recorded once it can be, as silently.
-    records.retain(|object, _| !facts.unknown.contains(object));
-    if records.is_empty() { facts.undecided() } else { observe(facts, None, records) }
+    // What is followed and cannot be read is recorded once it can be, as silently.
+    records.retain(|object, it| it.origin == Origin::Listed || !facts.unknown.contains(object));
+    match (records.is_empty(), facts.unknown.is_empty()) {
+        (false, _) => observe(facts, hash, records),
+        (true, true) => Verdict::Keep,
+        (true, false) => facts.undecided(),
+    }
 }
 
 /// Without a valid observed-config: the hash that is there is kept if it stands for the live content in our form

@@ -1,5 +1,5 @@
 use clap::CommandFactory;
-use pod_reloader_core::kind::{BUILT_IN, KindRef};
+use pod_reloader_core::kind::{BUILT_IN, KindRef, Kinds};
 use pod_reloader_serving::tls::MinVersion;
 
 use super::*;
@@ -99,7 +99,8 @@ fn c6_a_bad_value_is_an_error_that_says_what_would_be_right() {
 
 #[test]
 fn c6_selectors_and_secrets_say_what_an_installation_concerns_itself_with() {
-    let all = Scope { unlabelled: vec!["kube-system".into(), "ops".into()], ..Scope::default() };
+    let kinds = Kinds::default().and_jobs();
+    let all = Scope { kinds, unlabelled: vec!["kube-system".into(), "ops".into()], ..Scope::default() };
     assert_eq!(parse(&[]).unwrap().scope("ops").unwrap(), all);
     assert_eq!(parse(&["--namespace-selector="]).unwrap().scope("ops").unwrap(), all);
     let unlabelled = parse(&["--namespace-labels=false"]).unwrap().scope("ops").unwrap();
