@@ -197,14 +197,16 @@ impl Reconciler {
             let is_ours = stand_in.phase == Phase::Deleting;
             return Ok(if is_ours { Next::Wait } else { Next::CleanUp });
         }
-        // It may have ended meanwhile, been opted out or changed.
-        let is_selected = self.writer.selects(&text);
-        let workload = self.opt_ins.surround(workload, &job.namespace);
-        let is_to_be = workload.is_managed() && workload.action == RECREATE && is_selected;
-        match workload.resource_version {
-            Some(resource_version) if is_to_be && said_by(&object) == recreation.said => {
-                Ok(Next::Delete { resource_version })
-            }
+        // It may have ended meanwhile, or say something else. Once it is to be deleted, that alone counts, since all leaders
+        // see the same of it; before, what has it follow something may be gone, too.
+        let is_unchanged = workload.idle.is_none() && said_by(&object) == recreation.said;
+        let resource_version = workload.resource_version.clone();
+        let is_to_be = stand_in.phase == Phase::Deleting || {
+            let workload = self.opt_ins.surround(workload, &job.namespace);
+            workload.is_managed() && workload.action == RECREATE && self.writer.selects(&text)
+        };
+        match resource_version {
+            Some(resource_version) if is_unchanged && is_to_be => Ok(Next::Delete { resource_version }),
             _ => Ok(Next::CleanUp),
         }
     }
