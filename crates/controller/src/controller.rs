@@ -278,7 +278,8 @@ impl Controller {
     fn key_changed(&mut self) {
         self.index.forget_digests();
         self.reconciler.rivals.reset();
-        let all: Vec<_> = self.index.workloads().cloned().collect();
+        let mut all: Vec<_> = self.index.workloads().cloned().collect();
+        all.extend(self.stand_ins.reconsider());
         for workload in all {
             self.queue.schedule(&workload, Instant::now());
         }

@@ -10,6 +10,7 @@ use pod_reloader_core::kind::batch::JOB;
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_core::workload::Workload;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::conditions::Condition;
 use crate::fact::{Acted, Fact, Reload, Subject};
@@ -20,6 +21,11 @@ use crate::write::{Propagation, WriteError, Written};
 const CONCURRENT: usize = 16;
 /// ... of which a namespace has so many: the webhooks of another may take long.
 const OF_A_NAMESPACE: usize = 4;
+
+/// How often a stand-in is looked at in one turn.
+const ATTEMPTS: usize = 4;
+/// Where its phase is.
+const PHASE: &str = "/metadata/annotations/pod-reloader.cs.sap.com~1recreates-phase";
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +69,13 @@ impl StandIns {
         self.foreign.insert(stand_in.clone());
     }
 
+    /// There is another key: those that were foreign may be ours.
+    pub(crate) fn reconsider(&mut self) -> Vec<Arc<WorkloadRef>> {
+        let foreign: Vec<_> = self.foreign.drain().collect();
+        self.known.extend(foreign.iter().cloned());
+        foreign
+    }
+
     pub(crate) fn contains(&self, workload: &WorkloadRef) -> bool {
         self.known.contains(workload)
     }
@@ -76,9 +89,11 @@ impl StandIns {
     /// Whether it may go on now; if so, until [`Self::pauses`].
     pub(crate) fn goes_on(&mut self, stand_in: &WorkloadRef) -> bool {
         let all: usize = self.running.values().sum();
-        let of_namespace = self.running.entry(stand_in.namespace.clone()).or_default();
-        let may = all < CONCURRENT && *of_namespace < OF_A_NAMESPACE;
-        *of_namespace += usize::from(may);
+        let of_namespace = self.running.get(&stand_in.namespace).copied().unwrap_or_default();
+        let may = all < CONCURRENT && of_namespace < OF_A_NAMESPACE;
+        if may {
+            self.running.insert(stand_in.namespace.clone(), of_namespace + 1);
+        }
         may
     }
 
@@ -146,33 +161,45 @@ impl From<Written> for Obstacle {
 impl Reconciler {
     /// Goes on with what a stand-in stands for.
     pub(crate) async fn recreate(&self, workload: &WorkloadRef) -> Progress {
+        // What changes all the time, as the status of a Job with many pods does, is looked at again at once.
+        for _ in 0..ATTEMPTS {
+            if let Some(progress) = self.try_recreate(workload).await {
+                return progress;
+            }
+        }
+        Progress::Failed
+    }
+
+    /// `None` if something has changed meanwhile.
+    async fn try_recreate(&self, workload: &WorkloadRef) -> Option<Progress> {
+        let began = Instant::now();
         let object = match self.writer.read_json(workload).await {
             Ok(Some(object)) => object,
-            Ok(None) => return Progress::Over,
-            Err(error) => return self.failed(workload, &Obstacle::Read(error), ""),
+            Ok(None) => return Some(Progress::Over),
+            Err(error) => return Some(self.failed(workload, &Obstacle::Read(error), "")),
         };
-        let Some(key) = self.key.get() else { return Progress::Failed };
+        let Some(key) = self.key.get() else { return Some(Progress::Failed) };
         let Some(recreation) = Recreation::of(&object, &key) else {
+            // Another replica may have a key that this one has not heard of yet.
+            if !self.key.is_confirmed(began).await {
+                return Some(Progress::Failed);
+            }
             tracing::warn!(job = %workload, "a Job says that it stands in for another, but nobody with our key said so");
-            return Progress::Foreign;
+            return Some(Progress::Foreign);
         };
         let stand_in = StandIn { workload, object: &object, recreation, phase: Phase::of(&object) };
         match self.go_on(&stand_in).await {
-            Ok(progress) => progress,
-            // Of the Job or the stand-in: the next attempt sees what is there by then.
-            Err(Obstacle::Write(Written::Gone | Written::Conflict)) => Progress::Failed,
-            Err(obstacle) => self.failed(workload, &obstacle, stand_in.text("/metadata/uid")),
+            Ok(progress) => Some(progress),
+            // The Job or the stand-in: the next attempt sees what is there by then.
+            Err(Obstacle::Write(Written::Gone | Written::Conflict)) => None,
+            Err(obstacle) => Some(self.failed(workload, &obstacle, stand_in.text("/metadata/uid"))),
         }
     }
 
     async fn go_on(&self, stand_in: &StandIn<'_>) -> Result<Progress, Obstacle> {
         let job = stand_in.job();
-        match self.writer.is_ours(&job.namespace).await {
-            Ok(()) => {}
-            // It goes with its namespace.
-            Err(Written::Gone) => return Ok(Progress::Over),
-            Err(obstacle) => return Err(obstacle.into()),
-        }
+        // Where the namespace is being deleted it goes with that; where it is deselected it may come back.
+        self.writer.is_ours(&job.namespace).await?;
         match self.next(stand_in, &job).await? {
             Next::Wait => Ok(Progress::Waits),
             Next::Delete { resource_version } => self.delete(stand_in, &job, &resource_version).await,
@@ -217,14 +244,19 @@ impl Reconciler {
         job: &WorkloadRef,
         resource_version: &str,
     ) -> Result<Progress, Obstacle> {
+        if stand_in.object.pointer("/metadata/deletionTimestamp").is_some() {
+            // Somebody deletes it: the Job is for the next one.
+            return Ok(Progress::Failed);
+        }
         // What could not be made again is not deleted, and nothing is promised about what cannot be deleted.
         let (uid, version) = (&stand_in.recreation.uid, resource_version);
         let successor = stand_in.recreation.successor(stand_in.object);
         self.writer.would_take_job(&job.namespace, &successor).await?;
         self.writer.would_delete_job(job, uid, version).await?;
         // Never taken back: another leader may be about to delete the Job because of it.
-        if stand_in.phase == Phase::Begun {
-            self.writer.mark(stand_in.workload, stand_in.version(), Phase::Deleting).await?;
+        let phase = Phase::deleting(version);
+        if stand_in.text(PHASE) != phase {
+            self.writer.mark(stand_in.workload, stand_in.version(), &phase).await?;
         }
         self.writer.delete_job(job, uid, version, Propagation::Foreground).await?;
         Ok(Progress::Waits)
@@ -239,7 +271,7 @@ impl Reconciler {
             return Ok(Progress::Failed);
         }
         // Whoever is second here has nothing to tell.
-        let version = self.writer.mark(stand_in.workload, stand_in.version(), Phase::Made).await?;
+        let version = self.writer.mark(stand_in.workload, stand_in.version(), Phase::MADE).await?;
         // Whoever made it, it is the one to be followed. If this fails, what is there now is recorded.
         if let Some(observed) = recreation.observed_of(&job.namespace, uid)
             && let Err(Written::Failed(error)) = self.writer.record_on(job, uid, &observed).await

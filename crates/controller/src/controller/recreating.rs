@@ -12,6 +12,8 @@ use super::{Controller, Done};
 use crate::jitter;
 use crate::recreation::Progress;
 
+/// How often a stand-in looks whether its Job is gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How soon a stand-in asks again whether it is its turn.
 const TURN: Duration = Duration::from_millis(250);
 
@@ -58,20 +60,21 @@ impl Controller {
             Progress::Over => {
                 self.stand_ins.remove(stand_in);
                 self.queue.done(stand_in, None);
+                self.reconciler.forget(stand_in);
                 self.reconcile_jobs_of(&stand_in.namespace);
             }
             Progress::Foreign => {
                 self.stand_ins.is_foreign(stand_in);
                 self.queue.done(stand_in, None);
             }
-            // The watch says when the Job is gone; in case it does not, it is looked at less and less often.
-            Progress::Waits => self.queue.failed(stand_in, Instant::now(), jitter::fraction(), true),
+            // The watch says when the Job is gone; in case it does not, it is looked at again.
+            Progress::Waits => self.queue.done(stand_in, Some(Instant::now() + LOOK_AGAIN)),
             Progress::Failed => self.queue.failed(stand_in, Instant::now(), jitter::fraction(), false),
         }
     }
 
     /// A stand-in is over: if the Job is still there, it may have changed, and its change is still to be dealt with.
-    fn reconcile_jobs_of(&mut self, namespace: &str) {
+    pub(super) fn reconcile_jobs_of(&mut self, namespace: &str) {
         let is_one = |it: &&Arc<WorkloadRef>| it.kind == JOB && it.namespace == namespace;
         let jobs: Vec<_> = self.index.workloads().filter(is_one).cloned().collect();
         for job in jobs {

@@ -7,6 +7,7 @@ use kube::Resource;
 use pod_reloader_core::kind::KindRef;
 use pod_reloader_core::name::{ConfigKind, ConfigRef};
 use pod_reloader_core::reference::WorkloadRef;
+use pod_reloader_core::workload::Idle;
 use pod_reloader_k8s::objects::{ConfigMeta, NamespaceMeta, WorkloadObject};
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ impl Controller {
             Change::Listed(object) | Change::Applied(object) => {
                 let Some(workload) = object.reference(coverage.kind).map(Arc::new) else { return };
                 if !self.selection.contains(&workload.namespace) {
-                    if object.workload.is_managed() {
+                    if object.workload.is_managed() || object.workload.idle == Some(Idle::StandIn) {
                         self.selection.pass_over(&workload.namespace);
                     }
                     return;
@@ -81,6 +82,9 @@ impl Controller {
             Change::Deleted(object) => {
                 if let Some(workload) = object.reference(coverage.kind) {
                     self.workload_is_gone(&workload);
+                    if object.workload.idle == Some(Idle::StandIn) {
+                        self.reconcile_jobs_of(&workload.namespace);
+                    }
                 }
             }
             Change::ListEnds => {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::{Timestamp, Unit};
 use kube::api::Patch;
-use pod_reloader_core::action::{Change, Plan, Step};
+use pod_reloader_core::action::{Change, Plan};
 use pod_reloader_core::digest::DigestKey;
 use pod_reloader_core::patch::Target;
 use pod_reloader_core::workload::Workload;
@@ -19,7 +19,7 @@ const NEXT_SECOND: Duration = Duration::from_secs(1);
 
 /// What became of it.
 pub(crate) enum Acting {
-    /// The workload is not in a state for it now.
+    /// A Job of the workload runs, and there must be no other beside it.
     Waits,
     /// It came to this; what was planned, if it came to that.
     Over(Written, Option<Plan>),
@@ -46,7 +46,7 @@ impl Writer {
             why,
             keeps_labels: !self.object_selector.is_empty(),
         };
-        let Step::Do(plan) = workload.action.plan(&object, &change) else { return Acting::Waits };
+        let plan = workload.action.plan(&object, &change);
         let namespace = &view.workload_ref.namespace;
         let record = plan.patch.as_ref().and_then(|members| record(target, view, &workload, members));
         if let Some(job) = &plan.job {
@@ -56,7 +56,7 @@ impl Writer {
                 None => Ok(()),
             };
             let made = match tried {
-                Ok(()) if plan.is_alone => match self.has_running_job(namespace, &workload).await {
+                Ok(()) if plan.is_alone => match self.has_running_job(namespace, &workload, job).await {
                     Ok(true) => return Acting::Waits,
                     Ok(false) => self.make_job(namespace, job).await,
                     Err(error) => Err(Written::Failed(error)),

@@ -3,7 +3,6 @@
 use kube::Resource;
 use kube::api::{DeleteParams, ListParams, Patch, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Request;
-use pod_reloader_core::action::recreate::Phase;
 use pod_reloader_core::annotation::{OBSERVED_CONFIG, RECREATES_PHASE};
 use pod_reloader_core::kind::batch::JOB;
 use pod_reloader_core::reference::WorkloadRef;
@@ -61,11 +60,13 @@ impl Writer {
         }
     }
 
-    /// Whether a Job runs that the workload controls: of those that it did not start itself its status says nothing.
+    /// Whether a Job runs that the workload controls, other than `made`, which may be there from an attempt before this one.
+    /// Of those that the workload did not start itself its status says nothing.
     pub(super) async fn has_running_job(
         &self,
         namespace: &str,
         workload: &Workload,
+        made: &Value,
     ) -> Result<bool, WriteError> {
         let mut params = ListParams::default().limit(PAGE);
         loop {
@@ -74,6 +75,9 @@ impl Writer {
             let page = self.call("list_jobs", self.request(namespace, request, Room::Times(2))).await?;
             let page: Page = serde_json::from_str(&page.json).map_err(|_| WriteError::NoWorkload)?;
             let is_its = |job: &PageItem| {
+                if made.pointer("/metadata/name").and_then(Value::as_str) == Some(&job.metadata.name) {
+                    return false;
+                }
                 let mut owners = job.metadata.owner_references.iter().flatten();
                 owners
                     .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == workload.uid.as_ref())
@@ -97,11 +101,11 @@ impl Writer {
         &self,
         stand_in: &WorkloadRef,
         resource_version: &str,
-        phase: Phase,
+        phase: &str,
     ) -> Result<String, Written> {
         let patch = json!({"metadata": {
             "resourceVersion": resource_version,
-            "annotations": {RECREATES_PHASE: phase.as_str()},
+            "annotations": {RECREATES_PHASE: phase},
         }});
         self.patch_job(stand_in, &patch).await
     }
@@ -228,6 +232,7 @@ struct PageItem {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PageItemMetadata {
+    name: String,
     owner_references: Option<Vec<Owner>>,
 }
 

@@ -162,16 +162,21 @@ fn c9_4_a_suspended_cron_job_starts_nothing_and_one_that_runs_alone_waits_for_it
             notes(&stub)
         );
 
-        stub.edit("cronjobs", "shop", "nightly", |it| {
-            it["spec"]["concurrencyPolicy"] = json!("Forbid");
-            it["status"] = json!({"active": [{"name": "nightly-1"}]});
-        });
+        stub.edit("cronjobs", "shop", "nightly", |it| it["spec"]["concurrencyPolicy"] = json!("Forbid"));
+        // As its schedule started it.
+        let nightly = stub.get("cronjobs", "shop", "nightly").unwrap();
+        let mut running = objects::workload(batch::JOB, "shop", "nightly-1", &[]);
+        running["metadata"]["ownerReferences"] = json!([{"kind": "CronJob", "name": "nightly", "uid": nightly["metadata"]["uid"], "controller": true}]);
+        stub.put(running);
         paint(&stub, "shop", "green");
         sleep(LATER).await;
-        assert!(stub.list("jobs").is_empty(), "two would run at once");
-        stub.edit("cronjobs", "shop", "nightly", |it| it["status"] = json!({}));
+        assert_eq!(stub.list("jobs").len(), 1, "two would run at once");
+        stub.edit("jobs", "shop", "nightly-1", |job| {
+            job["status"] = json!({"conditions": [{"type": "Failed", "status": "True"}]});
+        });
+        stub.edit("cronjobs", "shop", "nightly", |it| it["status"] = json!({"active": []}));
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(stub.list("jobs").len(), 1);
+        assert_eq!(stub.list("jobs").len(), 2);
     });
 }
 
@@ -229,6 +234,30 @@ fn c9_4_what_cannot_be_recorded_starts_nothing() {
         sleep(LATER).await;
         assert_eq!(stub.list("jobs").len(), 1);
     });
+}
+
+#[test]
+fn c9_4_a_change_is_recorded_although_its_own_job_runs_already() {
+    for fault in [Fault::LostAnswer, Fault::LostAnswer500, Fault::HangAfterHeaders] {
+        in_paused_time(async {
+            let stub = server(219);
+            cron_job(&stub);
+            stub.edit("cronjobs", "shop", "nightly", |it| it["spec"]["concurrencyPolicy"] = json!("Forbid"));
+            let _replica = start(&stub);
+            sleep(SOON).await;
+            let before = observed(&stub);
+            let lost = FaultRule::new(fault).resource("jobs").times(1);
+            stub.fail(lost.matching(|request| request.method == Method::POST));
+            paint(&stub, "shop", "blue");
+            sleep(LATER).await;
+            assert!(observed(&stub) != before && stub.list("jobs").len() == 1, "{}", stub.transcript());
+            assert!(
+                notes(&stub).iter().all(|note| !note.starts_with("ReloadDeferred")),
+                "{:?}",
+                notes(&stub)
+            );
+        });
+    }
 }
 
 #[test]

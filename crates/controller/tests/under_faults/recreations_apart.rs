@@ -152,6 +152,56 @@ fn c9_4_what_is_edited_after_the_stand_in_was_made_is_in_the_job_that_is_made_an
 }
 
 #[test]
+fn c9_4_a_job_that_is_edited_once_it_is_to_be_deleted_is_made_anew_as_it_is_then() {
+    in_paused_time(async {
+        let stub = server(248);
+        job(&stub, "recreate");
+        let _replica = start(&stub);
+        sleep(SOON).await;
+        // The deletion comes so late that the owner is quicker.
+        let late =
+            FaultRule::new(Fault::Delayed(Duration::from_secs(5))).client("replica").name("import").skip(1);
+        let late = stub.fail(late.times(1).matching(is_deletion));
+        paint(&stub, "shop", "blue");
+        while stub.hits(late) == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(stand_ins(&stub).len(), 1);
+        stub.edit("jobs", "shop", "import", |job| job["spec"]["parallelism"] = json!(3));
+        until_made_anew(&stub, "edited").await;
+        assert_eq!(import(&stub).unwrap()["spec"]["parallelism"], json!(3));
+    });
+}
+
+#[test]
+fn c9_4_a_stand_in_that_is_foreign_for_now_goes_on_with_its_key() {
+    in_paused_time(async {
+        let stub = server(249);
+        job(&stub, "recreate");
+        let replica = start(&stub);
+        sleep(SOON).await;
+        let first = uid(&import(&stub).unwrap()).to_owned();
+        paint(&stub, "shop", "blue");
+        sleep(SOON).await;
+        drop(replica);
+        // The key is lost for a while, and another one is made.
+        let key = stub.get("secrets", "pod-reloader", "pod-reloader-key").unwrap();
+        stub.delete("secrets", "pod-reloader", "pod-reloader-key");
+        let replica = Replica::start(&stub, options("other"));
+        sleep(SOON).await;
+        end_deletion(&stub);
+        sleep(LATER).await;
+        assert!(import(&stub).is_none() && stand_ins(&stub).len() == 1, "{}", stub.transcript());
+        drop(replica);
+        stub.put((*key).clone());
+        let _replica = Replica::start(&stub, options("third"));
+        sleep(LATER).await;
+        assert!(import(&stub).is_some_and(|job| uid(&job) != first), "{}", stub.transcript());
+        assert!(stand_ins(&stub).is_empty());
+    });
+}
+
+#[test]
 fn c9_4_a_job_whose_stand_in_somebody_deletes_is_made_anew_all_the_same() {
     in_paused_time(async {
         let stub = server(244);

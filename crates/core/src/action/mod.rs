@@ -38,7 +38,7 @@ pub trait Action: Sync {
 
     /// What has to be done about a change, of the workload as it is now, as the API server has it. Of an action that moves the
     /// hash nothing is asked.
-    fn plan(&self, workload: &Value, change: &Change<'_>) -> Step;
+    fn plan(&self, workload: &Value, change: &Change<'_>) -> Plan;
 }
 
 /// A change of configuration, as a workload has it recorded.
@@ -56,15 +56,6 @@ pub struct Change<'a> {
     pub why: &'a str,
     /// Whether what is made has to have the workload's labels, since workloads are selected by them (1.6).
     pub keeps_labels: bool,
-}
-
-/// What comes next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// This is to be done.
-    Do(Plan),
-    /// A Job of the workload runs, beside which there must be no other.
-    Wait,
 }
 
 /// What has to be done, in this order.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Plan, Step};
+use super::{Action, Change, Plan};
 
 pub(super) struct Nothing;
 
@@ -11,8 +11,8 @@ impl Action for Nothing {
         "none"
     }
 
-    fn plan(&self, _: &Value, _: &Change<'_>) -> Step {
+    fn plan(&self, _: &Value, _: &Change<'_>) -> Plan {
         let done = "Nothing is restarted (on-change is none)".into();
-        Step::Do(Plan { patch: Some(json!({})), done, ..Plan::default() })
+        Plan { patch: Some(json!({})), done, ..Plan::default() }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::job::{digest, name_for, some_of, text};
-use super::{Action, Change, Plan, Step};
+use super::{Action, Change, Plan};
 use crate::annotation::{OBSERVED_CONFIG, RECREATES, RECREATES_PHASE};
 use crate::digest::DigestKey;
 use crate::observed::Observed;
@@ -19,12 +19,18 @@ use crate::observed::Observed;
 /// What the API server puts on the pods of a Job, and takes from nobody, but where the selector is the user's.
 const OWN_LABELS: [&str; 4] =
     ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
+/// Stands before the version of a Job that is deleted.
+const DELETING_VERSION: &str = "deleting ";
 /// The API server's own finalizers, which stand for ways of deleting.
 const DELETING: [&str; 2] = ["foregroundDeletion", "orphan"];
 /// The conditions of a Job that has ended, ...
 const ENDED: [&str; 2] = ["Complete", "Failed"];
 /// ... or of which it is decided how it ends.
 pub(crate) const ENDS: [&str; 4] = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
+/// What a stand-in has otherwise, so that it neither runs nor comes to an end by itself, ...
+const OTHERWISE: [&str; 4] = ["suspend", "parallelism", "activeDeadlineSeconds", "ttlSecondsAfterFinished"];
+/// ... and what must not be the same for two Jobs.
+const SELECTOR: [&str; 2] = ["selector", "manualSelector"];
 /// What a name leaves free: pods of indexed Jobs are called after their Job and their number.
 const SPARE: usize = 12;
 
@@ -35,8 +41,8 @@ impl Action for Recreate {
         "recreate"
     }
 
-    fn plan(&self, job: &Value, change: &Change<'_>) -> Step {
-        Step::Do(Plan { job: Some(stand_in(job, change)), restarts: true, ..Plan::default() })
+    fn plan(&self, job: &Value, change: &Change<'_>) -> Plan {
+        Plan { job: Some(stand_in(job, change)), restarts: true, ..Plan::default() }
     }
 }
 
@@ -55,20 +61,20 @@ impl Phase {
     /// That of a stand-in.
     pub fn of(stand_in: &Value) -> Self {
         match annotations(stand_in).and_then(|all| all.get(RECREATES_PHASE)?.as_str()) {
-            Some("deleting") => Self::Deleting,
-            Some("made") => Self::Made,
+            Some(phase) if phase.starts_with(DELETING_VERSION) => Self::Deleting,
+            Some(Self::MADE) => Self::Made,
             _ => Self::Begun,
         }
     }
 
-    /// As the annotation has it.
-    pub fn as_str(self) -> Option<&'static str> {
-        match self {
-            Self::Begun => None,
-            Self::Deleting => Some("deleting"),
-            Self::Made => Some("made"),
-        }
+    /// What is written before that version of the Job is deleted. A leader that sees another version, and gives the stand-in up
+    /// because of it, cannot do so any more then; nor can one whose stand-in is gone delete the Job.
+    pub fn deleting(resource_version: &str) -> String {
+        format!("{DELETING_VERSION}{resource_version}")
     }
+
+    /// What is written once the Job has been made anew.
+    pub const MADE: &str = "made";
 }
 
 /// What a stand-in says.
@@ -120,8 +126,8 @@ fn annotations(object: &Value) -> Option<&Map<String, Value>> {
 fn stand_in(job: &Value, change: &Change<'_>) -> Value {
     let (name, uid) = (text(job, "/metadata/name"), text(job, "/metadata/uid"));
     let namespace = text(job, "/metadata/namespace");
-    let (said, [before, after]) = (said_by(job), change.parts());
-    let stand_in = name_for(name, SPARE, &[uid, &said, &before, &after]);
+    // One at a time: what has changed meanwhile, be it the Job or the configuration, is for the next one.
+    let stand_in = name_for(name, SPARE, &[uid, change.key.id()]);
     let mut metadata = metadata(job);
     // It names the object that it is on, which is yet to be.
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
@@ -129,12 +135,13 @@ fn stand_in(job: &Value, change: &Change<'_>) -> Value {
     }
     let mut spec = job.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
     let has_own_selector = spec.get("manualSelector") == Some(&Value::Bool(true));
-    let otherwise: &[&str] =
-        if has_own_selector { &["suspend", "selector", "manualSelector"] } else { &["suspend"] };
-    let kept = some_of(job.get("spec"), otherwise);
-    spec.remove("selector");
-    spec.remove("manualSelector");
-    spec.insert("suspend".into(), json!(true));
+    let selector: &[&str] = if has_own_selector { &SELECTOR } else { &[] };
+    let kept = some_of(job.get("spec"), &[&OTHERWISE, selector].concat());
+    for member in OTHERWISE.iter().chain(&SELECTOR) {
+        spec.remove(*member);
+    }
+    // Whoever has it run, no pod starts.
+    spec.extend([("suspend".to_owned(), json!(true)), ("parallelism".to_owned(), json!(0))]);
     let mut own_labels = Map::new();
     if let Some(labels) = template_labels(&mut spec) {
         for label in OWN_LABELS {
@@ -144,7 +151,7 @@ fn stand_in(job: &Value, change: &Change<'_>) -> Value {
     let mut recreation = Recreation {
         name: name.into(),
         uid: uid.into(),
-        said,
+        said: said_by(job),
         why: change.why.to_owned(),
         observed: change.after.map(str::to_owned),
         metadata,
@@ -184,8 +191,8 @@ impl Recreation {
         metadata.insert("name".into(), json!(self.name));
         metadata.insert("namespace".into(), json!(text(stand_in, "/metadata/namespace")));
         let mut spec = stand_in.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
-        for member in ["suspend", "selector"] {
-            spec.remove(member);
+        for member in OTHERWISE.iter().chain(&SELECTOR) {
+            spec.remove(*member);
         }
         if let Some(labels) = template_labels(&mut spec) {
             labels.retain(|label, _| !OWN_LABELS.contains(&label.as_str()));

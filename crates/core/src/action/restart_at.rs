@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Plan, Step};
+use super::{Action, Change, Plan};
 
 pub(super) struct RestartAt;
 
@@ -13,9 +13,9 @@ impl Action for RestartAt {
         "restart-at"
     }
 
-    fn plan(&self, _: &Value, change: &Change<'_>) -> Step {
+    fn plan(&self, _: &Value, change: &Change<'_>) -> Plan {
         let patch = json!({"spec": {"restartAt": change.now}});
         let done = format!("Pods are restarted (spec.restartAt is {})", change.now);
-        Step::Do(Plan { patch: Some(patch), restarts: true, done, ..Plan::default() })
+        Plan { patch: Some(patch), restarts: true, done, ..Plan::default() }
     }
 }

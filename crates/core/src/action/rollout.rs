@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Action, Change, Plan, Step};
+use super::{Action, Change, Plan};
 
 pub(super) struct Rollout;
 
@@ -15,7 +15,7 @@ impl Action for Rollout {
         true
     }
 
-    fn plan(&self, _: &Value, _: &Change<'_>) -> Step {
-        Step::Do(Plan::default())
+    fn plan(&self, _: &Value, _: &Change<'_>) -> Plan {
+        Plan::default()
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::job::{name_for, some_of, text};
-use super::{Action, Change, Plan, Step};
+use super::{Action, Change, Plan};
 
 /// What kubectl marks such a Job with.
 const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
@@ -15,21 +15,17 @@ impl Action for StartJob {
         "start-job"
     }
 
-    /// One that is suspended starts nothing. One whose Jobs must not run beside each other waits until none does: its status
-    /// names those that it started itself, and whoever carries the plan out looks for others.
-    fn plan(&self, cron_job: &Value, change: &Change<'_>) -> Step {
+    /// One that is suspended starts nothing. One whose Jobs must not run beside each other waits until none does; its status
+    /// names only those that it started itself, so whoever carries the plan out looks for them.
+    fn plan(&self, cron_job: &Value, change: &Change<'_>) -> Plan {
         if cron_job.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
             let done = "No Job is started, since this CronJob is suspended".into();
-            return Step::Do(Plan { patch: Some(json!({})), done, ..Plan::default() });
+            return Plan { patch: Some(json!({})), done, ..Plan::default() };
         }
         let is_alone = matches!(text(cron_job, "/spec/concurrencyPolicy"), "Forbid" | "Replace");
-        let active = cron_job.pointer("/status/active").and_then(Value::as_array);
-        if is_alone && active.is_some_and(|active| !active.is_empty()) {
-            return Step::Wait;
-        }
         let job = job(cron_job, change);
         let done = format!("Job {} is started", text(&job, "/metadata/name"));
-        Step::Do(Plan { job: Some(job), is_alone, patch: Some(json!({})), restarts: true, done })
+        Plan { job: Some(job), is_alone, patch: Some(json!({})), restarts: true, done }
     }
 }
 
