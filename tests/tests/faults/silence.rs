@@ -47,8 +47,8 @@ async fn c5_7_a_change_is_seen_within_a_minute_though_all_open_connections_hang(
     space.expect_revisions(DEPLOYMENT, APP, 3).await?;
     let metrics = world.replicas[0].metrics().await?;
     let ages = metrics.lines().filter(|line| line.starts_with("pod_reloader_watch_age_seconds{"));
-    // Three kinds of workload, two of config objects, and the labels of namespaces.
-    ensure!(ages.count() == 6, "{metrics}");
+    // Five kinds of workload, two of config objects, and the labels of namespaces.
+    ensure!(ages.count() == 8, "{metrics}");
     Ok(())
 }
 
