@@ -23,7 +23,8 @@ async fn c6_with_namespaces_roles_are_enough() -> anyhow::Result<()> {
         {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"],
          "verbs": ["get", "list", "watch", "patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
+        {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": ["get", "list", "watch", "patch"]}
     ]);
     let own = json!([
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "get", "list", "watch", "update"]},
