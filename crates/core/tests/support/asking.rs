@@ -38,6 +38,9 @@ pub fn gist(verdict: &Verdict) -> Verdict {
         Verdict::Reload { hash, observed, causes } => {
             Verdict::Reload { hash, observed: plain(&observed), causes }
         }
+        Verdict::Act { observed, causes } => {
+            Verdict::Act { observed: Observed { witnesses: Witnesses::new(), ..observed }, causes }
+        }
         Verdict::Defer { causes, .. } => Verdict::Defer { missing: vec![], causes },
         other => other,
     }
