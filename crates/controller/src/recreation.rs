@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pod_reloader_core::action::RECREATE;
 use pod_reloader_core::action::recreate::{Phase, Recreation, said_by};
+use pod_reloader_core::annotation::RECREATES_PHASE;
 use pod_reloader_core::kind::batch::JOB;
 use pod_reloader_core::reference::WorkloadRef;
 use pod_reloader_core::workload::Workload;
@@ -24,8 +25,6 @@ const OF_A_NAMESPACE: usize = 4;
 
 /// How often a stand-in is looked at in one turn.
 const ATTEMPTS: usize = 4;
-/// Where its phase is.
-const PHASE: &str = "/metadata/annotations/pod-reloader.cs.sap.com~1recreates-phase";
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +59,9 @@ impl StandIns {
         is_ours
     }
 
-    pub(crate) fn remove(&mut self, stand_in: &WorkloadRef) -> bool {
-        self.foreign.remove(stand_in) | self.known.remove(stand_in)
+    pub(crate) fn remove(&mut self, stand_in: &WorkloadRef) {
+        self.foreign.remove(stand_in);
+        self.known.remove(stand_in);
     }
 
     pub(crate) fn is_foreign(&mut self, stand_in: &Arc<WorkloadRef>) {
@@ -255,7 +255,7 @@ impl Reconciler {
         self.writer.would_delete_job(job, uid, version).await?;
         // Never taken back: another leader may be about to delete the Job because of it.
         let phase = Phase::deleting(version);
-        if stand_in.text(PHASE) != phase {
+        if stand_in.object["metadata"]["annotations"][RECREATES_PHASE] != *phase {
             self.writer.mark(stand_in.workload, stand_in.version(), &phase).await?;
         }
         self.writer.delete_job(job, uid, version, Propagation::Foreground).await?;

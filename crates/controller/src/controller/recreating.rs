@@ -29,9 +29,7 @@ impl Controller {
 
     /// A workload is gone: a Job for which its stand-in waits, perhaps, or a stand-in.
     pub(super) fn wake_stand_ins(&mut self, workload: &WorkloadRef) {
-        if self.stand_ins.remove(workload) {
-            self.reconcile_jobs_of(&workload.namespace);
-        }
+        self.stand_ins.remove(workload);
         for stand_in in self.stand_ins.beside(workload) {
             self.queue.schedule(&stand_in, Instant::now());
         }

@@ -8,7 +8,7 @@ use pod_reloader_core::annotation::{OBSERVED_CONFIG, ON_CHANGE};
 use pod_reloader_core::dialect::sap::CONFIGMAPS;
 use pod_reloader_core::kind::batch;
 use pod_reloader_core::selector::Selector;
-use pod_reloader_stub_api::{Fault, FaultRule, StubApi, objects};
+use pod_reloader_stub_api::{Fault, FaultRule, RuleId, StubApi, objects};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -35,6 +35,12 @@ fn put_jobs(stub: &StubApi, namespace: &str, count: usize) {
 
 fn is_deletion(request: &pod_reloader_stub_api::RequestInfo) -> bool {
     request.method == Method::DELETE
+}
+
+/// As a policy that lets the operator not delete the Job.
+fn refuse_deletion(stub: &StubApi) -> RuleId {
+    let refused = FaultRule::new(Fault::Status(403)).client("replica").name("import");
+    stub.fail(refused.matching(is_deletion))
 }
 
 #[test]
@@ -68,8 +74,7 @@ fn c9_4_a_deletion_that_was_refused_leaves_the_job_to_its_owner() {
         job(&stub, "recreate");
         let _replica = start(&stub);
         sleep(SOON).await;
-        let refused = FaultRule::new(Fault::Status(403)).client("replica").name("import");
-        let refused = stub.fail(refused.matching(is_deletion));
+        let refused = refuse_deletion(&stub);
         paint(&stub, "shop", "blue");
         sleep(LATER).await;
         let told = notes(&stub).iter().filter(|note| note.starts_with("PatchRefused")).count();
@@ -132,8 +137,7 @@ fn c9_4_what_is_edited_after_the_stand_in_was_made_is_in_the_job_that_is_made_an
         job(&stub, "recreate");
         let _replica = start(&stub);
         sleep(SOON).await;
-        let refused = FaultRule::new(Fault::Status(403)).client("replica").name("import");
-        let refused = stub.fail(refused.matching(is_deletion));
+        let refused = refuse_deletion(&stub);
         paint(&stub, "shop", "blue");
         sleep(SOON).await;
         assert_eq!(stand_ins(&stub).len(), 1);
@@ -208,8 +212,7 @@ fn c9_4_a_job_whose_stand_in_somebody_deletes_is_made_anew_all_the_same() {
         job(&stub, "recreate");
         let _replica = start(&stub);
         sleep(SOON).await;
-        let refused = FaultRule::new(Fault::Status(403)).client("replica").name("import");
-        let refused = stub.fail(refused.matching(is_deletion));
+        let refused = refuse_deletion(&stub);
         paint(&stub, "shop", "blue");
         sleep(SOON).await;
         let name = stand_ins(&stub)[0]["metadata"]["name"].as_str().unwrap().to_owned();

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::Change;
+use crate::config_hash::hex;
 use crate::observed::without_witnesses;
 use crate::sha::Sha256;
 
@@ -13,8 +14,7 @@ const MAX_NAME: usize = 63;
 const SUFFIX: usize = 10;
 
 /// The name of a Job that is made because of a change: as much of the workload's name as leaves room for `spare` characters
-/// more, and digits of what the Job is made for, which is `parts`. So it is another one for each change, and the same
-/// whenever the same change is tried again.
+/// more, and digits of what the Job is made for, which is `parts`. So it is the same whenever the same is tried again.
 pub(super) fn name_for(name: &str, spare: usize, parts: &[&str]) -> String {
     let digits = digest(parts);
     let end = name.floor_char_boundary(MAX_NAME - SUFFIX - 1 - spare);
@@ -28,7 +28,7 @@ pub(super) fn digest(parts: &[&str]) -> String {
         sum.update((part.len() as u64).to_be_bytes());
         sum.update(part);
     }
-    sum.finish().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    hex(&sum.finish())
 }
 
 impl Change<'_> {
