@@ -21,7 +21,8 @@ fn c9_4_cron_jobs_and_jobs_are_left_alone_unless_they_ask_and_have_something_lef
         }
         json!({"annotations": annotations})
     };
-    let ended = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    let decided = |condition: &str| json!({"conditions": [{"type": condition, "status": "True"}]});
+    let ended = decided("Complete");
     let controlled = |mut metadata: Value| {
         metadata["ownerReferences"] = json!([{"kind": "CronJob"}, {"kind": "CronJob", "controller": true}]);
         metadata
@@ -42,6 +43,9 @@ fn c9_4_cron_jobs_and_jobs_are_left_alone_unless_they_ask_and_have_something_lef
         (batch::JOB, listed(Some("recreate")), &running, None, Some(RECREATE)),
         (batch::JOB, owned(listed(Some("recreate"))), &running, None, Some(RECREATE)),
         (batch::JOB, listed(Some("recreate")), &ended, Some(Idle::Finished), None),
+        (batch::JOB, listed(Some("recreate")), &decided("FailureTarget"), Some(Idle::Finished), None),
+        (batch::JOB, listed(Some("recreate")), &decided("SuccessCriteriaMet"), Some(Idle::Finished), None),
+        (batch::JOB, listed(Some("recreate")), &decided("Suspended"), None, Some(RECREATE)),
         (batch::JOB, controlled(listed(Some("recreate"))), &running, Some(Idle::Controlled), None),
         (batch::JOB, listed(Some("start-job")), &running, None, Some(NONE)),
         (BUILT_IN[0], listed(Some("none")), &running, None, Some(NONE)),
